@@ -1,0 +1,204 @@
+# mica: one non-recursive Makefile. `make help` lists the targets.
+# Variables a builder may set: O (output folder), CC (gcc or clang), MICA_CACHE (slow things are kept there),
+# LIBYAML_SRC BEARSSL_SRC LINUX_SRC (tarballs or folders for a build without the package registry).
+
+O ?= build
+CC = gcc
+HOSTCC ?= gcc
+AR = ar
+LD = ld
+MICA_CACHE ?= $(HOME)/.cache/mica
+export LIBYAML_SRC BEARSSL_SRC LINUX_SRC ACCEPT_NEWER
+VERSION := 0.1.0
+MAKEFLAGS += --no-builtin-rules --no-builtin-variables
+SHELL := /bin/bash
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+# What a fresh Debian 12 needs to build and to test. `make deps` installs what is missing.
+PKGS_BUILD := gcc libc6-dev make musl-dev linux-libc-dev binutils flex bison bc libelf-dev libssl-dev xz-utils lz4 cpio \
+	busybox-static e2fsprogs python3 dpkg-dev kmod ca-certificates git
+PKGS_TEST := qemu-system-x86 curl iproute2 clang llvm libclang-rt-14-dev strace openssl procps
+
+# ---- flags -------------------------------------------------------------------------------------------------------
+MUSL := /usr/lib/x86_64-linux-musl
+IS_CLANG := $(findstring clang,$(CC))
+CC_INC = $(if $(IS_CLANG),$(shell $(CC) -print-resource-dir)/include,$(shell $(CC) -print-file-name=include))
+LIBGCC = $(shell gcc -print-libgcc-file-name)
+WARN := -Wall -Wextra -Werror -Wshadow -Wpointer-arith -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition \
+	-Wundef -Wvla -Wwrite-strings -Wformat=2 -Wnull-dereference -Wimplicit-fallthrough -Wdouble-promotion -Wno-missing-field-initializers \
+	-Wno-format-nonliteral
+WARN_gcc := -Wlogical-op -Wduplicated-cond -Wtrampolines
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=0 -fno-delete-null-pointer-checks -fno-strict-aliasing -fno-common
+MUSL_INC = -nostdinc -isystem $(MUSL_INCLUDE) -isystem $(CC_INC) -isystem $(O)/deps/kheaders
+MUSL_INCLUDE := /usr/include/x86_64-linux-musl
+# For third-party libraries too: no warnings, same reproducible flags.
+MUSL_CFLAGS = -std=gnu11 -Os -fPIE -ffunction-sections -fdata-sections $(HARDEN) $(MUSL_INC) \
+	$(if $(IS_CLANG),--target=x86_64-linux-musl) -ffile-prefix-map=$(abspath $(O))=build -ffile-prefix-map=$(CURDIR)=. -g0
+CFLAGS = $(subst -Os,$(OPT),$(MUSL_CFLAGS)) -D_GNU_SOURCE -I. $(WARN) $(if $(IS_CLANG),,$(WARN_gcc)) $(EXTRA_CFLAGS)
+OPT ?= -O2
+LINK = $(LD) -static -pie --no-dynamic-linker -z text -z relro -z now -z noexecstack --gc-sections --build-id=none -s \
+	-o $@ $(MUSL)/rcrt1.o $(MUSL)/crti.o $(filter %.o,$^) --start-group $(filter %.a,$^) $(MUSL)/libc.a $(LIBGCC) --end-group $(MUSL)/crtn.o
+
+# ---- rooms: explicit object lists --------------------------------------------------------------------------------
+LIB_BASE := lib/base/base.o lib/base/buf.o lib/base/io.o lib/base/num.o lib/base/enc.o lib/base/time.o
+LIB_EV := lib/ev/ev.o
+LIB_WIRE := lib/wire/wire.o lib/wire/chan.o
+LIB_JSON := lib/json/read.o lib/json/look.o lib/json/write.o
+LIB_HTTP :=
+LIB_YAML :=
+LIB_ARC :=
+LIB_SANDBOX :=
+
+VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
+JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
+NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
+CORE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML)
+FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON)
+CLI_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
+INIT_OBJS :=
+AGENT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_ARC)
+
+# programs whose object lists are filled in; name → objects → static libraries
+HOST_PROGS :=
+GUEST_PROGS :=
+
+# ---- tests: unit tests and fuzz targets, each with its objects ---------------------------------------------------
+# UNIT_<name> := objects beside tests/unit/<name>.o ; FUZZ_<name> := objects beside tests/fuzz/<name>.c
+UNIT_TESTS := base_num base_buf ev_loop wire_wire wire_chan
+UNIT_base_num := $(LIB_BASE)
+UNIT_base_buf := $(LIB_BASE)
+UNIT_ev_loop := $(LIB_BASE) $(LIB_EV)
+UNIT_wire_wire := $(LIB_BASE) $(LIB_WIRE)
+UNIT_wire_chan := $(LIB_BASE) $(LIB_WIRE)
+UNIT_TESTS += json_json
+UNIT_json_json := $(LIB_BASE) $(LIB_JSON)
+FUZZ_TESTS := wire
+FUZZ_wire := $(LIB_BASE) $(LIB_WIRE)
+FUZZ_TESTS += json
+FUZZ_json := $(LIB_BASE) $(LIB_JSON)
+
+# ---- main targets ------------------------------------------------------------------------------------------------
+.PHONY: all progs deps help clean check-static
+all: progs ## build everything into $(O)
+
+progs: $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%) ## the programs alone
+
+help: ## this list
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+deps: ## install the Debian packages that building and testing need (as root)
+	@missing=$$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(PKGS_BUILD) $(PKGS_TEST) 2>/dev/null | \
+	  awk '$$2=="installed"{print $$1}' | sort > /tmp/.mica-have.$$$$; \
+	  printf '%s\n' $(PKGS_BUILD) $(PKGS_TEST) | sort | comm -23 - /tmp/.mica-have.$$$$; rm -f /tmp/.mica-have.$$$$); \
+	if [ -n "$$missing" ]; then echo "installing:" $$missing; \
+	  if [ "$$(id -u)" = 0 ]; then s=; else s=sudo; fi; \
+	  $$s apt-get update -q && DEBIAN_FRONTEND=noninteractive $$s apt-get install -y -q --no-install-recommends $$missing; fi
+
+clean: ## remove $(O)
+	rm -rf $(O)
+
+# ---- how things are built ----------------------------------------------------------------------------------------
+KHEADERS := $(O)/deps/kheaders/.done
+$(KHEADERS):
+	@mkdir -p $(@D)
+	@ln -sfn /usr/include/linux $(@D)/linux; ln -sfn /usr/include/x86_64-linux-gnu/asm $(@D)/asm; \
+	ln -sfn /usr/include/asm-generic $(@D)/asm-generic; touch $@
+
+$(O)/obj/%.o: %.c | $(KHEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(CFLAGS_$(*)) -MMD -MP -c -o $@ $<
+
+define HOST_RULE
+$(O)/bin/$(1): $$(addprefix $(O)/obj/,$$($(2))) $(3)
+	@mkdir -p $$(@D)
+	$$(LINK)
+endef
+define GUEST_RULE
+$(O)/guest/$(1): $$(addprefix $(O)/obj/,$$($(2)))
+	@mkdir -p $$(@D)
+	$$(LINK)
+endef
+define UNIT_RULE
+$(O)/tests/unit/$(1): $(O)/obj/tests/unit/$(1).o $$(addprefix $(O)/obj/,$$(UNIT_$(1))) $$(UNITLIBS_$(1))
+	@mkdir -p $$(@D)
+	$$(LINK)
+endef
+$(foreach t,$(UNIT_TESTS),$(eval $(call UNIT_RULE,$(t))))
+
+check-static: progs ## every program: static PIE, no interpreter, nothing NEEDED
+	@for p in $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%); do \
+	  readelf -hlW $$p | grep -q 'Type: *DYN' || { echo "$$p is not a PIE"; exit 1; }; \
+	  if readelf -lW $$p | grep -q INTERP; then echo "$$p has an interpreter"; exit 1; fi; \
+	  if readelf -dW $$p | grep -q NEEDED; then echo "$$p needs libraries"; exit 1; fi; echo "ok $$p"; done
+
+# ---- programs ----------------------------------------------------------------------------------------------------
+## programs (each owner adds: HOST_PROGS += x  and  $(eval $(call HOST_RULE,x,X_OBJS,libs)) below)
+
+## sources and kernel
+$(O)/deps/libyaml.a: tools/deps.sh tools/fetch-source.sh tools/sources.sha256 | $(KHEADERS)
+	O='$(O)' CC='$(CC)' CFLAGS='$(MUSL_CFLAGS)' AR='$(AR)' MICA_CACHE='$(MICA_CACHE)' tools/deps.sh libyaml
+
+$(O)/deps/libbearssl.a: tools/deps.sh tools/fetch-source.sh tools/sources.sha256 | $(KHEADERS)
+	O='$(O)' CC='$(CC)' CFLAGS='$(MUSL_CFLAGS)' AR='$(AR)' MICA_CACHE='$(MICA_CACHE)' tools/deps.sh bearssl
+
+# The script decides by its own key whether there is anything to build; make only knows what may change that key.
+KERNEL_DEPS := tools/kernel.sh tools/kernel-config-check.sh tools/fetch-source.sh tools/sources.sha256 kernel-config/min.config
+$(O)/kernel/min/vmlinux: $(KERNEL_DEPS)
+	O='$(O)' MICA_CACHE='$(MICA_CACHE)' tools/kernel.sh min
+$(O)/kernel/emulated/vmlinux: $(KERNEL_DEPS) kernel-config/emulated.config kernel-config/emulated.patch
+	O='$(O)' MICA_CACHE='$(MICA_CACHE)' tools/kernel.sh emulated
+
+.PHONY: kernel kernel-emulated
+kernel: $(O)/kernel/min/vmlinux ## the guest kernel `min` (built once, then from the cache)
+kernel-emulated: $(O)/kernel/emulated/vmlinux ## the flavour for a KVM without VMX or SVM
+
+## image and payload
+
+## tests
+.PHONY: test test-unit test-it bench fuzz
+TAP_RUN := tools/tap-run.py
+UNIT_BINS = $(UNIT_TESTS:%=$(O)/tests/unit/%)
+FUZZ_BINS = $(FUZZ_TESTS:%=$(O)/tests/fuzz/%)
+FUZZ_ITEMS = $(foreach f,$(FUZZ_TESTS),'=fuzz/$(f) $(O)/tests/fuzz/$(f) tests/fuzz/corpus/$(f)')
+KVMCHECK := $(O)/tests/rig/kvmcheck
+IT_ITEM = '@1500 =guests tests/it/run.sh $(KVMCHECK) $(O)/mica'
+
+define FUZZ_RULE
+$(O)/tests/fuzz/$(1): $(O)/obj/tests/fuzz/$(1).o $(O)/obj/tests/fuzz/replay.o $$(addprefix $(O)/obj/,$$(FUZZ_$(1))) $$(FUZZLIBS_$(1))
+	@mkdir -p $$(@D)
+	$$(LINK)
+endef
+$(foreach t,$(FUZZ_TESTS),$(eval $(call FUZZ_RULE,$(t))))
+
+$(KVMCHECK): $(O)/obj/tests/rig/kvmcheck.o
+	@mkdir -p $(@D)
+	$(LINK)
+
+test: all $(UNIT_BINS) $(FUZZ_BINS) $(KVMCHECK) ## everything: unit tests, fuzz corpus, whole guests (direct, in the rig, or a said skip)
+	@$(TAP_RUN) -j 2 $(IT_ITEM) $(UNIT_BINS) $(FUZZ_ITEMS)
+
+test-unit: $(UNIT_BINS) $(FUZZ_BINS) ## unit tests and the fuzz corpus
+	@$(TAP_RUN) -j 2 $(UNIT_BINS) $(FUZZ_ITEMS)
+
+test-it: all $(KVMCHECK) ## whole-guest tests alone
+	@$(TAP_RUN) -v $(IT_ITEM)
+
+bench: all ## what a VM costs, beside QEMU's microvm with the same kernel and image
+	@tests/bench/bench.sh $(O)
+
+# Real fuzzing (clang, ASan, UBSan; glibc): every target for FUZZ_SEC seconds.
+FUZZ_SEC ?= 20
+fuzz: $(FUZZ_TESTS:%=$(O)/fuzz/%) ## run each fuzz target for FUZZ_SEC seconds
+	@for t in $(FUZZ_TESTS); do echo "== $$t"; mkdir -p $(O)/fuzz/corpus-$$t; \
+	  $(O)/fuzz/$$t -max_total_time=$(FUZZ_SEC) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -artifact_prefix=$(O)/fuzz/ \
+	    $(O)/fuzz/corpus-$$t tests/fuzz/corpus/$$t || exit 1; done
+define REAL_FUZZ_RULE
+$(O)/fuzz/$(1): tests/fuzz/$(1).c $$(FUZZ_$(1):.o=.c)
+	@mkdir -p $$(@D)
+	clang -std=gnu11 -O1 -g -D_GNU_SOURCE -I. $$(FUZZINC_$(1)) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+	  -o $$@ $$(filter %.c,$$^)
+endef
+$(foreach t,$(FUZZ_TESTS),$(eval $(call REAL_FUZZ_RULE,$(t))))
+
+-include $(shell find $(O)/obj -name '*.d' 2>/dev/null)
