@@ -1,0 +1,85 @@
+/*
+ * Frames between the host (front, core, mica run) and the guest agent, over virtio-vsock streams.
+ * The prose is in agent/PROTOCOL.md. One vsock stream is one operation: the host connects to
+ * AGENT_PORT, sends one request frame, and then both sides send what the request's row says
+ * until one closes. vsock credit is the flow control. The agent also keeps one stream open
+ * to the host (AGENT_HELLO_PORT, CID 2): its hello, and requests that concern the whole machine.
+ * The host treats every byte from here as hostile; the agent trusts its host.
+ */
+#ifndef LIB_WIRE_AGENT_H
+#define LIB_WIRE_AGENT_H
+
+#include "lib/wire/wire.h"
+
+#define AGENT_PORT 1024u       /* guest listens */
+#define AGENT_HELLO_PORT 1025u /* host listens (CID 2) */
+#define AGENT_PROTO 1u         /* raised when an old peer would misread */
+#define AGENT_DATA_MAX 32768u  /* most bytes in one A_T_DATA */
+#define AGENT_ARGS_MAX 1024u   /* most A_T_ARG, A_T_ENV, A_T_EXCLUDE fields each */
+
+enum agent_type {
+	/* hello stream: guest → host first; then host → guest requests, answered WIRE_OK / WIRE_ERR with the same id */
+	A_HELLO = 16,      /* g→h: PROTO VERSION UPTIME_NS (agent's, ns) BOOT_ID */
+	A_SHUTDOWN = 17,   /* h→g: ACTION "shutdown"|"reboot"; OK, then the machine stops */
+	A_IDENTITY = 18,   /* h→g: any of HOSTNAME, TIME_NS (real time now), ENTROPY; OK. After restore or fork. */
+	A_PING = 19,       /* h→g: OK */
+
+	/* request frames: the first on a stream to AGENT_PORT */
+	A_EXEC = 32,       /* CMD ARG* ENV* [CWD UID GID SHELL STDIN(1)] */
+	A_SHELL = 33,      /* [UID GID SHELL CWD COLS ROWS TERM] */
+	A_CP_IN = 34,      /* PATH MODE [UID GID PERM EXCLUDE* SIZE V1(1) SOURCE_NAME SOURCE_TYPE CONTENTS(1)] */
+	A_CP_OUT = 35,     /* PATH MODE [EXCLUDE* UID V1(1)] ; MODE also "recursive" */
+	A_HEALTH = 36,     /* → A_HEALTH_IS */
+	A_STATS = 37,      /* → A_STATS_IS */
+	A_FORWARD = 38,    /* UPSTREAM "host:port" | "unix:/path" → WIRE_OK, then raw bytes (no frames) both ways */
+	A_FS_READDIR = 39, /* PATH [UID] → A_FS_ENTRY* then WIRE_OK */
+	A_FS_STAT = 40,    /* PATH [UID] → A_FS_ENTRY or WIRE_ERR 404 */
+	A_FS_MKDIR = 41,   /* PATH [UID GID PERM RECURSIVE(1)] → WIRE_OK */
+	A_FS_REMOVE = 42,  /* PATH [UID RECURSIVE(1)] → WIRE_OK */
+	A_GROW = 43,       /* grow the root file system to its disk → WIRE_OK SIZE */
+	A_SECRET_PUT = 44, /* NAME DATA [PERM UID GID] → WIRE_OK: /run/slicer/secrets/NAME */
+	A_USERDATA = 45,   /* DATA: script; run once per disk → WIRE_OK at start */
+
+	/* exec and shell: host → guest after the request */
+	A_STDIN = 64,      /* DATA */
+	A_STDIN_EOF = 65,  /* nothing more will come; the stream stays open for output */
+	A_SIGNAL = 66,     /* SIGNAL number: to the process group */
+	A_WINSIZE = 67,    /* COLS ROWS (shell) */
+	/* exec and shell: guest → host: A_STARTED (or WIRE_ERR, with CODE 127/126 when the command cannot start),
+	 * output, then exactly one A_EXIT after all output. A stream that ends without A_EXIT is a lost agent:
+	 * an error, never an exit code. The host closing the stream kills the process group (HUP, then KILL). */
+	A_STARTED = 70,    /* PID TIME_NS */
+	A_STDOUT = 71,     /* DATA */
+	A_STDERR = 72,     /* DATA */
+	A_EXIT = 73,       /* CODE (0–255; 128+n by signal) TIME_NS [SIGNAL number] */
+
+	/* copy: in: WIRE_OK or WIRE_ERR to the request, then A_DATA* A_DATA_EOF from the host, then WIRE_OK (SIZE) or WIRE_ERR.
+	 * out: A_CP_META or WIRE_ERR, then A_DATA* A_DATA_EOF or WIRE_ERR from the guest. A missing A_DATA_EOF = broken copy. */
+	A_DATA = 80,       /* DATA */
+	A_DATA_EOF = 81,
+	A_CP_META = 82,    /* SOURCE_TYPE "file"|"directory"; PERM (files); SIZE (files, when regular); SOURCE_NAME */
+
+	A_HEALTH_IS = 90,  /* UPTIME_NS (agent) SYS_UPTIME_NS VERSION USERDATA_RAN(0/1) [USERDATA_CODE] */
+	A_STATS_IS = 91,   /* fields A_T_STAT_* below, u64 each; loads in 1/100, percentages not sent */
+	A_FS_ENTRY = 92,   /* NAME SOURCE_TYPE "file"|"directory"|"symlink" SIZE TIME_NS (mtime) PERM */
+};
+
+enum agent_tag { /* u64 unless said */
+	A_T_PROTO = 16, A_T_VERSION, /* str */ A_T_UPTIME_NS, A_T_SYS_UPTIME_NS, A_T_BOOT_ID, /* str */
+	A_T_ACTION, /* str */ A_T_HOSTNAME, /* str */ A_T_TIME_NS, A_T_ENTROPY, /* bytes */
+	A_T_CMD, /* str */ A_T_ARG, /* str, repeats */ A_T_ENV, /* str K=V, repeats */
+	A_T_CWD, /* str; "~" and "~/x" allowed; no ".." */ A_T_UID, A_T_GID, /* absent: the image's default user (1000) */
+	A_T_SHELL, /* str; exec: run `<shell> -lc "<cmd> <args…>"` */ A_T_STDIN,
+	A_T_DATA, /* bytes, at most AGENT_DATA_MAX */ A_T_PID, A_T_CODE, A_T_SIGNAL,
+	A_T_COLS, A_T_ROWS, A_T_TERM, /* str */
+	A_T_PATH, /* str */ A_T_MODE, /* str "binary"|"tar"|"recursive" */ A_T_PERM, /* low 12 mode bits */
+	A_T_EXCLUDE, /* str glob, repeats */ A_T_SIZE, A_T_V1, /* 1: cp-v1 destination rules */
+	A_T_SOURCE_NAME, /* str */ A_T_SOURCE_TYPE, /* str */ A_T_CONTENTS, A_T_RECURSIVE,
+	A_T_USERDATA_RAN, A_T_USERDATA_CODE, A_T_UPSTREAM, /* str */ A_T_NAME, /* str */
+	A_T_STAT_CPUS = 80, A_T_STAT_MEM_TOTAL, A_T_STAT_MEM_USED, A_T_STAT_MEM_AVAIL,
+	A_T_STAT_LOAD1, A_T_STAT_LOAD5, A_T_STAT_LOAD15, A_T_STAT_DISK_READ, A_T_STAT_DISK_WRITE,
+	A_T_STAT_NET_READ, A_T_STAT_NET_WRITE, A_T_STAT_DISK_INFLIGHT, A_T_STAT_OPEN_CONNS, A_T_STAT_OPEN_FILES,
+	A_T_STAT_ENTROPY, A_T_STAT_SPACE_TOTAL, A_T_STAT_SPACE_USED, A_T_STAT_SPACE_FREE,
+};
+
+#endif

@@ -1,0 +1,50 @@
+/*
+ * Frames between front and core (chan, SEQPACKET). front asks on behalf of one client; core checks the credential
+ * again, acts, and answers: WIRE_ERR, or WIRE_OK, or C_ITEM* then WIRE_OK. Every request may carry AUTH (SHA-256 of the bearer
+ * token, 32 bytes; absent when the client sent none) and LISTENER (index from C_LISTEN).
+ */
+#ifndef LIB_WIRE_CORE_H
+#define LIB_WIRE_CORE_H
+
+#include "lib/wire/wire.h"
+
+enum core_type {
+	/* core → front, at start, one per API listener */
+	C_LISTEN = 16,   /* LISTENER index, NAME (address for logs), AUTH_NEEDED(0/1) + fd: listening stream socket */
+
+	/* front → core */
+	C_INFO = 32,     /* → OK VERSION GIT_COMMIT ARCH (Go spelling "amd64") */
+	C_AUTH = 33,     /* → OK when the credential is good for that listener (routes that need nothing else) */
+	C_GROUPS = 34,   /* → ITEM{NAME COUNT RAM_BYTES CPUS ARCH}* OK */
+	C_NODES = 35,    /* [GROUP TAG | TAG_PREFIX] → ITEM{node}* OK; ERR 404 group */
+	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS PERSISTENT TAG* USERDATA SSH_KEY* IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET*] → OK node
+	                    (IP with prefix length); ERR 400 404 408 503 … */
+	C_DELETE = 37,   /* GROUP VM → OK TEXT DISK_REMOVED(0/1) */
+	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS ; */
+	C_LOGS = 39,     /* VM → OK + fd: the console log, read-only */
+	C_SHUTDOWN = 40, /* VM ACTION → OK TEXT once the VM process has ended */
+	C_CONNECT = 41,  /* VM → OK + fd: a fresh agent stream (lib/wire/agent.h); ERR 404 VM, 409 paused or stopped, 503 agent does not answer.
+	                    PORT absent = AGENT_PORT. QUIET(1): does not count as agent use (health, stats) */
+	C_PAUSE = 42, C_RESUME = 43, /* VM → OK TEXT */
+	C_RELAUNCH = 44, /* VM [WAIT TIMEOUT_MS] → OK node */
+	C_TAGS = 45,     /* VM [ADD* REMOVE* | REPLACE* with REPLACE_ALL(1)] [TAG_NAME] → OK TAG* */
+	C_DAEMON_SHUTDOWN = 46, /* → OK, then core stops as on SIGTERM */
+	C_READY = 47,    /* VM → OK READY(0/1): agent has said hello */
+};
+enum core_tag { /* u64 unless said */
+	C_T_AUTH = 16, /* 32 bytes */ C_T_LISTENER, C_T_NAME, /* str */ C_T_AUTH_NEEDED, C_T_VERSION, /* str */ C_T_GIT_COMMIT, /* str */
+	C_T_ARCH, /* str "x86_64" in groups and nodes */ C_T_COUNT, C_T_RAM_BYTES, C_T_CPUS, C_T_GROUP, /* str */ C_T_VM, /* str */
+	C_T_TAG, /* str, repeats */ C_T_TAG_PREFIX, /* str */ C_T_PERSISTENT, C_T_USERDATA, /* str */ C_T_SSH_KEY, /* str, repeats */
+	C_T_IP, /* str */ C_T_NET_ALLOW, /* str, repeats */ C_T_NET_DROP, /* str, repeats */ C_T_NET_SET_ALLOW, /* 1: list given (may be empty) */
+	C_T_NET_SET_DROP, C_T_WAIT, /* str */ C_T_TIMEOUT_MS, C_T_SECRET, /* str, repeats */
+	C_T_CREATED_NS, C_T_LAST_CALL_NS, C_T_STATUS, /* str Running Paused Stopped */ C_T_STORAGE, /* str */ C_T_IMAGE, /* str */
+	C_T_NET_MODE, /* str */ C_T_OPEN_CONNS, C_T_DISK_REMOVED, C_T_ACTION, /* str */ C_T_PORT, C_T_QUIET,
+	C_T_ADD, /* str, repeats */ C_T_REMOVE, /* str, repeats */ C_T_REPLACE, /* str, repeats */ C_T_REPLACE_ALL, C_T_TAG_NAME, /* str */
+	C_T_READY, C_T_TEXT, /* str */ C_T_FAULT, /* str: why the VM ended, when it failed */ C_T_GROUP_ALLOW, /* str, repeats */ C_T_GROUP_DROP, /* str, repeats */
+	C_T_GPU_COUNT,
+};
+/* C_ITEM: one list element; its fields stand directly in the frame. */
+#define C_ITEM 31u
+/* A node's fields: VM GROUP IP RAM_BYTES CPUS CREATED_NS [LAST_CALL_NS] ARCH TAG* STATUS PERSISTENT [FAULT] */
+
+#endif

@@ -1,0 +1,48 @@
+/*
+ * Frames between core and one vmm, over SOCK_SEQPACKET (lib/wire/chan.h). jail starts vmm with
+ *   fd 3  a listening unix SEQPACKET socket (bound by core in the VM's state folder)
+ *   fd 4  /dev/kvm
+ * and no paths. core connects; vmm serves one connection at a time (a newer one replaces the older, so that a restarted
+ * core can adopt), sends V_HELLO at once (core reads its pid from SCM_CREDENTIALS), and goes on without core when the connection ends.
+ * Descriptors are passed on the frame that names them: a "FD" field is an index into them.
+ */
+#ifndef LIB_WIRE_VMM_H
+#define LIB_WIRE_VMM_H
+
+#include "lib/wire/wire.h"
+
+#define VMM_FD_LISTEN 3
+#define VMM_FD_KVM 4
+#define VMM_DISKS_MAX 8u
+#define VMM_VCPUS_MAX 8u
+#define VMM_CMDLINE_MAX 2048u
+
+enum vmm_type {
+	V_HELLO = 16,    /* v→c: VERSION STATE */
+	V_BOOT = 17,     /* c→v, once, in state "new": VCPUS RAM_BYTES CMDLINE KERNEL_FD [INITRD_FD] CONSOLE_FD REPORT_FD DISK* NET* [CID]
+	                    → OK when the vCPUs run, or ERR (and vmm ends). REPORT_FD: regular file that receives the last words (text, as
+	                    in V_EXITED) before vmm ends, so that they are not lost when core is away. */
+	V_CONNECT = 18,  /* c→v: PORT → OK with one fd: a unix stream joined to a vsock stream to that guest port; ERR 503 refused/no listener */
+	V_LISTEN = 19,   /* c→v: PORT → OK; guest streams to CID 2 PORT now arrive as V_INCOMING (refused when not listened, or core away) */
+	V_INCOMING = 20, /* v→c: PORT GUEST_PORT with one fd */
+	V_PAUSE = 21, V_RESUME = 22, /* → OK once every vCPU stands (runs) */
+	V_STATS = 23,    /* → OK with V_T_STAT* fields */
+	V_QUIT = 24,     /* → OK, then vmm ends: reason "killed" */
+	V_EXITED = 25,   /* v→c, last frame: REASON TEXT */
+};
+/* REASON words: "poweroff" "reboot" "killed" ended as asked; "panic" "triple-fault" "kvm-error" "device" "vmm" failures, TEXT says the rest:
+ * registers, and what the console said last stands in the console log. */
+
+enum vmm_tag { /* u64 unless said */
+	V_T_VERSION = 16, /* str */ V_T_STATE, /* str: new running paused */ V_T_VCPUS, V_T_RAM_BYTES, V_T_CMDLINE, /* str */
+	V_T_KERNEL_FD, V_T_INITRD_FD, V_T_CONSOLE_FD, V_T_REPORT_FD,
+	V_T_DISK,    /* record: FD [READONLY(1) ID str ≤ 20 bytes]; /dev/vda, vdb, … in order */
+	V_T_NET,     /* record: FD (tap, IFF_VNET_HDR|IFF_NO_PI), MAC (6 bytes) */
+	V_T_CID, V_T_FD, V_T_READONLY, V_T_ID, /* str */ V_T_MAC, /* bytes */
+	V_T_PORT, V_T_GUEST_PORT, V_T_REASON, /* str */ V_T_TEXT, /* str */
+	V_T_STAT,    /* record: NAME str, VALUE; counters of vmm/machine/stats.h */
+	V_T_NAME, /* str */ V_T_VALUE,
+	V_T_NO_ACPI, /* 1: devices by virtio_mmio.device= on the command line, for kernels without ACPI */
+};
+
+#endif
