@@ -48,7 +48,7 @@ LIB_JSON := lib/json/read.o lib/json/look.o lib/json/write.o
 LIB_HTTP :=
 LIB_YAML :=
 LIB_ARC :=
-LIB_SANDBOX :=
+LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
 
 VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
 JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
@@ -65,8 +65,9 @@ GUEST_PROGS :=
 
 # ---- tests: unit tests and fuzz targets, each with its objects ---------------------------------------------------
 # UNIT_<name> := objects beside tests/unit/<name>.o ; FUZZ_<name> := objects beside tests/fuzz/<name>.c
-UNIT_TESTS := base_num base_buf ev_loop wire_wire wire_chan
+UNIT_TESTS := base_num base_buf ev_loop wire_wire wire_chan sandbox_seccomp
 UNIT_base_num := $(LIB_BASE)
+UNIT_sandbox_seccomp := $(LIB_BASE) $(LIB_SANDBOX)
 UNIT_base_buf := $(LIB_BASE)
 UNIT_ev_loop := $(LIB_BASE) $(LIB_EV)
 UNIT_wire_wire := $(LIB_BASE) $(LIB_WIRE)

@@ -1,0 +1,54 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "lib/sandbox/sandbox.h"
+#include "tests/unit/tap.h"
+
+static const struct sandbox_rule rules[] = {
+	SANDBOX_ALLOW(write), SANDBOX_ALLOW(exit_group), SANDBOX_ALLOW_ARG(ioctl, 1, FIONREAD), SANDBOX_ALLOW_ARG(ioctl, 1, FIONBIO),
+};
+
+/* Runs one system call behind the filter in a child; its wait status. */
+static int behind_filter(long nr, long a, long b, long c)
+{
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (sandbox_seccomp(rules, ARRAY_LEN(rules)))
+			_exit(99);
+		syscall(nr, a, b, c);
+		syscall(SYS_exit_group, 7);
+	}
+	int status = 0;
+	waitpid(pid, &status, 0);
+	return status;
+}
+
+static bool killed(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS;
+}
+
+static bool passed(int status)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == 7;
+}
+
+int main(void)
+{
+	int n = 0, p[2];
+	if (pipe(p))
+		return 1;
+	ok(killed(behind_filter(SYS_getpid, 0, 0, 0)), "a call that is not listed kills");
+	ok(killed(behind_filter(SYS_ioctl, p[0], TIOCSTI, (long)&n)), "a listed call with another argument kills");
+	ok(killed(behind_filter(0x40000000 | SYS_write, 1, 0, 0)), "x32 numbers kill");
+	ok(passed(behind_filter(SYS_write, p[1], (long)"x", 1)), "a listed call passes");
+	ok(passed(behind_filter(SYS_ioctl, p[0], FIONREAD, (long)&n)) && passed(behind_filter(SYS_ioctl, p[0], FIONBIO, (long)&n)), "each listed argument passes");
+	static const struct sandbox_rule many[SANDBOX_RULES_MAX + 1];
+	ok(sandbox_seccomp(many, SANDBOX_RULES_MAX + 1) == -E2BIG, "too many rows are refused");
+	return tap_done();
+}
