@@ -45,13 +45,13 @@ LIB_BASE := lib/base/base.o lib/base/buf.o lib/base/io.o lib/base/num.o lib/base
 LIB_EV := lib/ev/ev.o
 LIB_WIRE := lib/wire/wire.o lib/wire/chan.o
 LIB_JSON := lib/json/read.o lib/json/look.o lib/json/write.o
-LIB_HTTP :=
+LIB_HTTP := lib/http/head.o lib/http/write.o lib/http/chunk.o lib/http/target.o lib/http/ws.o lib/http/wsopen.o lib/http/sha1.o
 LIB_YAML :=
-LIB_ARC :=
+LIB_ARC := lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/tree_file.o lib/arc/tree_source.o lib/arc/tree_sink.o lib/arc/glob.o lib/arc/dest.o
 LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
 
 VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
-JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
+JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/jail.o vmm/jail/main.o
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
 CORE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML)
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON)
@@ -67,6 +67,11 @@ GUEST_PROGS :=
 # UNIT_<name> := objects beside tests/unit/<name>.o ; FUZZ_<name> := objects beside tests/fuzz/<name>.c
 UNIT_TESTS := base_num base_buf ev_loop wire_wire wire_chan sandbox_seccomp
 UNIT_base_num := $(LIB_BASE)
+UNIT_TESTS += http_head http_chunk http_target http_ws
+UNIT_http_head := $(LIB_BASE) $(LIB_HTTP)
+UNIT_http_chunk := $(LIB_BASE) $(LIB_HTTP)
+UNIT_http_target := $(LIB_BASE) $(LIB_HTTP)
+UNIT_http_ws := $(LIB_BASE) $(LIB_HTTP)
 UNIT_sandbox_seccomp := $(LIB_BASE) $(LIB_SANDBOX)
 UNIT_base_buf := $(LIB_BASE)
 UNIT_ev_loop := $(LIB_BASE) $(LIB_EV)
@@ -76,6 +81,11 @@ UNIT_TESTS += json_json
 UNIT_json_json := $(LIB_BASE) $(LIB_JSON)
 FUZZ_TESTS := wire
 FUZZ_wire := $(LIB_BASE) $(LIB_WIRE)
+FUZZ_TESTS += http_head http_chunk http_target http_ws
+FUZZ_http_head := $(LIB_BASE) $(LIB_HTTP)
+FUZZ_http_chunk := $(LIB_BASE) $(LIB_HTTP)
+FUZZ_http_target := $(LIB_BASE) $(LIB_HTTP)
+FUZZ_http_ws := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_TESTS += json
 FUZZ_json := $(LIB_BASE) $(LIB_JSON)
 
@@ -83,7 +93,7 @@ FUZZ_json := $(LIB_BASE) $(LIB_JSON)
 .PHONY: all progs deps help clean check-static
 all: progs ## build everything into $(O)
 
-progs: $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%) ## the programs alone
+progs: ## the programs alone
 
 help: ## this list
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -135,6 +145,11 @@ check-static: progs ## every program: static PIE, no interpreter, nothing NEEDED
 
 # ---- programs ----------------------------------------------------------------------------------------------------
 ## programs (each owner adds: HOST_PROGS += x  and  $(eval $(call HOST_RULE,x,X_OBJS,libs)) below)
+HOST_PROGS += jail
+$(eval $(call HOST_RULE,jail,JAIL_OBJS))
+
+# after all programs are named: prerequisites are expanded when they are read
+progs: $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%)
 
 ## sources and kernel
 $(O)/deps/libyaml.a: tools/deps.sh tools/fetch-source.sh tools/sources.sha256 | $(KHEADERS)
@@ -155,6 +170,12 @@ kernel: $(O)/kernel/min/vmlinux ## the guest kernel `min` (built once, then from
 kernel-emulated: $(O)/kernel/emulated/vmlinux ## the flavour for a KVM without VMX or SVM
 
 ## image and payload
+IMAGE_SRC := tools/image.sh rootfs/min.list $(wildcard rootfs/min/*)
+$(O)/image/min.ext4: $(IMAGE_SRC) $(O)/guest/init $(O)/guest/agent
+	O='$(O)' tools/image.sh
+
+.PHONY: image
+image: $(O)/image/min.ext4 ## the guest image `min`
 
 ## tests
 .PHONY: test test-unit test-it bench fuzz
