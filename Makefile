@@ -46,7 +46,7 @@ LIB_EV := lib/ev/ev.o
 LIB_WIRE := lib/wire/wire.o lib/wire/chan.o
 LIB_JSON := lib/json/read.o lib/json/look.o lib/json/write.o
 LIB_HTTP := lib/http/head.o lib/http/write.o lib/http/chunk.o lib/http/target.o lib/http/ws.o lib/http/wsopen.o lib/http/sha1.o
-LIB_YAML :=
+LIB_YAML := lib/yaml/doc.o lib/yaml/read.o
 LIB_ARC := lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/tree_file.o lib/arc/tree_source.o lib/arc/tree_sink.o lib/arc/glob.o lib/arc/dest.o
 LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
 
@@ -79,6 +79,12 @@ UNIT_wire_wire := $(LIB_BASE) $(LIB_WIRE)
 UNIT_wire_chan := $(LIB_BASE) $(LIB_WIRE)
 UNIT_TESTS += json_json
 UNIT_json_json := $(LIB_BASE) $(LIB_JSON)
+UNIT_TESTS += core_config core_addr
+CORE_CONFIG := api/core/addr.o api/core/config.o api/core/config_keys.o api/core/config_group.o api/core/config_net.o \
+	api/core/config_file.o api/core/config_api.o
+UNIT_core_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
+UNITLIBS_core_config := $(O)/deps/libyaml.a
+UNIT_core_addr := $(LIB_BASE) api/core/addr.o
 FUZZ_TESTS := wire
 FUZZ_wire := $(LIB_BASE) $(LIB_WIRE)
 FUZZ_TESTS += http_head http_chunk http_target http_ws
@@ -150,6 +156,10 @@ $(eval $(call HOST_RULE,jail,JAIL_OBJS))
 
 # after all programs are named: prerequisites are expanded when they are read
 progs: $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%)
+
+# lib/yaml alone sees libyaml's header, which appears with the library
+CFLAGS_lib/yaml/doc = -isystem $(O)/deps/yaml/include
+$(O)/obj/lib/yaml/doc.o: $(O)/deps/libyaml.a
 
 ## sources and kernel
 $(O)/deps/libyaml.a: tools/deps.sh tools/fetch-source.sh tools/sources.sha256 | $(KHEADERS)

@@ -1,0 +1,243 @@
+#include "vmm/jail/jail.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/wire/jail.h"
+
+enum { OUT_MAX = 1 << 20, SLOTS = 65536, INMATES_MAX = 4096 };
+
+static void watch_core(struct jail *j)
+{
+	ev_mod(j->loop, &j->core_io, chan_want(&j->core));
+}
+
+static void reply(struct jail *j, size_t mark, const int *fds, unsigned n_fds)
+{
+	wire_end(&j->out, mark);
+	if (chan_send(&j->core, &j->out, fds, n_fds) < 0)
+		ev_stop(j->loop);
+	watch_core(j);
+}
+
+static void refuse(struct jail *j, uint32_t id, unsigned status, int err, const char *text)
+{
+	size_t mark = wire_begin(&j->out, WIRE_ERR, id);
+	wire_u64(&j->out, WIRE_T_STATUS, status);
+	wire_u64(&j->out, WIRE_T_ERRNO, (uint64_t)-err);
+	wire_str(&j->out, WIRE_T_TEXT, text);
+	reply(j, mark, NULL, 0);
+}
+
+static struct inmate *find(struct jail *j, const char *name)
+{
+	struct inmate *i = j->inmates;
+	while (i && strcmp(i->name, name) != 0)
+		i = i->next;
+	return i;
+}
+
+static unsigned count(const struct jail *j)
+{
+	unsigned n = 0;
+	for (const struct inmate *i = j->inmates; i; i = i->next)
+		n++;
+	return n;
+}
+
+static void forget(struct inmate *i)
+{
+	struct inmate **at = &i->jail->inmates;
+	while (*at != i)
+		at = &(*at)->next;
+	*at = i->next;
+	ev_del(i->jail->loop, &i->exited);
+	fd_close(&i->pidfd);
+	free(i);
+}
+
+static void on_exit(struct ev_io *io, uint32_t events)
+{
+	struct inmate *i = io->arg;
+	struct jail *j = i->jail;
+	siginfo_t info = {.si_pid = 0};
+	(void)events;
+	/* An adopted vmm is not our child: its end is seen, its status is not. */
+	if (waitid((idtype_t)P_PIDFD, (id_t)i->pidfd, &info, WEXITED | WNOHANG) < 0)
+		info.si_code = info.si_status = 0;
+	size_t mark = wire_begin(&j->out, J_EXITED, 0);
+	wire_str(&j->out, J_T_NAME, i->name);
+	wire_u64(&j->out, J_T_STATUS, (uint64_t)((info.si_code << 8) + (info.si_status & 255)));
+	forget(i);
+	reply(j, mark, NULL, 0);
+}
+
+/* Takes pidfd. 0 or -ENOMEM. */
+static int remember(struct jail *j, const char *name, unsigned slot, pid_t pid, int pidfd)
+{
+	struct inmate *i = calloc(1, sizeof *i);
+	if (!i || ev_add(j->loop, &i->exited, pidfd, EPOLLIN) < 0) {
+		free(i);
+		return -ENOMEM;
+	}
+	i->exited.fn = on_exit;
+	i->exited.arg = i;
+	i->jail = j;
+	i->pidfd = pidfd;
+	i->pid = pid;
+	i->slot = slot;
+	memcpy(i->name, name, strlen(name) + 1);
+	i->next = j->inmates;
+	j->inmates = i;
+	return 0;
+}
+
+static void confirm(struct jail *j, uint32_t id, const struct inmate *i)
+{
+	size_t mark = wire_begin(&j->out, WIRE_OK, id);
+	wire_u64(&j->out, J_T_PID, (uint64_t)i->pid);
+	reply(j, mark, &i->pidfd, 1);
+}
+
+static void do_spawn(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
+{
+	struct fault f = {""};
+	uint64_t slot = 0, ram = 0;
+	pid_t pid;
+	int pidfd = -1;
+	wire_get_u64(m, J_T_SLOT, &slot);
+	wire_get_u64(m, J_T_RAM_BYTES, &ram);
+	if (find(j, name) || count(j) >= INMATES_MAX) {
+		refuse(j, m->id, 409, -EEXIST, "a VM of that name runs already, or there are too many");
+		return;
+	}
+	int err = cage_spawn(&j->host, (unsigned)slot, ram, fds[0], &pid, &pidfd, &f);
+	if (!err && (err = remember(j, name, (unsigned)slot, pid, pidfd))) {
+		pidfd_signal(pidfd, SIGKILL);
+		waitpid(pid, NULL, 0);
+		fd_close(&pidfd);
+	}
+	if (err)
+		refuse(j, m->id, 503, err, f.text);
+	else
+		confirm(j, m->id, find(j, name));
+}
+
+static void do_kill(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
+{
+	(void)fds;
+	struct inmate *i = find(j, name);
+	if (!i) {
+		refuse(j, m->id, 404, -ESRCH, "no process of that VM is known");
+		return;
+	}
+	pidfd_signal(i->pidfd, SIGKILL);
+	reply(j, wire_begin(&j->out, WIRE_OK, m->id), NULL, 0);
+}
+
+static void do_adopt(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
+{
+	(void)fds;
+	uint64_t slot = 0, pid = 0;
+	int pidfd = -1;
+	wire_get_u64(m, J_T_SLOT, &slot);
+	wire_get_u64(m, J_T_PID, &pid);
+	int err = find(j, name) || pid > INT32_MAX ? -EEXIST : cage_adopt(&j->host, (unsigned)slot, (pid_t)pid, &pidfd);
+	if (!err && (err = remember(j, name, (unsigned)slot, (pid_t)pid, pidfd)))
+		fd_close(&pidfd);
+	if (err)
+		refuse(j, m->id, 409, err, "that process is not the vmm of this VM");
+	else
+		confirm(j, m->id, find(j, name));
+}
+
+static void do_describe(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
+{
+	char text[512];
+	(void)name;
+	(void)fds;
+	cage_host_describe(&j->host, text, sizeof text);
+	size_t mark = wire_begin(&j->out, WIRE_OK, m->id);
+	wire_str(&j->out, J_T_TEXT, text);
+	reply(j, mark, NULL, 0);
+}
+
+/* Every request: its type, how many descriptors it brings, whether it names a VM and a slot, what it does. */
+static const struct request {
+	uint16_t type;
+	unsigned n_fds;
+	bool named, slotted;
+	void (*act)(struct jail *j, const struct wire_msg *m, const char *name, const int *fds);
+} requests[] = {
+	{J_SPAWN, 1, true, true, do_spawn},
+	{J_KILL, 0, true, false, do_kill},
+	{J_ADOPT, 0, true, true, do_adopt},
+	{J_DESCRIBE, 0, false, false, do_describe},
+};
+
+/* The one place where a frame from core is checked. False: core has broken the rules. */
+static bool serve(struct jail *j, const struct wire_msg *m, const int *fds, unsigned n_fds)
+{
+	char name[JAIL_NAME_MAX] = "";
+	uint64_t slot;
+	for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+		const struct request *r = &requests[i];
+		if (r->type != m->type)
+			continue;
+		if (n_fds != r->n_fds || (r->named && (wire_get_str(m, J_T_NAME, name, sizeof name) || !name_is_valid(name, sizeof name - 1))) ||
+		    (r->slotted && (!wire_get_u64(m, J_T_SLOT, &slot) || slot >= SLOTS)))
+			return false;
+		r->act(j, m, name, fds);
+		return true;
+	}
+	return false;
+}
+
+static void on_core(struct ev_io *io, uint32_t events)
+{
+	struct jail *j = io->arg;
+	struct wire_msg m;
+	int fds[WIRE_FDS_MAX], more;
+	unsigned n_fds;
+	if (events & EPOLLOUT && chan_flush(&j->core) == -EPIPE)
+		ev_stop(j->loop);
+	while ((more = chan_recv(&j->core, &m, fds, &n_fds)) == 1) {
+		bool good = serve(j, &m, fds, n_fds);
+		for (unsigned i = 0; i < n_fds; i++)
+			close(fds[i]);
+		if (!good) {
+			more = -EPROTO;
+			break;
+		}
+	}
+	if (more < 0)
+		ev_stop(j->loop);
+	watch_core(j);
+}
+
+int jail_init(struct jail *j, int core_fd, const struct cage_host *host)
+{
+	*j = (struct jail){.host = *host};
+	buf_init(&j->out, OUT_MAX);
+	int err = ev_new(&j->loop);
+	if (!err)
+		err = chan_init(&j->core, core_fd, OUT_MAX);
+	j->core_io.fn = on_core;
+	j->core_io.arg = j;
+	return err ? err : ev_add(j->loop, &j->core_io, core_fd, EPOLLIN);
+}
+
+int jail_run(struct jail *j)
+{
+	int err = ev_run(j->loop);
+	while (j->inmates)
+		forget(j->inmates);
+	chan_done(&j->core);
+	buf_done(&j->out);
+	ev_free(j->loop);
+	return err;
+}
