@@ -1,0 +1,23 @@
+/*
+ * init: PID 1 of a mica guest. Mounts the kernel's file systems, sets hostname and network from the
+ * environment words the kernel hands over (MICA_HOST MICA_IP MICA_GW MICA_DNS), keeps the agent
+ * running, reaps orphans, and stops the machine on a signal: SIGUSR1 and SIGUSR2 power off, SIGTERM and SIGINT
+ * reboot. Never exits, never allocates, never parses a file; stands on lib/base alone. One thread.
+ * Whatever fails is said in one line on the console, and the boot goes on: a guest with an agent can be mended.
+ */
+#ifndef INIT_INIT_H
+#define INIT_INIT_H
+
+#include "lib/base/base.h"
+
+#define AGENT_PATH "/usr/local/bin/slicer-agent"
+
+/* One line "init: what: reason" on the console; err 0 leaves the reason out. */
+void say(const char *what, int err);
+
+void mounts_make(void);
+
+/* Reads the words from the environment. Absent MICA_IP: loopback only. */
+void net_up(const char *host, const char *ip, const char *gateway, const char *dns);
+
+#endif

@@ -1,0 +1,157 @@
+#include "init/init.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <net/route.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A word for the files below; what does not fit is cut, the words come from our own host. */
+struct text {
+	char s[512];
+	size_t n;
+};
+
+static void add(struct text *t, const char *s, size_t n)
+{
+	if (n > sizeof t->s - t->n)
+		n = sizeof t->s - t->n;
+	memcpy(t->s + t->n, s, n);
+	t->n += n;
+}
+
+static void adds(struct text *t, const char *s)
+{
+	add(t, s, strlen(s));
+}
+
+/* In /run, with a link from /etc when nothing stands there: an image's own file is never touched. */
+static void publish(const struct text *t, const char *run_path, const char *etc_path)
+{
+	AUTO_FD fd = open(run_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	if (fd < 0 || write_full(fd, t->s, t->n) < 0)
+		say(run_path, -errno);
+	(void)symlink(run_path, etc_path);
+}
+
+static void write_hosts(const char *host, const char *ip)
+{
+	struct text t = {.n = 0};
+	adds(&t, "127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
+	if (host) {
+		add(&t, ip ? ip : "127.0.1.1", ip ? strcspn(ip, "/") : 9);
+		adds(&t, " ");
+		adds(&t, host);
+		adds(&t, "\n");
+	}
+	publish(&t, "/run/hosts", "/etc/hosts");
+}
+
+static void write_resolv(const char *dns)
+{
+	struct text t = {.n = 0};
+	while (*dns) {
+		size_t n = strcspn(dns, ",");
+		if (n) {
+			adds(&t, "nameserver ");
+			add(&t, dns, n);
+			adds(&t, "\n");
+		}
+		dns += n + (dns[n] == ',');
+	}
+	publish(&t, "/run/resolv.conf", "/etc/resolv.conf");
+}
+
+static struct sockaddr_in sin_of(uint32_t addr_be)
+{
+	return (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = addr_be};
+}
+
+static int link_up(int s, const char *name)
+{
+	struct ifreq r = {0};
+	strncpy(r.ifr_name, name, IFNAMSIZ - 1);
+	if (ioctl(s, SIOCGIFFLAGS, &r) < 0)
+		return -errno;
+	r.ifr_flags |= IFF_UP;
+	return ioctl(s, SIOCSIFFLAGS, &r) < 0 ? -errno : 0;
+}
+
+static int set_address(int s, const char *name, uint32_t addr_be, uint32_t mask_be)
+{
+	struct ifreq r = {0};
+	struct sockaddr_in a = sin_of(addr_be), m = sin_of(mask_be);
+	strncpy(r.ifr_name, name, IFNAMSIZ - 1);
+	memcpy(&r.ifr_addr, &a, sizeof a);
+	if (ioctl(s, SIOCSIFADDR, &r) < 0)
+		return -errno;
+	memcpy(&r.ifr_netmask, &m, sizeof m);
+	return ioctl(s, SIOCSIFNETMASK, &r) < 0 ? -errno : 0;
+}
+
+static int default_route(int s, uint32_t gateway_be)
+{
+	struct rtentry rt = {.rt_flags = RTF_UP | RTF_GATEWAY};
+	struct sockaddr_in any = sin_of(0), gw = sin_of(gateway_be);
+	memcpy(&rt.rt_dst, &any, sizeof any);
+	memcpy(&rt.rt_genmask, &any, sizeof any);
+	memcpy(&rt.rt_gateway, &gw, sizeof gw);
+	return ioctl(s, SIOCADDRT, &rt) < 0 ? -errno : 0;
+}
+
+/* "192.168.137.2/24" */
+static int parse_cidr(const char *text, uint32_t *addr_be, uint32_t *mask_be)
+{
+	char quad[16];
+	size_t n = strcspn(text, "/");
+	uint64_t bits;
+	struct in_addr a;
+	if (text[n] != '/' || n >= sizeof quad || parse_u64(text + n + 1, 32, &bits) < 0)
+		return -EINVAL;
+	memcpy(quad, text, n);
+	quad[n] = '\0';
+	if (inet_pton(AF_INET, quad, &a) != 1)
+		return -EINVAL;
+	*addr_be = a.s_addr;
+	*mask_be = bits ? htonl(~(uint32_t)0 << (32 - bits)) : 0;
+	return 0;
+}
+
+static int eth_up(int s, const char *ip, const char *gateway)
+{
+	uint32_t addr, mask;
+	struct in_addr gw;
+	int rc = parse_cidr(ip, &addr, &mask);
+	if (rc == 0)
+		rc = set_address(s, "eth0", addr, mask);
+	if (rc == 0)
+		rc = link_up(s, "eth0");
+	if (rc < 0 || !gateway || !*gateway)
+		return rc;
+	return inet_pton(AF_INET, gateway, &gw) == 1 ? default_route(s, gw.s_addr) : -EINVAL;
+}
+
+void net_up(const char *host, const char *ip, const char *gateway, const char *dns)
+{
+	int rc;
+	if (host && sethostname(host, strnlen(host, 64)) < 0)
+		say("hostname", -errno);
+	write_hosts(host, ip && *ip ? ip : NULL);
+	AUTO_FD s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s < 0) {
+		say("network", -errno);
+		return;
+	}
+	if ((rc = link_up(s, "lo")) < 0)
+		say("lo", rc);
+	if (!ip || !*ip)
+		return;
+	if ((rc = eth_up(s, ip, gateway)) < 0)
+		say("eth0", rc);
+	if (dns)
+		write_resolv(dns);
+}
