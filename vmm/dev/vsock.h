@@ -21,11 +21,10 @@
 #define VSOCK_BUDGET_BYTES (128u << 20) /* most that can be buffered for slow host readers: all streams */
 
 struct vsock;
-/* The answer to vsock_connect. fd ≥ 0: connected, the callee owns it. Else -ECONNREFUSED (no listener in the guest), -ETIMEDOUT,
+/* The answer to vsock_connect. Neither callback may call a vsock_ function (the device's lock is held). fd ≥ 0: connected, the callee owns it. Else -ECONNREFUSED (no listener in the guest), -ETIMEDOUT,
  * -ENETDOWN (device reset). Called once, from the loop, never from within vsock_connect. */
 typedef void vsock_connect_fn(void *arg, int fd);
-/* A guest connects to (2, port). Return 0 to take the stream: the callee owns fd; anything else refuses (RST), and fd is closed here.
- * Must not call vsock_* from within. */
+/* A guest connects to (2, port). Return 0 to take the stream: the callee owns fd; anything else refuses (RST), and fd is closed here. */
 typedef int vsock_incoming_fn(void *arg, uint32_t port, uint32_t guest_port, int fd);
 
 /* guest_cid ≥ 3. */

@@ -120,4 +120,13 @@ void vdev_kick_again(struct vdev *v, unsigned queue);
 /* Copies the part of a little-endian config struct that [off, off+len) asks for. */
 void vdev_config_copy(void *dst, uint32_t off, uint32_t len, const void *config, size_t config_bytes);
 
+/* ---- between vdev.c and mmio.c, lock held ---- */
+
+/* ops->sync soon, on the loop's thread. */
+void vdev_resync(struct vdev *v);
+/* Serves a notification now, on the loop's thread (or without a loop). */
+void vdev_kicked(struct vdev *v, unsigned queue);
+/* QueueNotify was written: wakes the loop, or serves at once without one. */
+void vdev_notify(struct vdev *v, unsigned queue);
+
 #endif
