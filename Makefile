@@ -52,12 +52,14 @@ LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
 
 VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
 JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/jail.o vmm/jail/main.o
-NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
+NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) api/netd/main.o api/netd/rtnl.o api/netd/nft.o api/netd/tap.o
 CORE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML)
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON)
 CLI_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
-INIT_OBJS :=
-AGENT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_ARC)
+INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
+AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/job.o \
+	agent/stream.o agent/copy_in.o agent/copy_out.o agent/fs.o agent/forward.o agent/machine.o agent/stats.o agent/userdata.o
+AGENT_OBJS := $(AGENT_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_ARC)
 
 # programs whose object lists are filled in; name → objects → static libraries
 HOST_PROGS :=
@@ -92,6 +94,10 @@ FUZZ_http_head := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_http_chunk := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_http_target := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_http_ws := $(LIB_BASE) $(LIB_HTTP)
+FUZZ_TESTS += config
+FUZZ_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
+FUZZLIBS_config := $(O)/deps/libyaml.a
+FUZZINC_config := -isystem $(O)/deps/yaml/include
 FUZZ_TESTS += json
 FUZZ_json := $(LIB_BASE) $(LIB_JSON)
 
@@ -151,8 +157,12 @@ check-static: progs ## every program: static PIE, no interpreter, nothing NEEDED
 
 # ---- programs ----------------------------------------------------------------------------------------------------
 ## programs (each owner adds: HOST_PROGS += x  and  $(eval $(call HOST_RULE,x,X_OBJS,libs)) below)
-HOST_PROGS += jail
+GUEST_PROGS += init agent
+$(eval $(call GUEST_RULE,init,INIT_OBJS))
+$(eval $(call GUEST_RULE,agent,AGENT_OBJS))
+HOST_PROGS += jail netd
 $(eval $(call HOST_RULE,jail,JAIL_OBJS))
+$(eval $(call HOST_RULE,netd,NETD_OBJS))
 
 # after all programs are named: prerequisites are expanded when they are read
 progs: $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%)
@@ -226,10 +236,10 @@ fuzz: $(FUZZ_TESTS:%=$(O)/fuzz/%) ## run each fuzz target for FUZZ_SEC seconds
 	  $(O)/fuzz/$$t -max_total_time=$(FUZZ_SEC) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -artifact_prefix=$(O)/fuzz/ \
 	    $(O)/fuzz/corpus-$$t tests/fuzz/corpus/$$t || exit 1; done
 define REAL_FUZZ_RULE
-$(O)/fuzz/$(1): tests/fuzz/$(1).c $$(FUZZ_$(1):.o=.c)
+$(O)/fuzz/$(1): tests/fuzz/$(1).c $$(FUZZ_$(1):.o=.c) $$(FUZZLIBS_$(1))
 	@mkdir -p $$(@D)
 	clang -std=gnu11 -O1 -g -D_GNU_SOURCE -I. $$(FUZZINC_$(1)) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-	  -o $$@ $$(filter %.c,$$^)
+	  -o $$@ $$(filter %.c %.a,$$^)
 endef
 $(foreach t,$(FUZZ_TESTS),$(eval $(call REAL_FUZZ_RULE,$(t))))
 

@@ -1,0 +1,167 @@
+/* From text to struct config: parse, then check what concerns the whole file; groups stand in config_group.c. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/core/config_int.h"
+
+void config_note(struct checking *x, unsigned line, const char *fmt, ...)
+{
+	char text[600];
+	int at = snprintf(text, sizeof(text), "%s:%u: ", x->c->doc.file, line);
+	va_list ap;
+
+	if (at < 0 || (size_t)at >= sizeof(text) || x->c->n_notes == NOTES_MAX)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text + at, sizeof(text) - (size_t)at, fmt, ap);
+	va_end(ap);
+	x->c->notes[x->c->n_notes] = yaml_doc_strdup(&x->c->doc, text);
+	x->c->n_notes += x->c->notes[x->c->n_notes] != NULL;
+}
+
+/* Which monitors people's files name, and what we make of that. */
+static int check_hypervisor(struct checking *x)
+{
+	const struct yaml_str *h = &x->k->hypervisor;
+
+	if (!h->line || strcmp(h->v, "firecracker") == 0 || strcmp(h->v, "mica") == 0)
+		return 0;
+	if (strcmp(h->v, "cloud-hypervisor") == 0 || strcmp(h->v, "qemu") == 0) {
+		config_note(x, h->line, "hypervisor '%s' is not used: VMs run on mica's own monitor", h->v);
+		return 0;
+	}
+	if (strcmp(h->v, "apple") == 0)
+		return REFUSE(x, h->line, "hypervisor 'apple' exists on macOS only: remove the line");
+	return REFUSE(x, h->line, "unknown hypervisor '%.40s': remove the line (mica brings its own), 'firecracker' is also accepted",
+		      h->v);
+}
+
+/* Keys that are read for the sake of people's files and do nothing here, yet. */
+static void note_unused(struct checking *x)
+{
+	const struct keys_config *k = x->k;
+
+	if (k->github_user.line || k->ssh_keys.line)
+		config_note(x, k->github_user.line ? k->github_user.line : k->ssh_keys.line,
+			    "SSH keys are not put into guests by this version: reach them with 'mica vm shell' and 'mica vm exec'");
+	if (k->kernel_image.line)
+		config_note(x, k->kernel_image.line, "kernel_image is not used: the built-in kernel is, or kernel_file (a path)");
+	if (k->insecure_registry.line)
+		config_note(x, k->insecure_registry.line, "insecure_registry is not used: this version talks to no registry");
+	if (k->network_name.line)
+		config_note(x, k->network_name.line, "network_name is not used: there is no CNI; give groups a network: key");
+	if (k->ssh.line && !(k->ssh.port.line && k->ssh.port.v == 0))
+		config_note(x, k->ssh.line, "the serial console over SSH is not in this version: use 'mica vm shell' and 'mica vm logs'");
+}
+
+static int check_pci(struct checking *x)
+{
+	const struct yaml_node *n = x->k->pci;
+
+	if (!n || (n->kind != YAML_SCALAR && !n->first))
+		return 0;
+	return REFUSE(x, n->line, "pci: device passthrough is not in this version: remove the key");
+}
+
+static int check_names(struct checking *x)
+{
+	for (size_t i = 0; i < x->c->n_groups; i++)
+		for (size_t j = 0; j < i; j++)
+			if (strcmp(x->c->groups[i].name, x->c->groups[j].name) == 0)
+				return REFUSE(x, x->c->groups[i].line, "host group '%s' is there twice (first on line %u): rename one",
+					      x->c->groups[i].name, x->c->groups[j].line);
+	return 0;
+}
+
+static int check_groups(struct checking *x)
+{
+	const struct yaml_maps *maps = &x->k->host_groups;
+	const struct keys_group *keys = maps->v;
+	unsigned total = 0;
+	int r;
+
+	if (!maps->n)
+		return REFUSE(x, maps->line ? maps->line : x->k->line,
+			      "host_groups needs at least one group: 'mica new NAME' prints a file to start from");
+	x->c->groups = yaml_doc_alloc(&x->c->doc, maps->n * sizeof(*x->c->groups));
+	if (!x->c->groups)
+		return -ENOMEM;
+	for (size_t i = 0; i < maps->n; i++) {
+		struct group *g = &x->c->groups[i];
+
+		g->image.fd = g->kernel.fd = g->initrd.fd = -1;
+		x->c->n_groups++;
+		r = config_check_group(x, &keys[i], g);
+		if (r)
+			return r;
+		total += g->count;
+		if (total > VM_COUNT_MAX)
+			return REFUSE(x, keys[i].count.line, "all groups together have more than %u VMs: lower the counts",
+				      VM_COUNT_MAX);
+	}
+	r = check_names(x);
+	return r ? r : config_check_overlaps(x);
+}
+
+static int check_all(struct checking *x)
+{
+	int r = check_hypervisor(x);
+
+	if (!r)
+		r = check_pci(x);
+	if (!r)
+		r = check_groups(x);
+	if (!r)
+		r = config_check_api(x);
+	if (!r)
+		note_unused(x);
+	x->c->graceful_shutdown = x->k->graceful_shutdown.line ? x->k->graceful_shutdown.v : true;
+	return r;
+}
+
+int config_parse(struct config *c, const char *file, const void *text, size_t n, const struct config_host *host, struct fault *f)
+{
+	struct keys_root root = { 0 };
+	struct checking x = { c, &root.config, host, f };
+	int r;
+
+	memset(c, 0, sizeof(*c));
+	r = yaml_doc_parse(&c->doc, file, text, n, f);
+	if (r)
+		return r;
+	if (!c->doc.root || c->doc.root->kind != YAML_MAPPING)
+		r = REFUSE(&x, c->doc.root ? c->doc.root->line : 1,
+			   "no 'config:' key: 'mica new NAME' prints a file to start from");
+	if (!r)
+		r = yaml_read(&c->doc, c->doc.root, config_root_keys, &root, f);
+	if (!r && !root.config.line)
+		r = REFUSE(&x, c->doc.root->line, "'config:' is empty: 'mica new NAME' prints a file to start from");
+	if (!r)
+		r = check_all(&x);
+	if (r == -ENOMEM)
+		fault_set(f, r, "%s: out of memory", file);
+	if (r)
+		config_done(c);
+	return r;
+}
+
+void config_done(struct config *c)
+{
+	for (size_t i = 0; i < c->n_groups; i++) {
+		fd_close(&c->groups[i].image.fd);
+		fd_close(&c->groups[i].kernel.fd);
+		fd_close(&c->groups[i].initrd.fd);
+	}
+	yaml_doc_done(&c->doc);
+	memset(c, 0, sizeof(*c));
+}
+
+const struct group *config_group(const struct config *c, const char *name)
+{
+	for (size_t i = 0; i < c->n_groups; i++)
+		if (strcmp(c->groups[i].name, name) == 0)
+			return &c->groups[i];
+	return NULL;
+}

@@ -1,0 +1,79 @@
+/*
+ * The operator's YAML file, checked and worked out. What stands here can be trusted: ranges hold, names are valid,
+ * networks do not overlap, files are open. Parsed while core may still open paths; nothing here is read again later.
+ * Every refusal is "file:line: what, and how to mend it". What this version reads but does not do is said in `notes`.
+ * Keys: the table in config_keys.c (contract §2.1, and ours: host_groups[].image/kernel_file/initrd_file, initrd_file, network.mode none).
+ */
+#ifndef API_CORE_CONFIG_H
+#define API_CORE_CONFIG_H
+
+#include "api/core/addr.h"
+#include "lib/yaml/yaml.h"
+
+#define VCPUS_MAX 8u            /* of this version's machine */
+#define GROUPS_MAX 32u
+#define GROUP_NAME_MAX 40u
+#define VM_COUNT_MAX 1024u      /* VMs of one daemon */
+#define RAM_MIN_BYTES (64ull << 20)
+#define DISK_DEFAULT_BYTES (10ull << 30)
+#define DISK_MAX_BYTES (16ull << 40)
+#define USERDATA_MAX 60000u     /* one agent frame */
+#define IFNAME_LEN 16
+#define TAP_PREFIX_MAX 11u      /* and a number up to VM_COUNT_MAX makes 15 */
+#define NOTES_MAX 32u
+#define DNS_MAX 3u
+
+/* What the checks need to know of this host and build; given by the caller so that tests decide. */
+struct config_host {
+	uint64_t ram_bytes;       /* 0: not known, no limit */
+	uint64_t min_image_bytes; /* size of the built-in image */
+};
+
+enum net_mode { NET_NONE, NET_BRIDGE };
+
+/* A file the guest starts from: opened read-only; the path is for people. */
+struct conf_file {
+	const char *path; /* "min" for what is built in */
+	int fd;           /* owned; -1: built in, core's fd 6 or 7 */
+	uint64_t bytes;
+};
+
+struct group {
+	const char *name;
+	unsigned line;
+	unsigned count, vcpus;
+	uint64_t ram_bytes, disk_bytes;
+	bool persistent;
+	const char *storage;  /* as written, "image" by default */
+	const char *userdata; /* NULL: none */
+	char dns[DNS_MAX * ADDR_TEXT_MAX]; /* "8.8.8.8,1.1.1.1" */
+	enum net_mode net_mode;
+	char bridge[IFNAME_LEN], tap_prefix[IFNAME_LEN];
+	struct addr_pool pool; /* net_mode != NET_NONE */
+	struct conf_file image, kernel, initrd; /* initrd.path NULL: none */
+};
+
+struct config {
+	struct yaml_doc doc;   /* owned: every string here lives in it */
+	struct group *groups;
+	size_t n_groups;
+	bool graceful_shutdown;
+	const char *bind_host; /* NULL: no TCP */
+	uint32_t bind_addr;
+	uint16_t port;
+	bool tcp_auth;
+	const char *socket;    /* an API socket besides the state folder's; NULL: none */
+	bool socket_auth;
+	unsigned api_line;     /* for messages about the listeners; 0: defaults */
+	unsigned port_line;
+	const char *token;     /* NULL: the token file decides */
+	const char *notes[NOTES_MAX];
+	size_t n_notes;
+};
+
+/* file: name for messages. 0, -EINVAL and others with f set; c is empty (as after config_done) on error. */
+int config_parse(struct config *c, const char *file, const void *text, size_t n, const struct config_host *host, struct fault *f);
+void config_done(struct config *c); /* safe on a zeroed struct */
+const struct group *config_group(const struct config *c, const char *name); /* NULL: no such group */
+
+#endif

@@ -1,0 +1,131 @@
+/* The files a group's VMs start from. Opened here, before core gives up its rights. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/core/config_int.h"
+
+static int open_regular(struct checking *x, const struct yaml_str *s, const char *what, struct conf_file *out)
+{
+	struct stat st;
+
+	out->path = s->v;
+	out->fd = open(s->v, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (out->fd < 0)
+		return REFUSE(x, s->line, "%s '%.200s': %s", what, s->v, strerror(errno));
+	if (fstat(out->fd, &st) || !S_ISREG(st.st_mode))
+		return REFUSE(x, s->line, "%s '%.200s' is not a regular file", what, s->v);
+	out->bytes = (uint64_t)st.st_size;
+	return 0;
+}
+
+static uint32_t le32(const uint8_t *p)
+{
+	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/* The ext4 superblock (Documentation/filesystems/ext4/super.rst): magic, and blocks × block size must be there. */
+static int check_ext4(struct checking *x, const struct yaml_str *s, const struct conf_file *file)
+{
+	uint8_t sb[2048] = { 0 };
+	const uint8_t *e = sb + 1024;
+	uint64_t blocks, bytes;
+
+	if (pread_full(file->fd, sb, sizeof(sb), 0) < (ssize_t)sizeof(sb))
+		return REFUSE(x, s->line, "image '%.200s' is too short (%llu bytes) to be a raw ext4 image", s->v,
+			      (unsigned long long)file->bytes);
+	if (e[0x38] != 0x53 || e[0x39] != 0xef) {
+		if (sb[510] == 0x55 && sb[511] == 0xaa)
+			return REFUSE(x, s->line, "image '%.200s' is a disk with partitions: copy its root partition into a file of its own", s->v);
+		return REFUSE(x, s->line, "image '%.200s' holds no ext4 file system: a raw ext4 image is needed (mkfs.ext4 -d FOLDER FILE SIZE)",
+			      s->v);
+	}
+	blocks = le32(e + 4) | ((le32(e + 0x60) & 0x80) ? (uint64_t)le32(e + 0x150) << 32 : 0); /* INCOMPAT_64BIT */
+	if (le32(e + 0x18) > 6 || mul_overflows_u64(blocks, 1024ull << le32(e + 0x18), &bytes) || bytes > file->bytes)
+		return REFUSE(x, s->line, "image '%.200s' is too short: its file system does not fit into its %llu bytes; copy it again", s->v,
+			      (unsigned long long)file->bytes);
+	return 0;
+}
+
+/* An OCI reference has a registry, a tag or a digest and is no path. */
+static bool looks_like_oci(const char *s)
+{
+	if (s[0] == '/' || s[0] == '.' || s[0] == '~')
+		return false;
+	return strchr(s, ':') || strchr(s, '@') || strchr(s, '/');
+}
+
+static int check_image(struct checking *x, const struct yaml_str *s, struct group *g)
+{
+	int r;
+
+	if (!s->line || strcmp(s->v, "min") == 0) {
+		g->image = (struct conf_file){ "min", -1, x->host->min_image_bytes };
+		return 0;
+	}
+	if (looks_like_oci(s->v) && access(s->v, F_OK) != 0)
+		return REFUSE(x, s->line, "image '%.200s': OCI images are not in this version: use 'image: min' (built in) or the path of a raw "
+			      "ext4 image", s->v);
+	r = open_regular(x, s, "image", &g->image);
+	return r ? r : check_ext4(x, s, &g->image);
+}
+
+/* vmlinux (ELF) or bzImage ("HdrS"): the loader looks closely, this catches the wrong file early. */
+static int check_kernel(struct checking *x, const struct yaml_str *s, struct group *g)
+{
+	uint8_t head[0x210] = { 0 };
+	int r;
+
+	g->kernel = (struct conf_file){ "built in", -1, 0 };
+	if (!s->line)
+		return 0;
+	r = open_regular(x, s, "kernel_file", &g->kernel);
+	if (r)
+		return r;
+	if (pread_full(g->kernel.fd, head, sizeof(head), 0) < 0)
+		return REFUSE(x, s->line, "kernel_file '%.200s' cannot be read", s->v);
+	if (memcmp(head, "\177ELF", 4) != 0 && memcmp(head + 0x202, "HdrS", 4) != 0)
+		return REFUSE(x, s->line, "kernel_file '%.200s' is no kernel: an ELF vmlinux or a bzImage is needed", s->v);
+	return 0;
+}
+
+int config_check_files(struct checking *x, const struct keys_group *k, struct group *g)
+{
+	const struct yaml_str *initrd = k->initrd_file.line ? &k->initrd_file : &x->k->initrd_file;
+	int r = check_image(x, k->image.line ? &k->image : &x->k->image, g);
+
+	if (!r)
+		r = check_kernel(x, k->kernel_file.line ? &k->kernel_file : &x->k->kernel_file, g);
+	if (!r && initrd->line)
+		r = open_regular(x, initrd, "initrd_file", &g->initrd);
+	return r;
+}
+
+int config_check_userdata(struct checking *x, const struct keys_group *k, struct group *g)
+{
+	char *text;
+	size_t n;
+	int r;
+
+	g->userdata = k->userdata.line ? k->userdata.v : NULL;
+	if (k->userdata.line && k->userdata_file.line)
+		return REFUSE(x, k->userdata_file.line, "group '%s': give either userdata or userdata_file", g->name);
+	if (g->userdata && strlen(g->userdata) > USERDATA_MAX)
+		return REFUSE(x, k->userdata.line, "group '%s': userdata is longer than %u bytes", g->name, USERDATA_MAX);
+	if (!k->userdata_file.line)
+		return 0;
+	r = read_file_at(AT_FDCWD, k->userdata_file.v, USERDATA_MAX, &text, &n);
+	if (r == -EFBIG)
+		return REFUSE(x, k->userdata_file.line, "group '%s': userdata_file is longer than %u bytes", g->name, USERDATA_MAX);
+	if (r)
+		return REFUSE(x, k->userdata_file.line, "group '%s': userdata_file '%.200s': %s", g->name, k->userdata_file.v, strerror(-r));
+	if (strlen(text) != n)
+		r = REFUSE(x, k->userdata_file.line, "group '%s': userdata_file '%.200s' holds a NUL byte: it must be a script", g->name,
+			   k->userdata_file.v);
+	g->userdata = yaml_doc_strdup(&x->c->doc, text);
+	free(text);
+	return r ? r : g->userdata ? 0 : -ENOMEM;
+}

@@ -1,0 +1,100 @@
+#include "api/core/config_keys.h"
+
+#include "api/core/config.h"
+
+#define AT(field) offsetof(struct KEYS, field)
+
+#define KEYS keys_ca
+static const struct yaml_key ca_keys[] = {
+	{ "generate", Y_FLAG, AT(generate) },
+	{ "files", Y_STRS, AT(files) },
+	{ NULL },
+};
+#undef KEYS
+#define KEYS keys_network
+static const struct yaml_key network_keys[] = {
+	{ "mode", Y_STR, AT(mode) },
+	{ "bridge", Y_STR, AT(bridge) },
+	{ "tap_prefix", Y_STR, AT(tap_prefix) },
+	{ "gateway", Y_STR, AT(gateway) },
+	{ "range", Y_STR, AT(range) },
+	{ "parent", Y_STR, AT(parent) },
+	{ "addresses", Y_STRS, AT(addresses), ADDR_PINNED_MAX },
+	{ "allow", Y_STRS, AT(allow), 256 },
+	{ "drop", Y_STRS, AT(drop), 256 },
+	{ NULL },
+};
+#undef KEYS
+#define KEYS keys_group
+static const struct yaml_key group_keys[] = {
+	{ "name", Y_STR, AT(name) },
+	{ "count", Y_NUM, AT(count) },
+	{ "vcpu", Y_NUM, AT(vcpu) },
+	{ "ram_gb", Y_NUM, AT(ram_gb) },
+	{ "ram_mb", Y_NUM, AT(ram_mb) },
+	{ "ram_bytes", Y_NUM, AT(ram_bytes) },
+	{ "storage", Y_STR, AT(storage) },
+	{ "storage_size", Y_SIZE, AT(storage_size) },
+	{ "persistent", Y_FLAG, AT(persistent) },
+	{ "userdata", Y_STR, AT(userdata) },
+	{ "userdata_file", Y_STR, AT(userdata_file) },
+	{ "dns_servers", Y_STRS, AT(dns_servers) },
+	{ "gpu_count", Y_NUM, AT(gpu_count) },
+	{ "ca", Y_MAP, AT(ca), 0, ca_keys },
+	{ "network", Y_MAP, AT(network), 0, network_keys },
+	{ "share_home", Y_FLAG, AT(share_home) },
+	{ "rosetta", Y_FLAG, AT(rosetta) },
+	{ "sleep_action", Y_STR, AT(sleep_action) },
+	{ "image", Y_STR, AT(image) },             /* ours: per group */
+	{ "kernel_file", Y_STR, AT(kernel_file) }, /* ours: per group */
+	{ "initrd_file", Y_STR, AT(initrd_file) }, /* ours */
+	{ NULL },
+};
+#undef KEYS
+#define KEYS keys_auth
+static const struct yaml_key auth_keys[] = {
+	{ "enabled", Y_FLAG, AT(enabled) },
+	{ "token", Y_STR, AT(token) },
+	{ NULL },
+};
+#undef KEYS
+#define KEYS keys_api
+static const struct yaml_key api_keys[] = {
+	{ "port", Y_NUM, AT(port), 65535 },
+	{ "bind_address", Y_STR, AT(bind_address) },
+	{ "socket", Y_STR, AT(socket) },
+	{ "auth", Y_MAP, AT(auth), 0, auth_keys },
+	{ NULL },
+};
+#undef KEYS
+#define KEYS keys_ssh
+static const struct yaml_key ssh_keys[] = {
+	{ "port", Y_NUM, AT(port), 65535 },
+	{ "bind_address", Y_STR, AT(bind_address) },
+	{ NULL },
+};
+#undef KEYS
+#define KEYS keys_config
+static const struct yaml_key config_keys[] = {
+	{ "host_groups", Y_MAPS, AT(host_groups), GROUPS_MAX, group_keys, sizeof(struct keys_group) },
+	{ "github_user", Y_STR, AT(github_user) },
+	{ "ssh_keys", Y_STRS, AT(ssh_keys) },
+	{ "image", Y_STR, AT(image) },
+	{ "kernel_image", Y_STR, AT(kernel_image) },
+	{ "kernel_file", Y_STR, AT(kernel_file) },
+	{ "initrd_file", Y_STR, AT(initrd_file) }, /* ours */
+	{ "hypervisor", Y_STR, AT(hypervisor) },
+	{ "graceful_shutdown", Y_FLAG, AT(graceful_shutdown) },
+	{ "insecure_registry", Y_FLAG, AT(insecure_registry) },
+	{ "network_name", Y_STR, AT(network_name) },
+	{ "pci", Y_NODE, AT(pci) },
+	{ "api", Y_MAP, AT(api), 0, api_keys },
+	{ "ssh", Y_MAP, AT(ssh), 0, ssh_keys },
+	{ NULL },
+};
+#undef KEYS
+
+const struct yaml_key config_root_keys[] = {
+	{ "config", Y_MAP, offsetof(struct keys_root, config), 0, config_keys },
+	{ NULL },
+};

@@ -1,0 +1,39 @@
+/* The YAML keys as structs, exactly as written (lib/yaml fills them); only config*.c include this. */
+#ifndef API_CORE_CONFIG_KEYS_H
+#define API_CORE_CONFIG_KEYS_H
+
+#include "lib/yaml/yaml.h"
+
+struct keys_ca { unsigned line; struct yaml_flag generate; struct yaml_strs files; };
+struct keys_network {
+	unsigned line;
+	struct yaml_str mode, bridge, tap_prefix, gateway, range, parent;
+	struct yaml_strs addresses, allow, drop;
+};
+struct keys_group {
+	unsigned line;
+	struct yaml_str name, storage, userdata, userdata_file, sleep_action, image, kernel_file, initrd_file;
+	struct yaml_num count, vcpu, ram_gb, ram_mb, ram_bytes, storage_size, gpu_count;
+	struct yaml_flag persistent, share_home, rosetta;
+	struct yaml_strs dns_servers;
+	struct keys_ca ca;
+	struct keys_network network;
+};
+struct keys_auth { unsigned line; struct yaml_flag enabled; struct yaml_str token; };
+struct keys_api { unsigned line; struct yaml_num port; struct yaml_str bind_address, socket; struct keys_auth auth; };
+struct keys_ssh { unsigned line; struct yaml_num port; struct yaml_str bind_address; };
+struct keys_config {
+	unsigned line;
+	struct yaml_maps host_groups; /* struct keys_group */
+	struct yaml_str github_user, image, kernel_image, kernel_file, initrd_file, hypervisor, network_name;
+	struct yaml_strs ssh_keys;
+	struct yaml_flag graceful_shutdown, insecure_registry;
+	const struct yaml_node *pci;
+	struct keys_api api;
+	struct keys_ssh ssh;
+};
+struct keys_root { unsigned line; struct keys_config config; };
+
+extern const struct yaml_key config_root_keys[];
+
+#endif

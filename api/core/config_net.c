@@ -1,0 +1,182 @@
+/* A group's network: mode, names of interfaces, addresses; and that no two groups share what they must not. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api/core/config_int.h"
+
+#define BRIDGE_DEFAULT "brvm0"
+#define TAP_PREFIX_DEFAULT "vmtap"
+#define GATEWAY_DEFAULT "192.168.137.1/24"
+
+/* As netd checks it again: what the kernel takes, without anything odd. */
+static bool ifname_ok(const char *s, size_t max)
+{
+	size_t n = strlen(s);
+
+	if (!n || n > max || s[0] == '-' || s[0] == '.')
+		return false;
+	for (; *s; s++)
+		if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.", *s))
+			return false;
+	return true;
+}
+
+static int check_mode(struct checking *x, const struct keys_network *k, struct group *g)
+{
+	const char *mode = k->mode.line ? k->mode.v : "bridge";
+
+	if (strcmp(mode, "none") == 0) {
+		g->net_mode = NET_NONE;
+		return 0;
+	}
+	if (strcmp(mode, "bridge") == 0) {
+		g->net_mode = NET_BRIDGE;
+		return 0;
+	}
+	if (strcmp(mode, "isolated") == 0)
+		return REFUSE(x, k->mode.line, "group '%s': network mode 'isolated' is not in this version (its allow and drop rules would not "
+			      "hold): use 'mode: bridge', or 'mode: none' for VMs without a network card", g->name);
+	if (strcmp(mode, "macvtap") == 0)
+		return REFUSE(x, k->mode.line, "group '%s': network mode 'macvtap' is not in this version: use 'mode: bridge'", g->name);
+	if (strcmp(mode, "nat") == 0)
+		return REFUSE(x, k->mode.line, "group '%s': network mode 'nat' exists on macOS only: use 'mode: bridge'", g->name);
+	return REFUSE(x, k->mode.line, "group '%s': unknown network mode '%.40s': use 'bridge' or 'none'", g->name, mode);
+}
+
+static int check_gateway(struct checking *x, const struct keys_network *k, struct group *g)
+{
+	const char *text = k->gateway.line ? k->gateway.v : GATEWAY_DEFAULT;
+	struct cidr c;
+
+	if (cidr_parse(text, 99, &c))
+		return REFUSE(x, k->gateway.line, "group '%s': gateway '%.60s' is not an address with a length as 192.168.137.1/24", g->name,
+			      text);
+	if (c.bits < 8 || c.bits > 30)
+		return REFUSE(x, k->gateway.line, "group '%s': gateway '%s': the length must be /8 to /30", g->name, text);
+	if (c.addr == cidr_first(c) || c.addr == cidr_last(c))
+		return REFUSE(x, k->gateway.line, "group '%s': gateway '%s' is the network's first or last address: use for example .1", g->name,
+			      text);
+	if (c.addr >> 28 >= 14 || c.addr >> 24 == 127 || c.addr >> 24 == 0)
+		return REFUSE(x, k->gateway.line, "group '%s': gateway '%s' cannot be a host's address: use a private network", g->name, text);
+	addr_pool_init(&g->pool, c);
+	return 0;
+}
+
+static int check_range(struct checking *x, const struct keys_network *k, struct group *g)
+{
+	const char *dash = k->range.line ? strchr(k->range.v, '-') : NULL;
+	char first[ADDR_TEXT_MAX] = "";
+	uint32_t a, b;
+
+	if (!k->range.line)
+		return 0;
+	if (dash && (size_t)(dash - k->range.v) < sizeof(first))
+		memcpy(first, k->range.v, (size_t)(dash - k->range.v));
+	if (!dash || addr_parse(first, &a) || addr_parse(dash + 1, &b) || a > b)
+		return REFUSE(x, k->range.line, "group '%s': range '%.60s' must be first-last, as 192.168.137.50-192.168.137.99", g->name,
+			      k->range.v);
+	if (!cidr_holds(g->pool.gateway, a) || !cidr_holds(g->pool.gateway, b))
+		return REFUSE(x, k->range.line, "group '%s': range '%s' leaves the gateway's network", g->name, k->range.v);
+	g->pool.first = a;
+	g->pool.last = b;
+	return 0;
+}
+
+static int check_addresses(struct checking *x, const struct keys_network *k, struct group *g)
+{
+	struct cidr c;
+
+	if (k->addresses.n && k->range.line)
+		return REFUSE(x, k->addresses.line, "group '%s': give either addresses or range, not both", g->name);
+	for (size_t i = 0; i < k->addresses.n; i++) {
+		const struct yaml_str *s = &k->addresses.v[i];
+
+		if (cidr_parse(s->v, g->pool.gateway.bits, &c) || c.bits != g->pool.gateway.bits)
+			return REFUSE(x, s->line, "group '%s': address '%.60s' must be as 192.168.137.5 or 192.168.137.5/%u", g->name, s->v,
+				      g->pool.gateway.bits);
+		if (!addr_pool_holds(&g->pool, c.addr))
+			return REFUSE(x, s->line, "group '%s': address '%s' is not a free one of the gateway's network", g->name, s->v);
+		for (size_t j = 0; j < i; j++)
+			if (g->pool.pinned[j] == c.addr)
+				return REFUSE(x, s->line, "group '%s': address '%s' is there twice: remove one", g->name, s->v);
+		g->pool.pinned[g->pool.n_pinned++] = c.addr; /* the key table caps the list */
+	}
+	return 0;
+}
+
+static int check_names(struct checking *x, const struct keys_network *k, struct group *g)
+{
+	const char *bridge = k->bridge.line ? k->bridge.v : BRIDGE_DEFAULT;
+	const char *tap = k->tap_prefix.line ? k->tap_prefix.v : TAP_PREFIX_DEFAULT;
+
+	if (!ifname_ok(bridge, IFNAME_LEN - 1))
+		return REFUSE(x, k->bridge.line, "group '%s': bridge '%.60s' is no interface name: at most 15 letters, digits, '-', '_' or '.'",
+			      g->name, bridge);
+	if (!ifname_ok(tap, TAP_PREFIX_MAX))
+		return REFUSE(x, k->tap_prefix.line,
+			      "group '%s': tap_prefix '%.60s': at most %u letters, digits, '-', '_' or '.', so that a number still fits", g->name,
+			      tap, TAP_PREFIX_MAX);
+	snprintf(g->bridge, sizeof(g->bridge), "%s", bridge);
+	snprintf(g->tap_prefix, sizeof(g->tap_prefix), "%s", tap);
+	return 0;
+}
+
+int config_check_network(struct checking *x, const struct keys_group *keys, struct group *g)
+{
+	const struct keys_network *k = &keys->network;
+	int r = check_mode(x, k, g);
+
+	if (r || g->net_mode == NET_NONE)
+		return r;
+	if (k->allow.n || k->drop.n)
+		return REFUSE(x, k->allow.n ? k->allow.line : k->drop.line,
+			      "group '%s': allow and drop belong to mode 'isolated' and would not hold here: remove them", g->name);
+	if (k->parent.line)
+		config_note(x, k->parent.line, "group '%s': network.parent is used by mode 'macvtap' only", g->name);
+	r = check_names(x, k, g);
+	if (!r)
+		r = check_gateway(x, k, g);
+	if (!r)
+		r = check_range(x, k, g);
+	if (!r)
+		r = check_addresses(x, k, g);
+	if (!r && g->count > addr_pool_size(&g->pool))
+		r = REFUSE(x, keys->count.line ? keys->count.line : k->line, "group '%s': %u VMs, but the network has %llu addresses for them",
+			   g->name, g->count, (unsigned long long)addr_pool_size(&g->pool));
+	return r;
+}
+
+/* Groups that name no network share the default one; every other pair must be apart. */
+static int check_pair(struct checking *x, const struct keys_group *ka, const struct group *a, const struct keys_group *kb,
+		      const struct group *b)
+{
+	unsigned line = kb->network.gateway.line ? kb->network.gateway.line : kb->network.line ? kb->network.line : b->line;
+	char ta[ADDR_TEXT_MAX], tb[ADDR_TEXT_MAX];
+
+	if (a->net_mode == NET_NONE || b->net_mode == NET_NONE || (!ka->network.line && !kb->network.line))
+		return 0;
+	cidr_format(a->pool.gateway, ta);
+	cidr_format(b->pool.gateway, tb);
+	if (cidr_overlaps(a->pool.gateway, b->pool.gateway))
+		return REFUSE(x, line, "network %s%s of group '%s' overlaps %s of group '%s' (line %u): give it another gateway", tb,
+			      kb->network.gateway.line ? "" : " (the default)", b->name, ta, a->name, a->line);
+	if (strcmp(a->bridge, b->bridge) == 0)
+		return REFUSE(x, kb->network.bridge.line ? kb->network.bridge.line : line,
+			      "bridge '%s' of group '%s' is used by group '%s' already (line %u): name another bridge", b->bridge, b->name,
+			      a->name, a->line);
+	return 0;
+}
+
+int config_check_overlaps(struct checking *x)
+{
+	const struct keys_group *k = x->k->host_groups.v;
+
+	for (size_t i = 0; i < x->c->n_groups; i++)
+		for (size_t j = 0; j < i; j++) {
+			int r = check_pair(x, &k[j], &x->c->groups[j], &k[i], &x->c->groups[i]);
+
+			if (r)
+				return r;
+		}
+	return 0;
+}

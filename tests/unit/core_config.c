@@ -1,0 +1,250 @@
+/* The daemon's YAML: refusals first, each with file:line and a remedy; then what a good file becomes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "api/core/config.h"
+#include "tests/unit/tap.h"
+
+static const struct config_host host = { 8ull << 30, 4ull << 20 };
+
+static int parse(struct config *c, const char *text, struct fault *f)
+{
+	f->text[0] = 0;
+	return config_parse(c, "t.yaml", text, strlen(text), &host, f);
+}
+
+#define G "config:\n  host_groups:\n  - name: vm\n"
+#define G2 "  - name: b\n"
+
+static const struct { const char *text, *says; } refusals[] = {
+	{ "", "t.yaml:1: no 'config:' key" },
+	{ "config:\n", "t.yaml:1: 'config:' is empty" },
+	{ "- a\n", "t.yaml:1: no 'config:' key" },
+	{ "config:\n  api: {port: 80}\n", "t.yaml:1: host_groups needs" },
+	{ "config:\n  host_groups: []\n", "t.yaml:2: host_groups needs" },
+	{ "config:\n  host_groups:\n  - count: 1\n", "t.yaml:3: a host group needs a name" },
+	{ "config:\n  host_grups: []\n", "t.yaml:2: unknown key 'host_grups', did you mean 'host_groups'?" },
+	{ G "    vcpus: 2\n", "t.yaml:4: unknown key 'vcpus', did you mean 'vcpu'?" },
+	{ G "    network:\n      gatway: 10.0.0.1/24\n", "t.yaml:5: unknown key 'gatway', did you mean 'gateway'?" },
+	{ G "    zzzzzzzzzzzzzzz: 2\n", "t.yaml:4: unknown key 'zzzzzzzzzzzzzzz'; known here: name, count" },
+	{ G "    vcpu: 2\n    vcpu: 3\n", "t.yaml:5: key 'vcpu' is given twice (first on line 4)" },
+	{ G "    vcpu: 0\n", "t.yaml:4: group 'vm': vcpu is 0, this version can do 1 to 8" },
+	{ G "    vcpu: 9\n", "t.yaml:4: group 'vm': vcpu is 9" },
+	{ G "    vcpu: two\n", "t.yaml:4: 'vcpu' must be a whole number" },
+	{ G "    vcpu: -1\n", "t.yaml:4: 'vcpu' must be a whole number" },
+	{ G "    vcpu: [2]\n", "t.yaml:4: 'vcpu' must be a single value, not a list" },
+	{ G "    count: 99999\n", "t.yaml:4: group 'vm': count 99999 is too many" },
+	{ G "    ram_gb: 1\n    ram_mb: 512\n", "t.yaml:5: group 'vm': only one of ram_gb, ram_mb and ram_bytes" },
+	{ G "    ram_gb: 9\n", "t.yaml:4: group 'vm': a VM would have 9216 MiB of RAM, this host has 8192" },
+	{ G "    ram_gb: 99999999999999\n", "t.yaml:4: group 'vm': " },
+	{ G "    ram_mb: 1\n", "t.yaml:4: group 'vm': 1048576 bytes of RAM are too few" },
+	{ G "    ram_bytes: 134217729\n", "multiple of 4096" },
+	{ G "    storage_size: 1M\n", "t.yaml:4: group 'vm': storage_size is 1 MiB, the image 'min' alone has 4 MiB: raise it" },
+	{ G "    storage_size: lots\n", "t.yaml:4: 'storage_size' must be a size as 512M or 25G" },
+	{ G "    storage_size: 99999T\n", "t.yaml:4: " },
+	{ G "    storage: tape\n", "t.yaml:4: group 'vm': unknown storage 'tape'" },
+	{ G "    gpu_count: 1\n", "t.yaml:4: group 'vm': GPUs are not in this version" },
+	{ G "    persistent: maybe\n", "t.yaml:4: 'persistent' must be true or false" },
+	{ G "    dns_servers: [a]\n", "t.yaml:4: group 'vm': 'a' is not an IPv4 address" },
+	{ G "    dns_servers: [1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4]\n", "at most 3 dns_servers" },
+	{ G "    network: {mode: isolated}\n", "t.yaml:4: group 'vm': network mode 'isolated' is not in this version" },
+	{ G "    network: {mode: macvtap}\n", "t.yaml:4: group 'vm': network mode 'macvtap' is not" },
+	{ G "    network: {mode: x}\n", "t.yaml:4: group 'vm': unknown network mode 'x'" },
+	{ G "    network: {gateway: 10.0.0.1}\n", "t.yaml:4: group 'vm': gateway '10.0.0.1' is not an address with a length" },
+	{ G "    network: {gateway: 10.0.0.0/24}\n", "first or last address" },
+	{ G "    network: {gateway: 10.0.0.1/31}\n", "must be /8 to /30" },
+	{ G "    network: {gateway: 127.0.0.1/24}\n", "cannot be a host's address" },
+	{ G "    network: {gateway: 010.0.0.1/24}\n", "is not an address" },
+	{ G "    network: {range: 10.0.0.5-10.0.0.9}\n", "leaves the gateway's network" },
+	{ G "    network: {range: abc}\n", "must be first-last" },
+	{ G "    network: {addresses: [192.168.137.1]}\n", "is not a free one" },
+	{ G "    network: {addresses: [192.168.137.5, 192.168.137.5/24]}\n", "is there twice" },
+	{ G "    network: {addresses: [192.168.137.5/25]}\n", "must be as" },
+	{ G "    count: 2\n    network: {addresses: [192.168.137.5]}\n", "t.yaml:4: group 'vm': 2 VMs, but the network has 1" },
+	{ G "    count: 2\n    network: {gateway: 10.0.0.1/30}\n", "2 VMs, but the network has 1" },
+	{ G "    network: {tap_prefix: abcdefghijkl}\n", "t.yaml:4: group 'vm': tap_prefix" },
+	{ G "    network: {bridge: a/b}\n", "t.yaml:4: group 'vm': bridge 'a/b' is no interface name" },
+	{ G "    network: {drop: [0.0.0.0/0]}\n", "allow and drop belong to mode 'isolated'" },
+	{ G "    network: {bridge: b0, gateway: 10.0.0.1/16}\n" G2 "    network: {bridge: b1, gateway: 10.0.5.1/24}\n",
+	  "t.yaml:6: network 10.0.5.1/24 of group 'b' overlaps 10.0.0.1/16 of group 'vm' (line 3)" },
+	{ G G2 "    network: {bridge: b1}\n", "t.yaml:5: network 192.168.137.1/24 (the default) of group 'b' overlaps" },
+	{ G "    network: {bridge: b0, gateway: 10.0.0.1/24}\n" G2 "    network: {bridge: b0, gateway: 10.0.1.1/24}\n",
+	  "t.yaml:6: bridge 'b0' of group 'b' is used by group 'vm' already" },
+	{ G "  - name: vm\n", "t.yaml:4: host group 'vm' is there twice (first on line 3)" },
+	{ "config:\n  host_groups:\n  - name: A_b\n", "t.yaml:3: group name 'A_b'" },
+	{ "config:\n  host_groups:\n  - name: ../x\n", "t.yaml:3: group name '../x'" },
+	{ "config:\n  host_groups:\n  - name: commits\n", "t.yaml:3: 'commits' is a word of the API" },
+	{ G "  hypervisor: apple\n", "t.yaml:4: hypervisor 'apple' exists on macOS only" },
+	{ G "  hypervisor: bhyve\n", "t.yaml:4: unknown hypervisor 'bhyve'" },
+	{ G "  pci:\n    vm-1: [\"0000:04:00.0\"]\n", "t.yaml:4: pci: device passthrough is not" },
+	{ G "  image: ghcr.io/a/b:latest\n", "t.yaml:4: image 'ghcr.io/a/b:latest': OCI images are not in this version" },
+	{ G "  image: /nonexistent/x.img\n", "t.yaml:4: image '/nonexistent/x.img': No such file" },
+	{ G "  image: /dev\n", "t.yaml:4: image '/dev' is not a regular file" },
+	{ G "  kernel_file: /nonexistent/k\n", "t.yaml:4: kernel_file '/nonexistent/k': No such file" },
+	{ G "    userdata: a\n    userdata_file: b\n", "t.yaml:5: group 'vm': give either userdata or userdata_file" },
+	{ G "    userdata_file: /nonexistent/u\n", "t.yaml:4: group 'vm': userdata_file '/nonexistent/u': No such file" },
+	{ G "  api: {port: 65536}\n", "t.yaml:4: 'port' must be a whole number from 0 to 65535" },
+	{ G "  api: {port: 0}\n", "t.yaml:4: api.port 0 is no port" },
+	{ G "  api: {bind_address: example.com}\n", "t.yaml:4: api.bind_address 'example.com' must be" },
+	{ G "  api: {bind_address: 0.0.0.0, auth: {enabled: false}}\n", "t.yaml:4: api.auth.enabled: false on 0.0.0.0 would let anybody" },
+	{ G "  api: {auth: {token: short}}\n", "t.yaml:4: api.auth.token must have" },
+	{ G "  api: &a {port: 1}\n", "t.yaml:4: anchors (&) and tags (!) are not supported" },
+	{ G "  api: *a\n", "t.yaml:4: aliases (*) are not supported" },
+	{ G "---\nconfig: {}\n", "t.yaml:4: a second document" },
+	{ G "  api: {port: [\n", "t.yaml:5: not valid YAML" },
+	{ G "\tx: 1\n", "t.yaml:4: not valid YAML" },
+	{ "config: [[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]\n", "t.yaml:1: nested too deeply" },
+	{ "config: {[a]: 1}\n", "t.yaml:1: a key must be a plain word" },
+	{ "config: \"\\0\"\n", "t.yaml:1: a value holds a NUL byte" },
+	{ "\xff\xfe\xfd", "t.yaml: not UTF-8 text" },
+};
+
+static void test_refusals(void)
+{
+	for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
+		struct config c;
+		struct fault f;
+		int r = parse(&c, refusals[i].text, &f);
+
+		ok(r == -EINVAL && strstr(f.text, refusals[i].says), "refused: %s", refusals[i].says);
+		if (r != -EINVAL || !strstr(f.text, refusals[i].says))
+			printf("# r=%d says: %s\n", r, f.text);
+		if (r == 0)
+			config_done(&c);
+	}
+}
+
+static void test_defaults(void)
+{
+	struct config c;
+	struct fault f;
+	const struct group *g;
+
+	ok(parse(&c, G "    image: min\n", &f) == 0, "the smallest file: %s", f.text);
+	g = config_group(&c, "vm");
+	ok(g && g->count == 1 && g->vcpus == 2 && g->ram_bytes == 4ull << 30 && !g->persistent, "defaults of a group");
+	ok(g && g->disk_bytes == 10ull << 30 && g->image.fd == -1 && g->kernel.fd == -1, "default disk, image and kernel");
+	ok(g && strcmp(g->dns, "8.8.8.8,1.1.1.1") == 0 && strcmp(g->bridge, "brvm0") == 0, "default dns and bridge");
+	ok(g && g->pool.first == 0xc0a88902 && g->pool.last == 0xc0a889fe, "addresses .2 to .254");
+	ok(c.graceful_shutdown && c.port == 8080 && c.tcp_auth && strcmp(c.bind_host, "127.0.0.1") == 0 && !c.socket, "api defaults");
+	ok(!config_group(&c, "other") && c.n_notes == 0, "no other group, nothing to note");
+	config_done(&c);
+	config_done(&c);
+}
+
+static void test_full(void)
+{
+	static const char text[] =
+		"config:\n"
+		"  graceful_shutdown: false\n"
+		"  github_user: someone\n"
+		"  host_groups:\n"
+		"  - name: vm\n"
+		"    storage: devmapper\n"
+		"    storage_size: 25G\n"
+		"    count: 3\n"
+		"    vcpu: 4\n"
+		"    ram_mb: 256\n"
+		"    persistent: true\n"
+		"    userdata: |\n"
+		"      #!/bin/sh\n"
+		"      echo hi\n"
+		"    dns_servers: [\"127.0.0.1\",\"127.0.0.1\"]\n"
+		"    network: { bridge: br7, tap_prefix: t, gateway: 10.9.0.1/24, range: 10.9.0.20-10.9.0.29 }\n"
+		"  - name: off\n"
+		"    count: 0\n"
+		"    network: { mode: none }\n"
+		"  hypervisor: firecracker\n"
+		"  pci: {}\n"
+		"  ssh: { port: 0 }\n"
+		"  api:\n"
+		"    bind_address: ./mica.sock\n"
+		"    auth:\n";
+	struct config c;
+	struct fault f;
+	const struct group *g;
+
+	ok(parse(&c, text, &f) == 0, "a full file: %s", f.text);
+	g = config_group(&c, "vm");
+	ok(g && g->count == 3 && g->vcpus == 4 && g->ram_bytes == 256ull << 20 && g->persistent, "numbers");
+	ok(g && g->disk_bytes == 25ull << 30 && strcmp(g->storage, "image") == 0, "storage");
+	ok(g && strcmp(g->userdata, "#!/bin/sh\necho hi\n") == 0, "userdata");
+	ok(g && strcmp(g->dns, "127.0.0.1,127.0.0.1") == 0, "dns twice");
+	ok(g && g->pool.first == 0x0a090014 && addr_pool_size(&g->pool) == 10, "range");
+	g = config_group(&c, "off");
+	ok(g && g->net_mode == NET_NONE && g->count == 0, "no network");
+	ok(!c.graceful_shutdown && !c.bind_host && strcmp(c.socket, "./mica.sock") == 0 && !c.socket_auth, "api on a socket, no auth");
+	ok(c.n_notes == 2 && strstr(c.notes[0], "t.yaml:6: ") && strstr(c.notes[1], "t.yaml:3: "), "two notes with their lines");
+	config_done(&c);
+	ok(parse(&c, G G2, &f) == 0 && c.n_groups == 2, "two groups without a network share the default one");
+	config_done(&c);
+}
+
+static void test_files(void)
+{
+	char path[64], text[256];
+	uint8_t sb[8192] = { 0 };
+	int fd = memfd_new("image");
+	struct config c;
+	struct fault f;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	snprintf(text, sizeof(text), G "    image: %s\n", path);
+	ok(fd >= 0 && parse(&c, text, &f) == -EINVAL && strstr(f.text, "too short"), "empty image: %s", f.text);
+	pwrite_full(fd, sb, sizeof(sb), 0);
+	ok(parse(&c, text, &f) == -EINVAL && strstr(f.text, "no ext4"), "zeros: %s", f.text);
+	sb[510] = 0x55;
+	sb[511] = 0xaa;
+	pwrite_full(fd, sb, sizeof(sb), 0);
+	ok(parse(&c, text, &f) == -EINVAL && strstr(f.text, "partitions"), "partitioned: %s", f.text);
+	sb[1024 + 0x38] = 0x53;
+	sb[1024 + 0x39] = 0xef;
+	sb[1024 + 4] = 9; /* 9 blocks of 1 KiB in 8 KiB */
+	pwrite_full(fd, sb, sizeof(sb), 0);
+	ok(parse(&c, text, &f) == -EINVAL && strstr(f.text, "does not fit"), "truncated: %s", f.text);
+	sb[1024 + 4] = 8;
+	pwrite_full(fd, sb, sizeof(sb), 0);
+	ok(parse(&c, text, &f) == 0 && c.groups[0].image.fd >= 0 && c.groups[0].image.bytes == 8192, "good: %s", f.text);
+	config_done(&c);
+	snprintf(text, sizeof(text), G "    kernel_file: %s\n", path);
+	ok(parse(&c, text, &f) == -EINVAL && strstr(f.text, "t.yaml:4: kernel_file") && strstr(f.text, "is no kernel"), "no kernel: %s", f.text);
+	memcpy(sb, "\177ELF", 4);
+	pwrite_full(fd, sb, sizeof(sb), 0);
+	ok(parse(&c, text, &f) == 0 && c.groups[0].kernel.fd >= 0, "ELF: %s", f.text);
+	config_done(&c);
+	close(fd);
+}
+
+static void test_bounds(void)
+{
+	size_t n = 300u << 10;
+	char *big = malloc(n);
+	struct config c;
+	struct fault f = { "" };
+
+	memset(big, ' ', n);
+	ok(config_parse(&c, "big", big, n, &host, &f) == -EFBIG, "too large: %s", f.text);
+	for (size_t i = 0; i < 40000; i++)
+		memcpy(big + 2 * i, "- ", 2);
+	memcpy(big + 80000, "[", 1);
+	for (size_t i = 0; i < 9000; i++)
+		memcpy(big + 80001 + 2 * i, "1,", 2);
+	ok(config_parse(&c, "deep", big, 98000, &host, &f) == -EINVAL, "deep: %s", f.text);
+	big[80000] = '[';
+	ok(config_parse(&c, "wide", big + 80000, 18000, &host, &f) == -EINVAL && strstr(f.text, "too many values"), "wide: %s", f.text);
+	free(big);
+}
+
+int main(void)
+{
+	test_refusals();
+	test_defaults();
+	test_full();
+	test_files();
+	test_bounds();
+	return tap_done();
+}
