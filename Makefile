@@ -122,11 +122,11 @@ clean: ## remove $(O)
 	rm -rf $(O)
 
 # ---- how things are built ----------------------------------------------------------------------------------------
-KHEADERS := $(O)/deps/kheaders/.done
+KHEADERS := $(O)/deps/kheaders/.done-video
 $(KHEADERS):
 	@mkdir -p $(@D)
 	@ln -sfn /usr/include/linux $(@D)/linux; ln -sfn /usr/include/x86_64-linux-gnu/asm $(@D)/asm; \
-	ln -sfn /usr/include/asm-generic $(@D)/asm-generic; touch $@
+	ln -sfn /usr/include/asm-generic $(@D)/asm-generic; ln -sfn /usr/include/video $(@D)/video; touch $@
 
 $(O)/obj/%.o: %.c | $(KHEADERS)
 	@mkdir -p $(@D)
