@@ -41,7 +41,7 @@ LINK = $(LD) -static -pie --no-dynamic-linker -z text -z relro -z now -z noexecs
 	-o $@ $(MUSL)/rcrt1.o $(MUSL)/crti.o $(filter %.o,$^) --start-group $(filter %.a,$^) $(MUSL)/libc.a $(LIBGCC) --end-group $(MUSL)/crtn.o
 
 # ---- rooms: explicit object lists --------------------------------------------------------------------------------
-LIB_BASE := lib/base/base.o lib/base/buf.o lib/base/io.o lib/base/num.o lib/base/enc.o lib/base/time.o
+LIB_BASE := lib/base/base.o lib/base/buf.o lib/base/io.o lib/base/num.o lib/base/enc.o lib/base/time.o lib/base/sha256.o
 LIB_EV := lib/ev/ev.o
 LIB_WIRE := lib/wire/wire.o lib/wire/chan.o
 LIB_JSON := lib/json/read.o lib/json/look.o lib/json/write.o
@@ -81,7 +81,8 @@ UNIT_wire_wire := $(LIB_BASE) $(LIB_WIRE)
 UNIT_wire_chan := $(LIB_BASE) $(LIB_WIRE)
 UNIT_TESTS += json_json
 UNIT_json_json := $(LIB_BASE) $(LIB_JSON)
-UNIT_TESTS += core_config core_addr
+UNIT_TESTS += core_config core_addr base_sha256
+UNIT_base_sha256 := $(LIB_BASE)
 CORE_CONFIG := api/core/addr.o api/core/config.o api/core/config_keys.o api/core/config_group.o api/core/config_net.o \
 	api/core/config_file.o api/core/config_api.o
 UNIT_core_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
@@ -216,6 +217,9 @@ $(foreach t,$(FUZZ_TESTS),$(eval $(call FUZZ_RULE,$(t))))
 $(KVMCHECK): $(O)/obj/tests/rig/kvmcheck.o
 	@mkdir -p $(@D)
 	$(LINK)
+$(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
+	@mkdir -p $(@D)
+	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
 PROC_ITEMS = '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm'
@@ -234,7 +238,7 @@ test-unit: $(UNIT_BINS) $(FUZZ_BINS) ## unit tests and the fuzz corpus
 test-it: all $(KVMCHECK) ## whole-guest tests alone
 	@$(TAP_RUN) -v $(IT_ITEM)
 
-bench: all ## what a VM costs, beside QEMU's microvm with the same kernel and image
+bench: all $(KVMCHECK) $(O)/tests/bench/firstrun ## what a VM costs, beside QEMU's microvm with the same kernel and image
 	@tests/bench/bench.sh $(O)
 
 # Real fuzzing (clang, ASan, UBSan; glibc): every target for FUZZ_SEC seconds.

@@ -1,0 +1,39 @@
+/* SHA-256 against the known answers of FIPS 180-4's examples, and every length around the padding. */
+#include <string.h>
+
+#include "lib/base/sha256.h"
+#include "tests/unit/tap.h"
+
+static void check(const char *text, const char *want)
+{
+	uint8_t d[SHA256_BYTES];
+	char hex[2 * SHA256_BYTES + 1];
+
+	sha256(text, strlen(text), d);
+	hex_encode(d, sizeof(d), hex);
+	ok(strcmp(hex, want) == 0, "%zu bytes: %s", strlen(text), hex);
+}
+
+int main(void)
+{
+	char text[200];
+	uint8_t d[SHA256_BYTES], sum[SHA256_BYTES] = { 0 };
+	char hex[2 * SHA256_BYTES + 1];
+
+	check("", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+	check("abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	check("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+	      "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+	memset(text, 'a', sizeof(text));
+	for (size_t n = 0; n < sizeof(text); n++) { /* digest of all the digests: python3 hashlib gives the same */
+		uint8_t both[2 * SHA256_BYTES];
+
+		sha256(text, n, d);
+		memcpy(both, sum, sizeof(sum));
+		memcpy(both + sizeof(sum), d, sizeof(d));
+		sha256(both, sizeof(both), sum);
+	}
+	hex_encode(sum, sizeof(sum), hex);
+	ok(strcmp(hex, "0c2e263532fd001c0c5c65e3f8cdea16be6b99bfca46845f693f31b42283a14f") == 0, "lengths 0 to 199: %s", hex);
+	return tap_done();
+}
