@@ -151,6 +151,20 @@ void vdev_used(struct vdev *v, struct vq *q)
 		vdev_raise_irq(v, VDEV_IRQ_USED);
 }
 
+bool vdev_pop(struct vdev *v, struct vq *q, struct vq_chain *c)
+{
+	int got;
+
+	if (!v->active)
+		return false;
+	got = vq_pop(q, c);
+	if (got == 0 && vq_kicks_on(q)) /* came in before the driver saw that we want a kick */
+		got = vq_pop(q, c);
+	if (got < 0 || q->broken)
+		vdev_break(v, "a ring or a chain of descriptors breaks a rule");
+	return got > 0 && v->active;
+}
+
 void vdev_config_changed(struct vdev *v)
 {
 	v->config_generation++;

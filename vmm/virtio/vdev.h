@@ -108,6 +108,8 @@ static inline bool vdev_has(const struct vdev *v, unsigned feature_bit)
 {
 	return v->driver_features >> feature_bit & 1;
 }
+/* The next chain of q. false: there is none (the driver is asked for a kick), or the ring is broken (and so is the device now). */
+bool vdev_pop(struct vdev *v, struct vq *q, struct vq_chain *c);
 /* Completed chains were pushed on q: interrupt if the driver wants one. */
 void vdev_used(struct vdev *v, struct vq *q);
 void vdev_raise_irq(struct vdev *v, uint32_t irq_status_bits);
