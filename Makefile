@@ -48,6 +48,7 @@ LIB_JSON := lib/json/read.o lib/json/look.o lib/json/write.o
 LIB_HTTP := lib/http/head.o lib/http/write.o lib/http/chunk.o lib/http/target.o lib/http/ws.o lib/http/wsopen.o lib/http/sha1.o
 LIB_YAML := lib/yaml/doc.o lib/yaml/read.o
 LIB_ARC := lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/tree_file.o lib/arc/tree_source.o lib/arc/tree_sink.o lib/arc/glob.o lib/arc/dest.o
+LIB_TLS := lib/tls/tls.o lib/tls/identity.o lib/tls/cert.o lib/tls/pin.o
 LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
 
 VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
@@ -67,8 +68,10 @@ GUEST_PROGS :=
 
 # ---- tests: unit tests and fuzz targets, each with its objects ---------------------------------------------------
 # UNIT_<name> := objects beside tests/unit/<name>.o ; FUZZ_<name> := objects beside tests/fuzz/<name>.c
-UNIT_TESTS := base_num base_buf ev_loop wire_wire wire_chan sandbox_seccomp
+UNIT_TESTS := base_num base_buf ev_loop wire_wire wire_chan sandbox_seccomp tls_tls
 UNIT_base_num := $(LIB_BASE)
+UNIT_tls_tls := $(LIB_BASE) $(LIB_TLS)
+UNITLIBS_tls_tls := $(O)/deps/libbearssl.a
 UNIT_TESTS += http_head http_chunk http_target http_ws
 UNIT_http_head := $(LIB_BASE) $(LIB_HTTP)
 UNIT_http_chunk := $(LIB_BASE) $(LIB_HTTP)
@@ -167,6 +170,10 @@ $(eval $(call HOST_RULE,netd,NETD_OBJS))
 
 # after all programs are named: prerequisites are expanded when they are read
 progs: $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%)
+
+# lib/tls alone sees BearSSL's headers, which appear with the library
+$(foreach f,$(LIB_TLS:.o=),$(eval CFLAGS_$(f) = -isystem $(O)/deps/bearssl/inc))
+$(LIB_TLS:%=$(O)/obj/%): $(O)/deps/libbearssl.a
 
 # lib/yaml alone sees libyaml's header, which appears with the library
 CFLAGS_lib/yaml/doc = -isystem $(O)/deps/yaml/include
