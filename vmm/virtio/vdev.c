@@ -37,13 +37,16 @@ void vdev_done(struct vdev *v)
 	pthread_mutex_destroy(&v->lock);
 }
 
-void vdev_enter(struct vdev *v)
+bool vdev_enter(struct vdev *v)
 {
+	bool due;
+
 	pthread_mutex_lock(&v->lock);
-	if (v->resync) {
-		v->resync = false;
+	due = v->resync;
+	v->resync = false;
+	if (due)
 		v->ops->sync(v);
-	}
+	return due;
 }
 
 void vdev_leave(struct vdev *v)

@@ -100,8 +100,9 @@ struct vdev_stats vdev_stats_get(struct vdev *v);
 /* Called by a device's own init and done. vdev_done runs on the loop's thread, or after that has ended. */
 int vdev_init(struct vdev *v, const struct vdev_ops *ops, struct gm *gm);
 void vdev_done(struct vdev *v);
-/* Around a device's own callbacks on the loop: locks and runs a due sync; unlocks. */
-void vdev_enter(struct vdev *v);
+/* Around a device's own callbacks on the loop: locks and runs a due sync (true: it ran, and what the callback was about
+ * may be gone); unlocks. */
+bool vdev_enter(struct vdev *v);
 void vdev_leave(struct vdev *v);
 /* The rest with the lock held. */
 static inline bool vdev_has(const struct vdev *v, unsigned feature_bit)

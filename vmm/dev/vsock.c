@@ -1,0 +1,409 @@
+/* virtio-vsock: interface, registers, life of streams. virtio 1.2 §5.10; see vsock.h. */
+#include "vmm/dev/vsock_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void stream_event(struct ev_io *io, uint32_t events);
+static void stream_timeout(struct ev_timer *t);
+
+void vsock_flush_irqs(struct vsock *s)
+{
+	if (s->rx_used)
+		vdev_used(&s->v, &s->v.q[RXQ]);
+	if (s->tx_used)
+		vdev_used(&s->v, &s->v.q[TXQ]);
+	s->rx_used = s->tx_used = false;
+}
+
+/* ---- life of a stream ---- */
+
+static void remove_stream(struct vsock *s, struct vstream *st)
+{
+	ev_del(s->v.loop, &st->io);
+	ev_timer_del(s->v.loop, &st->timer);
+	s->by_guest -= st->by_guest;
+	vstream_done(st);
+	vtable_remove(&s->t, st);
+}
+
+/* The host's end is closed and all it wrote was sent: only the guest's RST is missing. */
+static void enter_closing(struct vsock *s, struct vstream *st)
+{
+	st->state = VSTREAM_CLOSING;
+	st->readable = false;
+	st->owed |= OWE_SHUTDOWN;
+	ev_del(s->v.loop, &st->io);
+	fd_close(&st->fd);
+	(void)ev_timer_set(s->v.loop, &st->timer, LINGER_MS);
+}
+
+bool vsock_settle(struct vsock *s, struct vstream *st)
+{
+	uint32_t want;
+
+	if (st->state == VSTREAM_DRAINING && (!buf_len(&st->to_host) || st->host_no_recv)) {
+		remove_stream(s, st);
+		return true;
+	}
+	if (st->state == VSTREAM_OPEN && st->host_hup && st->host_eof)
+		enter_closing(s, st);
+	if (st->state == VSTREAM_OPEN && vstream_credit_due(st))
+		st->owed |= OWE_CREDIT_UPDATE;
+	if (st->owed || (st->state == VSTREAM_OPEN && st->readable && !st->host_eof && !st->guest_no_recv && vstream_credit(st)))
+		vtable_todo_add(&s->t, st);
+	else
+		vtable_todo_del(&s->t, st);
+	want = vstream_wants(st);
+	if (want == UINT32_MAX)
+		ev_del(s->v.loop, &st->io);
+	else
+		(void)ev_mod(s->v.loop, &st->io, want);
+	return false;
+}
+
+void vsock_detach(struct vsock *s, struct vstream *st, int err)
+{
+	if (st->state == VSTREAM_CONNECTING) {
+		st->connected(st->connected_arg, err);
+		remove_stream(s, st);
+		return;
+	}
+	vtable_unhash(&s->t, st);
+	ev_timer_del(s->v.loop, &st->timer);
+	st->state = VSTREAM_DRAINING;
+	st->owed = 0;
+	st->readable = false;
+	st->guest_no_send = true;
+	vsock_settle(s, st);
+}
+
+void vsock_reset_stream(struct vsock *s, struct vstream *st)
+{
+	vsock_reply_rst(s, st->host_port, st->guest_port, VIRTIO_VSOCK_TYPE_STREAM);
+	vsock_detach(s, st, -ECONNREFUSED);
+}
+
+/* Both ends known: from here on the loop watches ours. */
+static int stream_start(struct vsock *s, struct vstream *st)
+{
+	st->state = VSTREAM_OPEN;
+	st->io.fn = stream_event;
+	st->io.arg = st;
+	return ev_add(s->v.loop, &st->io, st->fd, EPOLLIN);
+}
+
+static struct vstream *stream_new(struct vsock *s, uint32_t host_port, uint32_t guest_port, int *err)
+{
+	struct vstream *st = vtable_add(&s->t, host_port, guest_port);
+
+	*err = -EMFILE;
+	if (!st)
+		return NULL;
+	st->dev = s;
+	st->timer.fn = stream_timeout;
+	st->timer.arg = st;
+	*err = vstream_open(st, &st->peer_fd);
+	if (*err) {
+		remove_stream(s, st);
+		return NULL;
+	}
+	return st;
+}
+
+void vsock_connected(struct vsock *s, struct vstream *st)
+{
+	int fd = st->peer_fd, err = stream_start(s, st);
+
+	ev_timer_del(s->v.loop, &st->timer);
+	if (err) { /* the host's limit on watches: as if the guest had refused */
+		s->v.stats.host_errors++;
+		st->state = VSTREAM_CONNECTING;
+		vsock_reset_stream(s, st);
+		return;
+	}
+	st->peer_fd = -1;
+	st->connected(st->connected_arg, fd);
+	vsock_settle(s, st);
+}
+
+static struct listener *find_listener(struct vsock *s, uint32_t port)
+{
+	for (unsigned i = 0; i < s->listeners; i++)
+		if (s->listener[i].port == port)
+			return &s->listener[i];
+	return NULL;
+}
+
+int vsock_incoming(struct vsock *s, const struct virtio_vsock_hdr *h)
+{
+	struct listener *l = find_listener(s, h->dst_port);
+	struct vstream *st;
+	int err, fd;
+
+	if (!l || s->by_guest == VSOCK_INCOMING_MAX)
+		return -ECONNREFUSED;
+	st = stream_new(s, h->dst_port, h->src_port, &err);
+	if (!st)
+		return err;
+	st->by_guest = true;
+	s->by_guest++;
+	st->peer_alloc = h->buf_alloc;
+	st->peer_fwd = h->fwd_cnt;
+	fd = st->peer_fd;
+	err = stream_start(s, st);
+	if (!err)
+		err = l->fn(l->arg, h->dst_port, h->src_port, fd);
+	if (err) {
+		remove_stream(s, st); /* closes both ends */
+		return err;
+	}
+	st->peer_fd = -1;
+	st->owed |= OWE_RESPONSE;
+	vsock_settle(s, st);
+	return 0;
+}
+
+/* ---- events of the loop ---- */
+
+static void host_event(struct vsock *s, struct vstream *st, uint32_t events)
+{
+	if (events & EPOLLOUT)
+		vstream_flush(st);
+	if (events & (EPOLLHUP | EPOLLERR)) {
+		vstream_hup(st);
+		if (st->state == VSTREAM_OPEN)
+			(void)ev_timer_set(s->v.loop, &st->timer, LINGER_MS);
+	} else if (events & EPOLLIN) {
+		st->readable = true;
+	}
+	/* Serve first and settle then: a socket that was emptied goes on being watched without a system call. */
+	if (st->state == VSTREAM_OPEN && st->readable) {
+		vtable_todo_add(&s->t, st);
+		vsock_service(s);
+	}
+	if (!vsock_settle(s, st) && st->owed)
+		vsock_service(s);
+}
+
+/* After a sync the stream that an event or a timer was about may have been freed. */
+static bool stream_lives(const struct vsock *s, const struct vstream *st)
+{
+	for (const struct vstream *i = s->t.all; i; i = i->next)
+		if (i == st)
+			return true;
+	return false;
+}
+
+static void stream_event(struct ev_io *io, uint32_t events)
+{
+	struct vstream *st = io->arg;
+	struct vsock *s = st->dev;
+
+	if (!vdev_enter(&s->v) || stream_lives(s, st))
+		host_event(s, st, events);
+	vsock_flush_irqs(s);
+	vdev_leave(&s->v);
+}
+
+static void stream_timeout(struct ev_timer *t)
+{
+	struct vstream *st = t->arg;
+	struct vsock *s = st->dev;
+
+	if (!vdev_enter(&s->v) || stream_lives(s, st)) {
+		if (!(st->owed & OWE_REQUEST)) /* else the guest has never heard of it */
+			vsock_reply_rst(s, st->host_port, st->guest_port, VIRTIO_VSOCK_TYPE_STREAM);
+		vsock_detach(s, st, -ETIMEDOUT);
+		vsock_service(s);
+	}
+	vsock_flush_irqs(s);
+	vdev_leave(&s->v);
+}
+
+/* ---- device ---- */
+
+static uint64_t vsock_features(struct vdev *v)
+{
+	(void)v;
+	return 0; /* streams need no bit; SEQPACKET is not offered */
+}
+
+static void vsock_config_read(struct vdev *v, uint32_t off, void *dst, uint32_t len)
+{
+	struct virtio_vsock_config c = { .guest_cid = ((struct vsock *)v)->cid };
+
+	vdev_config_copy(dst, off, len, &c, sizeof(c));
+}
+
+static void vsock_config_write(struct vdev *v, uint32_t off, const void *src, uint32_t len)
+{
+	(void)v, (void)off, (void)src, (void)len;
+}
+
+static int vsock_activate(struct vdev *v)
+{
+	struct vsock *s = (struct vsock *)v;
+
+	if (!v->q[RXQ].ready || !v->q[TXQ].ready)
+		return -EINVAL;
+	s->live = true;
+	return 0;
+}
+
+/* vCPU thread. Streams that wait for a driver to come up survive its first reset. */
+static void vsock_reset(struct vdev *v)
+{
+	struct vsock *s = (struct vsock *)v;
+
+	s->drop = s->drop || s->live;
+	s->live = false;
+}
+
+static void drop_streams(struct vsock *s)
+{
+	struct vstream *st = s->t.all, *next;
+
+	for (; st; st = next) {
+		next = st->next; /* a callback cannot come back here: vsock.h */
+		if (st->state != VSTREAM_DRAINING)
+			vsock_detach(s, st, -ENETDOWN);
+	}
+	s->replies = 0;
+	s->tx_paused = false;
+	s->rx_used = s->tx_used = false;
+}
+
+static void vsock_sync(struct vdev *v)
+{
+	struct vsock *s = (struct vsock *)v;
+
+	if (s->drop || (s->live && !v->active)) {
+		drop_streams(s);
+		s->live = v->active;
+		s->drop = false;
+	}
+	vsock_service(s);
+	vsock_flush_irqs(s);
+}
+
+static void vsock_kick(struct vdev *v, unsigned queue)
+{
+	struct vsock *s = (struct vsock *)v;
+
+	if (queue == TXQ)
+		vsock_transmit(s);
+	vsock_service(s);
+	vsock_flush_irqs(s);
+}
+
+static void vsock_detach_loop(struct vdev *v)
+{
+	struct vsock *s = (struct vsock *)v;
+
+	drop_streams(s);
+	while (s->t.all)
+		remove_stream(s, s->t.all);
+}
+
+static const struct vdev_ops vsock_ops = {
+	.name = "vsock",
+	.id = VIRTIO_ID_VSOCK,
+	.queues = 3, /* receive, transmit, event (nothing to say there before snapshots) */
+	.queue_size = 256,
+	.features = vsock_features,
+	.config_read = vsock_config_read,
+	.config_write = vsock_config_write,
+	.activate = vsock_activate,
+	.reset = vsock_reset,
+	.sync = vsock_sync,
+	.kick = vsock_kick,
+	.detach = vsock_detach_loop,
+};
+
+/* ---- interface ---- */
+
+int vsock_new(struct vsock **out, struct gm *gm, uint64_t guest_cid, struct fault *f)
+{
+	struct vsock *s;
+	int err;
+
+	if (guest_cid <= VSOCK_HOST_CID || guest_cid >= UINT32_MAX)
+		return fault_set(f, -EINVAL, "vsock: context id %llu is reserved", (unsigned long long)guest_cid);
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return fault_set(f, -ENOMEM, "out of memory");
+	err = vdev_init(&s->v, &vsock_ops, gm);
+	if (err) {
+		free(s);
+		return fault_errno(f, err, "mutex");
+	}
+	s->cid = guest_cid;
+	vtable_init(&s->t, VSOCK_STREAMS_MAX, VSOCK_BUDGET_BYTES, VSOCK_ALLOC_MIN_BYTES, VSOCK_ALLOC_MAX_BYTES);
+	*out = s;
+	return 0;
+}
+
+void vsock_free(struct vsock *s)
+{
+	if (!s)
+		return;
+	vdev_done(&s->v);
+	free(s);
+}
+
+struct vdev *vsock_vdev(struct vsock *s)
+{
+	return &s->v;
+}
+
+int vsock_connect(struct vsock *s, uint32_t guest_port, unsigned timeout_ms, vsock_connect_fn *fn, void *arg)
+{
+	struct vstream *st;
+	int err = 0;
+
+	if (!s->v.loop)
+		return -EINVAL;
+	vdev_enter(&s->v);
+	st = stream_new(s, vtable_free_port(&s->t, guest_port), guest_port, &err);
+	if (st)
+		err = ev_timer_set(s->v.loop, &st->timer, timeout_ms);
+	if (st && err)
+		remove_stream(s, st);
+	if (!err) {
+		st->connected = fn;
+		st->connected_arg = arg;
+		st->owed = OWE_REQUEST;
+		vsock_settle(s, st);
+		vsock_service(s);
+		vsock_flush_irqs(s);
+	}
+	vdev_leave(&s->v);
+	return err;
+}
+
+int vsock_listen(struct vsock *s, uint32_t port, vsock_incoming_fn *fn, void *arg)
+{
+	struct listener *l;
+	int err = 0;
+
+	vdev_enter(&s->v);
+	l = find_listener(s, port);
+	if (!fn) {
+		if (l)
+			*l = s->listener[--s->listeners];
+	} else if (l || s->listeners < LISTENERS_MAX) {
+		l = l ? l : &s->listener[s->listeners++];
+		*l = (struct listener){ port, fn, arg };
+	} else {
+		err = -ENOSPC;
+	}
+	vdev_leave(&s->v);
+	return err;
+}
+
+unsigned vsock_streams(const struct vsock *s)
+{
+	return s->t.streams;
+}
