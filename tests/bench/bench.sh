@@ -1,0 +1,37 @@
+#!/bin/bash
+# bench.sh BUILD: the figures of `make bench`: tests/bench/bench.py on this machine's /dev/kvm as far as that goes, and in
+# the rig; then the sizes of the programs. In the rig time is an emulated CPU's: compare the two columns, not the figures
+# with another machine's. BENCH_ICOUNT=0 adds a run on the rig's deterministic clock (1 ns = 1 instruction; minutes).
+set -u
+here=$(dirname "$(readlink -f "$0")")
+build=$1
+dir=$(mktemp -d "${TMPDIR:-/tmp}/mica-bench.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+cp "$build/bin/vmm" "$build/tests/bench/firstrun" "$here/bench.py" "$dir/" || exit 1
+cp "$build/kernel/min/vmlinux" "$dir/vmlinux" && cp --sparse=always "$build/image/min.ext4" "$dir/min.ext4" || exit 1
+
+eval "$("$here/../rig/probe.sh" "$build/tests/rig/kvmcheck" "$build/mica" | sed "s/'/'\\\\''/g; s/=\(.*\)/='\1'/")"
+echo "== this machine: $why"
+mkdir "$dir/here"
+cp -al "$dir"/[!h]* "$dir/here/" 2>/dev/null
+rc=0
+if [ "$route" = direct ]; then
+	(cd "$dir/here" && timeout 900 python3 bench.py start boot) || rc=1
+elif [ "$emulated" = yes ]; then
+	echo "   start-up only: guests do not boot at speed on it"
+	(cd "$dir/here" && timeout 900 python3 bench.py start) || rc=1
+fi
+rm -rf "$dir/here"
+if "$here/../rig/setup.sh" >/dev/null; then
+	echo "== in the rig (QEMU's TCG with SVM)"
+	"$here/../rig/rig.sh" -w -m 1536 -t 900 -d "$dir" -- 'BENCH_NO_STEPS=1 BENCH_RUNS=7 python3 bench.py start boot' || rc=1
+	if [ -n "${BENCH_ICOUNT:-}" ]; then
+		echo "== in the rig, -icount shift=$BENCH_ICOUNT: a clock that counts instructions"
+		"$here/../rig/rig.sh" -I "$BENCH_ICOUNT" -m 1536 -t 1800 -d "$dir" -- 'BENCH_NO_STEPS=1 BENCH_RUNS=3 python3 bench.py start boot' || rc=1
+	fi
+fi
+echo "== sizes in bytes"
+for f in "$build"/bin/* "$build"/guest/* "$build/kernel/min/vmlinux" "$build/image/min.ext4" "$build/mica"; do
+	[ -f "$f" ] && printf '%10d  %s\n' "$(stat -c %s "$f")" "${f#"$build"/}"
+done
+exit $rc
