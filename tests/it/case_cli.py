@@ -2,7 +2,7 @@
 import json
 import os
 
-from world import limit, must, same
+from world import Skip, limit, must, same
 
 
 def case_list_json(env):
@@ -66,7 +66,6 @@ def case_cp_tree(env):
 @limit(90)
 def case_cp_host_disk_full(env):
     """vm cp onto a full disk: an error that says so, no half file, exit not 0"""
-    from world import Skip
     if os.geteuid() != 0:
         raise Skip("needs root to mount a small tmpfs")
     import subprocess

@@ -7,7 +7,7 @@ import tarfile
 import time
 
 from client import query
-from world import limit, must, same
+from world import Skip, limit, must, same
 
 
 def stat(env, path):
@@ -237,7 +237,6 @@ def case_guest_disk_full(env):
     """an upload larger than the guest's disk: an error, and the disk is usable again"""
     room_kib = int(env.api.sh(env.vm(), "df -k / | tail -1 | awk '{print $4}'")[1])
     if room_kib > (600 << 10):
-        from world import Skip
         raise Skip("the guest's disk has %d MiB free" % (room_kib >> 10))
     size = (room_kib << 10) + (8 << 20)
     with env.api.conn(120) as conn:

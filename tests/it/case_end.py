@@ -4,7 +4,7 @@ import os
 import time
 
 from client import wait_for
-from world import limit, must, processes, same
+from world import Skip, limit, must, same, vmm_pids
 
 
 def listed(env, name):
@@ -12,7 +12,7 @@ def listed(env, name):
 
 
 def vmm_count():
-    return len([1 for _, _, name in processes() if name == "vmm"])
+    return len(vmm_pids())
 
 
 @limit(90)
@@ -96,7 +96,6 @@ def case_relaunch(env):
     status, _, body = env.api.call("POST", "/vm/%s/relaunch?wait=agent" % name, {}, timeout_s=90)
     if status in (404, 405, 501):
         env.main.delete(name)
-        from world import Skip
         raise Skip("relaunch is not offered yet: %d" % status)
     must(status in (200, 201), status, body)
     wait_for(lambda: env.api.call("GET", "/vm/%s/health" % name)[0] == 200, 60 * env.patience, 0.2)

@@ -2,7 +2,7 @@
 import os
 import shutil
 
-from world import limit, must, processes, same
+from world import Skip, limit, must, same, vmm_pids
 
 
 @limit(90)
@@ -51,16 +51,14 @@ def case_copy_in_and_out(env):
 
 
 def case_nothing_left(env):
-    """no process of those runs is left"""
-    left = [(pid, name) for pid, _, name in processes() if pid not in env.base_pids and name == "vmm" and env.is_ours(pid)]
+    """no VM of those runs is left"""
     if not env.daemons:
-        same(left, [])
+        same(vmm_pids() - env.first_vmms, set())
 
 
 def case_no_kvm(env):
     """without permission on /dev/kvm: an error that names the group, not chmod"""
     if os.geteuid() != 0:
-        from world import Skip
         raise Skip("needs root to hide /dev/kvm")
     import subprocess
     done = subprocess.run(["unshare", "-m", "sh", "-c", 'mount --bind /dev/null /dev/kvm && exec "$0" run -- true', env.mica],

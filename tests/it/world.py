@@ -114,7 +114,7 @@ class Daemon:
         pids, grown = [self.proc.pid], True
         parents = {pid: (ppid, name) for pid, ppid, name in processes()}
         while grown:
-            more = [p for p, (parent, name) in parents.items() if parent in pids and p not in pids and name != "vmm"]
+            more = [p for p, (parent, name) in parents.items() if parent in pids and p not in pids and name not in VMM_NAMES]
             grown = bool(more)
             pids += more
         return pids
@@ -141,13 +141,20 @@ def processes():
         yield int(pid), int(after[1]), name
 
 
+VMM_NAMES = ("mica-vmm", "vmm")
+
+
+def vmm_pids():
+    return {pid for pid, _, name in processes() if name in VMM_NAMES}
+
+
 class World:
     def __init__(self, mica, top, full):
         self.mica, self.top, self.full = mica, top, full
         self.patience = 1 if full else 4  # limits are written for a quick machine
         self.daemons = []
         self.vms = {}
-        self.base_pids = {pid for pid, _, _ in processes()}
+        self.first_vmms = vmm_pids()  # other people's
 
     def environ(self, **more):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("MICA_", "SLICER_"))}
@@ -199,14 +206,5 @@ class World:
             except Exception as e:  # the next one still has to be ended
                 print("# ending %s: %s" % (daemon.name, e))
         time.sleep(0.2)
-        for pid, _, name in processes():
-            if pid not in self.base_pids and name in ("vmm", "core", "front", "netd", "jail") and self.is_ours(pid):
-                os.kill(pid, signal.SIGKILL)
-
-    def is_ours(self, pid):
-        """Started since we began and by us: its environment carries our folder."""
-        try:
-            with open("/proc/%d/environ" % pid, "rb") as f:
-                return self.top.encode() in f.read()
-        except OSError:
-            return False
+        for pid in vmm_pids() - self.first_vmms:
+            os.kill(pid, signal.SIGKILL)
