@@ -51,7 +51,15 @@ LIB_ARC := lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/tree_file.o lib/arc/tr
 LIB_TLS := lib/tls/tls.o lib/tls/identity.o lib/tls/cert.o lib/tls/pin.o
 LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
 
-VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX)
+VMM_DEV := vmm/mem/gm.o vmm/virtio/queue.o vmm/virtio/chain.o vmm/virtio/vdev.o vmm/virtio/mmio.o \
+	vmm/back/tap.o vmm/back/vstream.o vmm/back/vtable.o \
+	vmm/dev/blk.o vmm/dev/net.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_in.o vmm/dev/vsock_out.o
+VMM_X86 := vmm/x86/boot.o vmm/x86/elf.o vmm/x86/bzimage.o vmm/x86/aml.o vmm/x86/acpi.o vmm/x86/cpuid.o vmm/x86/state.o \
+	vmm/x86/ioapic.o vmm/x86/uart.o
+VMM_MACHINE := vmm/machine/machine.o vmm/machine/virtio.o vmm/machine/devices.o vmm/machine/power.o vmm/machine/vcpu.o \
+	vmm/machine/console.o vmm/machine/request.o vmm/machine/control.o vmm/machine/sandbox.o vmm/machine/probe.o
+VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(VMM_DEV) $(VMM_X86) $(VMM_MACHINE) \
+	vmm/kvm/vm.o vmm/kvm/vcpu.o vmm/bus/bus.o vmm/main.o
 JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/jail.o vmm/jail/main.o
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) api/netd/main.o api/netd/rtnl.o api/netd/nft.o api/netd/tap.o
 CORE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML)
@@ -164,7 +172,8 @@ check-static: progs ## every program: static PIE, no interpreter, nothing NEEDED
 GUEST_PROGS += init agent
 $(eval $(call GUEST_RULE,init,INIT_OBJS))
 $(eval $(call GUEST_RULE,agent,AGENT_OBJS))
-HOST_PROGS += jail netd
+HOST_PROGS += jail netd vmm
+$(eval $(call HOST_RULE,vmm,VMM_OBJS))
 $(eval $(call HOST_RULE,jail,JAIL_OBJS))
 $(eval $(call HOST_RULE,netd,NETD_OBJS))
 

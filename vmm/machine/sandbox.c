@@ -1,0 +1,109 @@
+#include "vmm/machine/machine.h"
+
+#include <errno.h>
+#include <linux/if_tun.h>
+#include <linux/kvm.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "lib/sandbox/sandbox.h"
+
+/* What each kind of thread may still ask of the kernel once the guest runs: what stands above the functions of vcpu.c, blk.h, net.h, rng.h, vsock.h,
+ * plus futex for locks and clock_gettime where the host's clock cannot be read without a call. The main thread allocates
+ * (streams, queued frames), the others never do. A call that is not here kills the process: a guest has got hold of a
+ * thread. For that reason no thread returns either: it parks, and the main thread's exit_group ends it. */
+
+#define EVERY_THREAD SANDBOX_ALLOW(futex), SANDBOX_ALLOW(write), SANDBOX_ALLOW(clock_gettime), SANDBOX_ALLOW(exit_group)
+#define EVERY_LOOP SANDBOX_ALLOW(epoll_pwait), SANDBOX_ALLOW(epoll_wait), SANDBOX_ALLOW(epoll_ctl), SANDBOX_ALLOW(read)
+
+int machine_sandbox_process(struct fault *f)
+{
+	int err = sandbox_no_new_privs();
+
+	if (!err)
+		err = sandbox_no_paths();
+	return err && err != -EOPNOTSUPP ? fault_errno(f, err, "giving up paths") : 0;
+}
+
+/* A thread whose filter cannot be set must not meet the guest. */
+static void machine_filter(struct machine *m, const struct sandbox_rule *rules, unsigned n)
+{
+	int err = sandbox_seccomp(rules, n);
+
+	if (err)
+		machine_end(m, REASON_VMM, NULL, "seccomp filter: %s", strerror(-err));
+}
+
+void machine_sandbox_vcpu(struct machine *m)
+{
+	static const struct sandbox_rule rules[] = {
+		EVERY_THREAD,
+		SANDBOX_ALLOW_ARG(ioctl, 1, KVM_RUN),
+		SANDBOX_ALLOW_ARG(ioctl, 1, KVM_SET_GSI_ROUTING), /* the guest programs the IO-APIC */
+		SANDBOX_ALLOW_ARG(ioctl, 1, KVM_GET_REGS),        /* last words */
+		SANDBOX_ALLOW_ARG(ioctl, 1, KVM_GET_SREGS),
+		SANDBOX_ALLOW(pwrite64),                          /* console log */
+		SANDBOX_ALLOW(pread64),
+		SANDBOX_ALLOW(ftruncate),
+		SANDBOX_ALLOW(rt_sigreturn),                      /* the kick */
+	};
+
+	machine_filter(m, rules, ARRAY_LEN(rules));
+}
+
+void machine_sandbox_disk(struct machine *m)
+{
+	static const struct sandbox_rule rules[] = {
+		EVERY_THREAD,
+		EVERY_LOOP,
+		SANDBOX_ALLOW(preadv),
+		SANDBOX_ALLOW(pwritev),
+		SANDBOX_ALLOW(pwrite64), /* zeroes where holes cannot be made */
+		SANDBOX_ALLOW(fdatasync),
+		SANDBOX_ALLOW(fallocate),
+	};
+
+	machine_filter(m, rules, ARRAY_LEN(rules));
+}
+
+int machine_sandbox_main(struct fault *f)
+{
+	static const struct sandbox_rule rules[] = {
+		EVERY_THREAD,
+		EVERY_LOOP,
+		/* control socket */
+		SANDBOX_ALLOW(accept4),
+		SANDBOX_ALLOW(recvmsg),
+		SANDBOX_ALLOW(sendmsg),
+		SANDBOX_ALLOW(setsockopt),
+		SANDBOX_ALLOW(fcntl),
+		SANDBOX_ALLOW(dup),
+		SANDBOX_ALLOW(poll),
+		SANDBOX_ALLOW(close),
+		/* vsock streams */
+		SANDBOX_ALLOW(socketpair),
+		SANDBOX_ALLOW(sendto),
+		SANDBOX_ALLOW(shutdown),
+		/* tap, rng */
+		SANDBOX_ALLOW(writev),
+		SANDBOX_ALLOW_ARG(ioctl, 1, TUNSETOFFLOAD),
+		SANDBOX_ALLOW(getrandom),
+		/* console log, report */
+		SANDBOX_ALLOW(pwrite64),
+		SANDBOX_ALLOW(pread64),
+		SANDBOX_ALLOW(ftruncate),
+		/* pause: signals to our own threads */
+		SANDBOX_ALLOW(tkill),
+		SANDBOX_ALLOW(rt_sigprocmask),
+		SANDBOX_ALLOW(rt_sigreturn),
+		/* malloc and free */
+		SANDBOX_ALLOW(brk),
+		SANDBOX_ALLOW(mmap),
+		SANDBOX_ALLOW(munmap),
+		SANDBOX_ALLOW(mremap),
+		SANDBOX_ALLOW(madvise),
+	};
+	int err = sandbox_seccomp(rules, ARRAY_LEN(rules));
+
+	return err ? fault_errno(f, err, "seccomp filter") : 0;
+}

@@ -1,0 +1,304 @@
+#include "vmm/machine/machine.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define KICK_SIGNAL SIGUSR1
+#define STAND_TRIES 50
+#define STAND_TRY_MS 100
+
+static void kick_arrived(int sig)
+{
+	(void)sig; /* its only work is to end KVM_RUN */
+}
+
+void machine_kick_signal_init(void)
+{
+	struct sigaction sa = { .sa_handler = kick_arrived };
+
+	sigaction(KICK_SIGNAL, &sa, NULL);
+}
+
+/* ---- exits ---- */
+
+static void exit_pio(struct machine_vcpu *v)
+{
+	struct kvm_run *r = v->kvm.run;
+	uint8_t *p = (uint8_t *)r + r->io.data_offset;
+	unsigned unclaimed = 0;
+
+	/* io.size is 1, 2 or 4; a string instruction comes as several accesses to one port */
+	for (uint32_t i = 0; i < r->io.count; i++, p += r->io.size) {
+		if (r->io.direction == KVM_EXIT_IO_OUT)
+			unclaimed += !bus_write(&v->m->pio, r->io.port, p, r->io.size);
+		else
+			unclaimed += !bus_read(&v->m->pio, r->io.port, p, r->io.size);
+	}
+	stats_add(&v->stats.pio, 1);
+	if (unclaimed)
+		stats_add(&v->stats.unclaimed, unclaimed);
+}
+
+static void exit_mmio(struct machine_vcpu *v)
+{
+	struct kvm_run *r = v->kvm.run;
+	unsigned len = r->mmio.len <= sizeof(r->mmio.data) ? r->mmio.len : sizeof(r->mmio.data);
+	bool claimed;
+
+	if (r->mmio.is_write)
+		claimed = bus_write(&v->m->mmio, r->mmio.phys_addr, r->mmio.data, len);
+	else
+		claimed = bus_read(&v->m->mmio, r->mmio.phys_addr, r->mmio.data, len);
+	stats_add(&v->stats.mmio, 1);
+	if (!claimed)
+		stats_add(&v->stats.unclaimed, 1);
+}
+
+static void exit_internal_error(struct machine_vcpu *v)
+{
+	const struct kvm_run *r = v->kvm.run;
+	char code[3 * 15 + 1] = "";
+
+	if (r->internal.suberror == KVM_INTERNAL_ERROR_EMULATION &&
+	    r->emulation_failure.ndata >= 3 && (r->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES)) {
+		unsigned n = r->emulation_failure.insn_size <= 15 ? r->emulation_failure.insn_size : 15;
+
+		for (unsigned i = 0; i < n; i++)
+			snprintf(code + 3 * i, 4, " %02x", r->emulation_failure.insn_bytes[i]);
+	}
+	machine_end(v->m, REASON_KVM_ERROR, v, "KVM gave up (internal error %u%s%s%s)", r->internal.suberror,
+		    r->internal.suberror == KVM_INTERNAL_ERROR_EMULATION ? ": it cannot emulate an instruction of the guest" : "",
+		    code[0] ? ":" : "", code);
+}
+
+static void exit_shutdown(struct machine_vcpu *v)
+{
+	/* Linux without ACPI restarts by a triple fault, and says so before */
+	if (console_said_restart(&v->m->console))
+		machine_end(v->m, REASON_REBOOT, v, "the guest restarted by a triple fault");
+	else
+		machine_end(v->m, REASON_TRIPLE_FAULT, v, "the guest's processor shut down (triple fault)");
+}
+
+static void exit_system_event(struct machine_vcpu *v)
+{
+	switch (v->kvm.run->system_event.type) {
+	case KVM_SYSTEM_EVENT_SHUTDOWN:
+		machine_end(v->m, REASON_POWEROFF, NULL, "the guest powered off");
+		break;
+	case KVM_SYSTEM_EVENT_RESET:
+		machine_end(v->m, REASON_REBOOT, NULL, "the guest asked for a reset");
+		break;
+	default:
+		machine_end(v->m, REASON_KVM_ERROR, v, "KVM reports system event %u", v->kvm.run->system_event.type);
+		break;
+	}
+}
+
+static void exit_one(struct machine_vcpu *v)
+{
+	const struct kvm_run *r = v->kvm.run;
+
+	if (r->exit_reason == KVM_EXIT_MMIO) {
+		exit_mmio(v);
+		return;
+	}
+	if (r->exit_reason == KVM_EXIT_IO) {
+		exit_pio(v);
+		return;
+	}
+	stats_add(&v->stats.other, 1);
+	switch (r->exit_reason) {
+	case KVM_EXIT_INTR:
+	case KVM_EXIT_IRQ_WINDOW_OPEN:
+	case KVM_EXIT_SET_TPR:
+	case KVM_EXIT_IOAPIC_EOI: /* of level-triggered routes, which we never make */
+		break;
+	case KVM_EXIT_SHUTDOWN:
+		exit_shutdown(v);
+		break;
+	case KVM_EXIT_SYSTEM_EVENT:
+		exit_system_event(v);
+		break;
+	case KVM_EXIT_INTERNAL_ERROR:
+		exit_internal_error(v);
+		break;
+	case KVM_EXIT_FAIL_ENTRY:
+		machine_end(v->m, REASON_KVM_ERROR, v, "the processor refuses to enter the guest (hardware reason 0x%llx)",
+			    (unsigned long long)r->fail_entry.hardware_entry_failure_reason);
+		break;
+	default:
+		machine_end(v->m, REASON_KVM_ERROR, v, "KVM stopped for a reason that is not known here (%u)", r->exit_reason);
+		break;
+	}
+}
+
+/* ---- the thread ---- */
+
+static void vcpu_stand(struct machine_vcpu *v)
+{
+	struct machine *m = v->m;
+
+	pthread_mutex_lock(&m->stand_lock);
+	m->n_standing++;
+	pthread_cond_broadcast(&m->stand_changed);
+	while (atomic_load(&m->pause))
+		pthread_cond_wait(&m->stand_changed, &m->stand_lock);
+	m->n_standing--;
+	v->kvm.run->immediate_exit = 0;
+	pthread_cond_broadcast(&m->stand_changed);
+	pthread_mutex_unlock(&m->stand_lock);
+}
+
+/* Where threads wait for the process to end: leaving would need calls that the filter does not allow. */
+static void park(struct machine *m)
+{
+	pthread_mutex_lock(&m->stand_lock);
+	for (;;)
+		pthread_cond_wait(&m->stand_changed, &m->stand_lock);
+}
+
+static void vcpu_interrupted(struct machine_vcpu *v)
+{
+	stats_add(&v->stats.signals, 1);
+	/* left over from a pause that was given up; one that begins just now is seen by the loop's own look at `pause` */
+	if (!atomic_load(&v->m->pause))
+		v->kvm.run->immediate_exit = 0;
+}
+
+/* Syscalls: ioctl(KVM_RUN, KVM_SET_GSI_ROUTING, KVM_GET_REGS, KVM_GET_SREGS) write pwrite64 pread64 ftruncate futex
+ * rt_sigreturn exit. */
+void *machine_vcpu_main(void *arg)
+{
+	struct machine_vcpu *v = arg;
+	struct machine *m = v->m;
+
+	machine_sandbox_vcpu(m);
+	while (atomic_load(&m->state) != MACHINE_ENDED) {
+		int err;
+
+		if (atomic_load(&m->pause))
+			vcpu_stand(v);
+		err = kvm_vcpu_run(&v->kvm);
+		if (!err)
+			exit_one(v);
+		else if (err == -EINTR || err == -EAGAIN)
+			vcpu_interrupted(v);
+		else
+			machine_end(m, REASON_KVM_ERROR, v, "KVM_RUN: %s", strerror(-err));
+	}
+	park(m);
+	return NULL;
+}
+
+/* Calls pthread_create with a small stack and every signal but the kick blocked. mmap mprotect clone rt_sigprocmask. */
+int machine_start_thread(pthread_t *t, void *(*fn)(void *), void *arg, const char *what, struct fault *f)
+{
+	pthread_attr_t attr;
+	sigset_t block, old;
+	int err;
+
+	sigfillset(&block);
+	sigdelset(&block, KICK_SIGNAL);
+	sigdelset(&block, SIGSYS);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, MACHINE_STACK_BYTES);
+	pthread_sigmask(SIG_SETMASK, &block, &old);
+	err = pthread_create(t, &attr, fn, arg);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return err ? fault_set(f, -err, "thread for %s: %s", what, strerror(err)) : 0;
+}
+
+static void *disk_main(void *arg)
+{
+	struct machine_virtio *slot = arg;
+
+	int err;
+
+	machine_sandbox_disk(slot->m);
+	err = ev_run(slot->loop);
+	machine_end(slot->m, REASON_VMM, NULL, "a disk's event loop ended: %s", strerror(-err));
+	park(slot->m);
+	return NULL;
+}
+
+int machine_start(struct machine *m, struct fault *f)
+{
+	int err = machine_sandbox_process(f);
+
+	machine_kick_signal_init();
+	for (unsigned i = 0; i < m->n_virtio && !err; i++)
+		if (m->virtio[i].own_thread)
+			err = machine_start_thread(&m->virtio[i].thread, disk_main, &m->virtio[i], "a disk", f);
+	if (err)
+		return err;
+	atomic_store(&m->state, MACHINE_RUNNING);
+	/* the others first: machine_this_vcpu() looks at their handles */
+	for (unsigned i = m->n_vcpus; i-- > 0 && !err;)
+		err = machine_start_thread(&m->vcpu[i].thread, machine_vcpu_main, &m->vcpu[i], "a vCPU", f);
+	return err ? err : machine_sandbox_main(f);
+}
+
+/* ---- pause ---- */
+
+/* Waits until n vCPUs stand; stand_lock is held. */
+static int wait_standing(struct machine *m)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += STAND_TRY_MS * 1000000L;
+	until.tv_sec += until.tv_nsec / 1000000000L;
+	until.tv_nsec %= 1000000000L;
+	while (m->n_standing < m->n_vcpus)
+		if (pthread_cond_timedwait(&m->stand_changed, &m->stand_lock, &until) == ETIMEDOUT)
+			return -ETIMEDOUT;
+	return 0;
+}
+
+int machine_pause(struct machine *m)
+{
+	int err = -ETIMEDOUT;
+
+	if (atomic_load(&m->state) != MACHINE_RUNNING)
+		return -EALREADY;
+	pthread_mutex_lock(&m->stand_lock);
+	atomic_store(&m->pause, true);
+	for (int i = 0; i < STAND_TRIES && err; i++) {
+		for (unsigned j = 0; j < m->n_vcpus; j++) {
+			m->vcpu[j].kvm.run->immediate_exit = 1;
+			pthread_kill(m->vcpu[j].thread, KICK_SIGNAL);
+		}
+		err = wait_standing(m);
+	}
+	if (err) {
+		atomic_store(&m->pause, false);
+		pthread_cond_broadcast(&m->stand_changed);
+	}
+	pthread_mutex_unlock(&m->stand_lock);
+	if (!err) {
+		enum machine_state running = MACHINE_RUNNING;
+
+		atomic_compare_exchange_strong(&m->state, &running, MACHINE_PAUSED);
+	}
+	return err;
+}
+
+int machine_resume(struct machine *m)
+{
+	enum machine_state paused = MACHINE_PAUSED;
+
+	if (!atomic_load(&m->pause))
+		return -EALREADY;
+	pthread_mutex_lock(&m->stand_lock);
+	atomic_store(&m->pause, false);
+	pthread_cond_broadcast(&m->stand_changed);
+	while (m->n_standing)
+		pthread_cond_wait(&m->stand_changed, &m->stand_lock);
+	pthread_mutex_unlock(&m->stand_lock);
+	atomic_compare_exchange_strong(&m->state, &paused, MACHINE_RUNNING);
+	return 0;
+}
