@@ -50,6 +50,11 @@ LIB_YAML := lib/yaml/doc.o lib/yaml/read.o
 LIB_ARC := lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/tree_file.o lib/arc/tree_source.o lib/arc/tree_sink.o lib/arc/glob.o lib/arc/dest.o
 LIB_TLS := lib/tls/tls.o lib/tls/identity.o lib/tls/cert.o lib/tls/pin.o
 LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
+VMM_MEM := vmm/mem/gm.o
+VMM_VIRTIO := vmm/virtio/queue.o vmm/virtio/chain.o vmm/virtio/vdev.o vmm/virtio/mmio.o
+VMM_BACK := vmm/back/tap.o vmm/back/vstream.o vmm/back/vtable.o
+VMM_DEV := vmm/dev/blk.o vmm/dev/net.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_in.o vmm/dev/vsock_out.o
+DEVICE_ROOMS := $(VMM_MEM) $(VMM_VIRTIO) $(VMM_BACK) $(VMM_DEV)
 
 VMM_DEV := vmm/mem/gm.o vmm/virtio/queue.o vmm/virtio/chain.o vmm/virtio/vdev.o vmm/virtio/mmio.o \
 	vmm/back/tap.o vmm/back/vstream.o vmm/back/vtable.o \
@@ -66,7 +71,7 @@ CORE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML)
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON)
 CLI_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
-AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/job.o \
+AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
 	agent/stream.o agent/copy_in.o agent/copy_out.o agent/fs.o agent/forward.o agent/machine.o agent/stats.o agent/userdata.o
 AGENT_OBJS := $(AGENT_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_ARC)
 
@@ -99,6 +104,15 @@ CORE_CONFIG := api/core/addr.o api/core/config.o api/core/config_keys.o api/core
 UNIT_core_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 UNITLIBS_core_config := $(O)/deps/libyaml.a
 UNIT_core_addr := $(LIB_BASE) api/core/addr.o
+UNIT_TESTS += mem_gm virtio_queue virtio_mmio dev_blk dev_net dev_rng dev_vsock back_vtable
+UNIT_mem_gm := $(LIB_BASE) $(VMM_MEM)
+UNIT_virtio_queue := $(LIB_BASE) $(VMM_MEM) $(VMM_VIRTIO) $(LIB_EV)
+UNIT_virtio_mmio := $(UNIT_virtio_queue)
+UNIT_dev_blk := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)
+UNIT_dev_net := $(UNIT_dev_blk)
+UNIT_dev_rng := $(UNIT_dev_blk)
+UNIT_dev_vsock := $(UNIT_dev_blk)
+UNIT_back_vtable := $(LIB_BASE) $(LIB_EV) $(VMM_BACK)
 FUZZ_TESTS := wire
 FUZZ_wire := $(LIB_BASE) $(LIB_WIRE)
 FUZZ_TESTS += http_head http_chunk http_target http_ws
@@ -262,7 +276,8 @@ FUZZ_SEC ?= 20
 fuzz: $(FUZZ_TESTS:%=$(O)/fuzz/%) ## run each fuzz target for FUZZ_SEC seconds
 	@for t in $(FUZZ_TESTS); do echo "== $$t"; mkdir -p $(O)/fuzz/corpus-$$t; \
 	  $(O)/fuzz/$$t -max_total_time=$(FUZZ_SEC) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -artifact_prefix=$(O)/fuzz/ \
-	    $(O)/fuzz/corpus-$$t tests/fuzz/corpus/$$t || exit 1; done
+	    $(O)/fuzz/corpus-$$t tests/fuzz/corpus/$$t > $(O)/fuzz/$$t.log 2>&1 || { tail -n 40 $(O)/fuzz/$$t.log; exit 1; }; \
+	  grep -a '^stat::\|^Done' $(O)/fuzz/$$t.log | tail -n 1; done
 define REAL_FUZZ_RULE
 $(O)/fuzz/$(1): tests/fuzz/$(1).c $$(FUZZ_$(1):.o=.c) $$(FUZZLIBS_$(1))
 	@mkdir -p $$(@D)
