@@ -277,7 +277,7 @@ fuzz: $(FUZZ_TESTS:%=$(O)/fuzz/%) ## run each fuzz target for FUZZ_SEC seconds
 	@for t in $(FUZZ_TESTS); do echo "== $$t"; mkdir -p $(O)/fuzz/corpus-$$t; \
 	  $(O)/fuzz/$$t -max_total_time=$(FUZZ_SEC) -timeout=10 -rss_limit_mb=2048 -verbosity=0 -artifact_prefix=$(O)/fuzz/ \
 	    $(O)/fuzz/corpus-$$t tests/fuzz/corpus/$$t > $(O)/fuzz/$$t.log 2>&1 || { tail -n 40 $(O)/fuzz/$$t.log; exit 1; }; \
-	  grep -a '^stat::\|^Done' $(O)/fuzz/$$t.log | tail -n 1; done
+	  echo "   $(FUZZ_SEC) s, nothing found"; done
 define REAL_FUZZ_RULE
 $(O)/fuzz/$(1): tests/fuzz/$(1).c $$(FUZZ_$(1):.o=.c) $$(FUZZLIBS_$(1))
 	@mkdir -p $$(@D)
