@@ -98,9 +98,7 @@ static void console_listen(struct console *c, uint8_t byte)
 	c->panic_at = console_match(panic_words, c->panic_at, byte);
 	if (c->panic_at == sizeof(panic_words) - 1) {
 		c->panic_at = 0;
-		c->panicking = true;
-		c->panic_n = 0;
-		memset(c->panic, 0, sizeof(c->panic));
+		c->panicking = !c->panic_n; /* the first one is the cause */
 	}
 	c->restart_at = console_match(restart_words, c->restart_at, byte);
 	if (c->restart_at == sizeof(restart_words) - 1) {

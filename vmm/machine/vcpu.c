@@ -80,7 +80,7 @@ static void exit_shutdown(struct machine_vcpu *v)
 	if (console_said_restart(&v->m->console))
 		machine_end(v->m, REASON_REBOOT, v, "the guest restarted by a triple fault");
 	else
-		machine_end(v->m, REASON_TRIPLE_FAULT, v, "the guest's processor shut down (triple fault)");
+		machine_end(v->m, REASON_TRIPLE_FAULT, v, "the guest's processor shut down (triple fault; on AMD, KVM has reset its registers by then)");
 }
 
 static void exit_system_event(struct machine_vcpu *v)

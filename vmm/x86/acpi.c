@@ -10,7 +10,7 @@
 #define FADT_BYTES 276u
 #define RSDP_BYTES 36u
 
-enum { FADT_WBINVD = 1u << 0, FADT_NO_POWER_BUTTON = 1u << 4, FADT_NO_SLEEP_BUTTON = 1u << 5, FADT_RESET_REG = 1u << 10,
+enum { FADT_WBINVD = 1u << 0, FADT_C1 = 1u << 2, FADT_NO_POWER_BUTTON = 1u << 4, FADT_NO_SLEEP_BUTTON = 1u << 5, FADT_RESET_REG = 1u << 10,
        FADT_HW_REDUCED = 1u << 20 };
 enum { BOOT_NO_VGA = 1u << 2, BOOT_NO_RTC = 1u << 5 }; /* and no bit 1: no 8042 */
 
@@ -173,7 +173,7 @@ static uint64_t acpi_fadt(struct acpi_area *area, uint64_t dsdt_gpa)
 
 	put32(t + 40, (uint32_t)dsdt_gpa);
 	put16(t + 109, BOOT_NO_VGA | BOOT_NO_RTC);
-	put32(t + 112, FADT_WBINVD | FADT_NO_POWER_BUTTON | FADT_NO_SLEEP_BUTTON | FADT_RESET_REG | FADT_HW_REDUCED);
+	put32(t + 112, FADT_WBINVD | FADT_C1 | FADT_NO_POWER_BUTTON | FADT_NO_SLEEP_BUTTON | FADT_RESET_REG | FADT_HW_REDUCED);
 	gas_port(t + 116, X86_PORT_RESET);
 	t[128] = X86_RESET_VALUE;
 	t[131] = 5; /* minor version */

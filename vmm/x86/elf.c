@@ -101,7 +101,8 @@ int boot_elf(const struct boot_kernel *k, const uint8_t *head, struct boot_entry
 		err = elf_segment(k, &ph, &end, f);
 		if (err)
 			return err;
-		entry_ok |= eh.e_entry >= ph.p_paddr && eh.e_entry - ph.p_paddr < ph.p_filesz;
+		/* a vmlinux without PVH: physical entry, linked to run in the upper half; programs are neither */
+		entry_ok |= ph.p_vaddr >> 63 && eh.e_entry >= ph.p_paddr && eh.e_entry - ph.p_paddr < ph.p_filesz;
 	}
 	out->mode = pvh ? BOOT_PVH : BOOT_LONG;
 	if (!pvh)
