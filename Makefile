@@ -68,7 +68,9 @@ VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(VMM_DEV) $(VMM_X8
 JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/jail.o vmm/jail/main.o
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) api/netd/main.o api/netd/rtnl.o api/netd/nft.o api/netd/tap.o
 CORE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML)
-FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON)
+FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) \
+	api/front/main.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
+	api/front/h_vm.o api/front/h_health.o api/front/h_exec.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o
 CLI_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
@@ -186,10 +188,11 @@ check-static: progs ## every program: static PIE, no interpreter, nothing NEEDED
 GUEST_PROGS += init agent
 $(eval $(call GUEST_RULE,init,INIT_OBJS))
 $(eval $(call GUEST_RULE,agent,AGENT_OBJS))
-HOST_PROGS += jail netd vmm
+HOST_PROGS += jail netd vmm front
 $(eval $(call HOST_RULE,vmm,VMM_OBJS))
 $(eval $(call HOST_RULE,jail,JAIL_OBJS))
 $(eval $(call HOST_RULE,netd,NETD_OBJS))
+$(eval $(call HOST_RULE,front,FRONT_OBJS))
 
 # after all programs are named: prerequisites are expanded when they are read
 progs: $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%)

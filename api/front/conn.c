@@ -1,0 +1,395 @@
+/* Connections: reading, settling, ending. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "api/front/front.h"
+
+#define LINGER_BYTES_MAX (4u << 20)
+#define FLUSH_TIMEOUT_MS 60000u
+#define TRIM_BYTES 2048u
+
+static void enter(struct conn *c, enum conn_state state)
+{
+	c->state = state;
+	c->since_ms = now_mono_ms();
+}
+
+void conn_break(struct conn *c)
+{
+	c->broken = true;
+}
+
+bool conn_out_full(const struct conn *c)
+{
+	return buf_len(&c->out) > HIGH_BYTES;
+}
+
+void req_free(struct req *r)
+{
+	ask_drop(r);
+	stream_done(r);
+	if (r->state && r->state_done)
+		r->state_done(r->state);
+	http_target_done(&r->target);
+	buf_done(&r->gather);
+	free(r->head_mem);
+	free(r);
+}
+
+static void conn_free(struct conn *c)
+{
+	struct front *f = c->front;
+
+	if (c->req)
+		req_free(c->req);
+	ev_del(f->loop, &c->io);
+	fd_close(&c->fd);
+	buf_done(&c->in);
+	buf_done(&c->out);
+	free(c->head);
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		f->conns = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	f->n_conns--;
+	free(c);
+}
+
+static bool wants_input(const struct conn *c)
+{
+	const struct req *r = c->req;
+
+	if (c->peer_gone)
+		return false;
+	switch (c->state) {
+	case CONN_HEAD:
+		return !conn_out_full(c);
+	case CONN_REQUEST:
+		return r->body == BODY_READING && !r->body_paused && buf_len(&c->in) < READ_BYTES;
+	case CONN_LINGER:
+		return true;
+	case CONN_FLUSH:
+		break;
+	}
+	return false;
+}
+
+static void conn_read(struct conn *c, uint32_t events)
+{
+	ssize_t n;
+
+	if (!wants_input(c)) {
+		if (events & (EPOLLHUP | EPOLLRDHUP))
+			c->peer_gone = true;
+		if (events & EPOLLERR)
+			conn_break(c);
+		return;
+	}
+	n = buf_read_fd(&c->in, c->fd, READ_BYTES);
+	if (n == 0)
+		c->peer_gone = true;
+	else if (n < 0 && n != -EAGAIN)
+		conn_break(c);
+}
+
+static void conn_event(struct ev_io *io, uint32_t events)
+{
+	struct conn *c = io->arg;
+
+	c->busy = true;
+	if (events & ~(uint32_t)EPOLLOUT)
+		conn_read(c, events);
+	conn_settle(c);
+}
+
+static void conn_flush(struct conn *c)
+{
+	int err;
+
+	if (c->out.failed) { /* memory was short in the middle of an answer */
+		conn_break(c);
+		return;
+	}
+	err = buf_len(&c->out) ? buf_write_fd(&c->out, c->fd) : 0;
+	if (err && err != -EAGAIN)
+		conn_break(c);
+}
+
+/* The answer is complete: the next request, or the end. */
+static void finish_request(struct conn *c)
+{
+	struct req *r = c->req;
+	bool again = r->head.keep_alive && r->body == BODY_DONE && !r->body_raw && !c->peer_gone;
+
+	c->req = NULL;
+	req_free(r);
+	enter(c, again ? CONN_HEAD : CONN_FLUSH);
+}
+
+/* The client closed its side while its request is at work. A question to core is still answered (it may only have
+ * closed its sending half); a stream ends, and with it the command in the guest. */
+static void client_gone(struct conn *c)
+{
+	struct req *r = c->req;
+
+	if (r->body != BODY_DONE && r->body_paused && buf_len(&c->in))
+		return; /* it said all before it left; what is here still goes through */
+	if (r->body != BODY_DONE || r->agent.fd >= 0)
+		conn_break(c);
+}
+
+static bool settle_request(struct conn *c)
+{
+	struct req *r = c->req;
+	bool moved = body_feed(c);
+
+	if (c->peer_gone && !r->ended)
+		client_gone(c);
+	stream_flush(r);
+	if (r->body_paused && buf_len(&r->agent.out) < LOW_BYTES) {
+		r->body_paused = false;
+		moved = true;
+	}
+	moved |= stream_pump(r);
+	if (r->ended && !c->broken) {
+		finish_request(c);
+		return true;
+	}
+	return moved;
+}
+
+static bool settle_head(struct conn *c)
+{
+	struct http_refusal why;
+	int err;
+
+	if (conn_out_full(c))
+		return false;
+	if (!buf_len(&c->in)) {
+		if (c->peer_gone)
+			conn_break(c);
+		return false;
+	}
+	if (!c->head) {
+		c->head = malloc(sizeof(*c->head));
+		if (!c->head) {
+			conn_break(c);
+			return false;
+		}
+		http_head_init(c->head, HTTP_REQUEST);
+		enter(c, CONN_HEAD);
+	}
+	err = http_head_parse(c->head, buf_data(&c->in), buf_len(&c->in), &why);
+	if (err == -EAGAIN) {
+		if (c->peer_gone)
+			conn_break(c);
+		return false;
+	}
+	if (err)
+		conn_refuse(c, why.status, why.text);
+	else
+		request_begin(c);
+	return true;
+}
+
+static void settle_end(struct conn *c)
+{
+	if (c->state == CONN_FLUSH && !buf_len(&c->out)) {
+		if (c->peer_gone || shutdown(c->fd, SHUT_WR))
+			conn_break(c);
+		enter(c, CONN_LINGER);
+	}
+	if (c->state == CONN_LINGER) {
+		c->linger_bytes += buf_len(&c->in);
+		buf_clear(&c->in);
+		if (c->peer_gone || c->linger_bytes > LINGER_BYTES_MAX)
+			conn_break(c);
+	}
+}
+
+static void conn_watch(struct conn *c)
+{
+	uint32_t want = 0;
+
+	if (wants_input(c))
+		want |= EPOLLIN;
+	if (buf_len(&c->out))
+		want |= EPOLLOUT;
+	if (c->state == CONN_REQUEST && !c->peer_gone)
+		want |= EPOLLRDHUP;
+	if (!want)
+		ev_del(c->front->loop, &c->io);
+	else if (c->io.fd >= 0)
+		ev_mod(c->front->loop, &c->io, want);
+	else if (ev_add(c->front->loop, &c->io, c->fd, want))
+		conn_break(c);
+}
+
+void conn_settle(struct conn *c)
+{
+	bool moved = true;
+
+	while (moved && !c->broken) {
+		moved = false;
+		conn_flush(c);
+		if (c->broken)
+			break;
+		if (c->state == CONN_REQUEST)
+			moved = settle_request(c);
+		else if (c->state == CONN_HEAD)
+			moved = settle_head(c);
+		else
+			settle_end(c);
+	}
+	if (!c->broken) {
+		if (c->req) {
+			stream_flush(c->req);
+			stream_watch(c->req);
+		}
+		conn_flush(c);
+	}
+	if (!c->broken)
+		conn_watch(c);
+	if (c->broken)
+		conn_free(c);
+}
+
+/* ---- time ---- */
+
+static void trim(struct buf *b)
+{
+	if (!buf_len(b) && b->cap > TRIM_BYTES) {
+		size_t max = b->max;
+
+		buf_done(b);
+		buf_init(b, max);
+	}
+}
+
+static void conn_tick(struct conn *c, uint64_t now_ms)
+{
+	uint64_t age = now_ms - c->since_ms;
+	struct req *r = c->req;
+
+	if (!c->busy) {
+		trim(&c->in);
+		trim(&c->out);
+		if (r) {
+			trim(&r->agent.in);
+			trim(&r->agent.out);
+		}
+	}
+	if (c->state == CONN_HEAD && c->head && age > HEAD_TIMEOUT_MS)
+		conn_refuse(c, 408, "the request did not arrive in time");
+	else if (c->state == CONN_HEAD && !c->head && age > IDLE_TIMEOUT_MS)
+		conn_break(c);
+	else if (c->state == CONN_LINGER && age > LINGER_TIMEOUT_MS)
+		conn_break(c);
+	else if (c->state == CONN_FLUSH && !c->busy && age > FLUSH_TIMEOUT_MS)
+		conn_break(c);
+	else if (r && r->deadline_ms && now_ms >= r->deadline_ms && !r->ended) {
+		r->deadline_ms = 0;
+		r->on_deadline(r);
+	}
+	c->busy = false;
+	conn_settle(c);
+}
+
+void conn_sweep(struct front *f, uint64_t now_ms)
+{
+	struct conn *next;
+
+	for (struct conn *c = f->conns; c; c = next) {
+		next = c->next;
+		conn_tick(c, now_ms);
+	}
+}
+
+/* ---- listeners ---- */
+
+static void conn_new(struct listener *l, int fd_taken)
+{
+	struct front *f = l->front;
+	struct conn *c = f->n_conns < CONNS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	int one = 1;
+
+	if (!c) {
+		close(fd_taken);
+		return;
+	}
+	if (l->tcp) {
+		setsockopt(fd_taken, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		setsockopt(fd_taken, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+	}
+	c->front = f;
+	c->fd = fd_taken;
+	c->io = (struct ev_io){ .fn = conn_event, .arg = c, .fd = -1 };
+	c->listener = l->index;
+	buf_init(&c->in, HTTP_HEAD_MAX + 2 * READ_BYTES);
+	buf_init(&c->out, OUT_BYTES_MAX);
+	enter(c, CONN_HEAD);
+	c->next = f->conns;
+	if (f->conns)
+		f->conns->prev = c;
+	f->conns = c;
+	f->n_conns++;
+	conn_settle(c);
+}
+
+static void listener_event(struct ev_io *io, uint32_t events)
+{
+	struct listener *l = io->arg;
+
+	(void)events;
+	for (int i = 0; i < 32; i++) {
+		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			conn_new(l, fd);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+			ev_del(l->front->loop, io); /* the sweep tries again */
+			l->paused = true;
+		}
+		if (errno != EINTR && errno != ECONNABORTED)
+			break;
+	}
+}
+
+void listeners_resume(struct front *f)
+{
+	for (unsigned i = 0; i < f->n_listeners; i++) {
+		struct listener *l = &f->listeners[i];
+
+		if (l->paused && ev_add(f->loop, &l->io, l->fd, EPOLLIN) == 0)
+			l->paused = false;
+	}
+}
+
+int listener_add(struct front *f, const struct wire_msg *m, int fd_taken)
+{
+	struct listener *l = &f->listeners[f->n_listeners];
+	struct sockaddr_storage addr = { 0 };
+	socklen_t len = sizeof(addr);
+	uint64_t index = 0, auth = 1;
+
+	wire_get_u64(m, C_T_LISTENER, &index);
+	wire_get_u64(m, C_T_AUTH_NEEDED, &auth);
+	if (f->n_listeners == LISTENERS_MAX || getsockname(fd_taken, (struct sockaddr *)&addr, &len)) {
+		close(fd_taken);
+		return -EINVAL;
+	}
+	fd_set_nonblock(fd_taken, true);
+	*l = (struct listener){ .front = f, .fd = fd_taken, .index = (unsigned)index, .auth_needed = auth != 0,
+				.tcp = addr.ss_family != AF_UNIX,
+				.io = { .fn = listener_event, .arg = l, .fd = -1 } };
+	f->n_listeners++;
+	return ev_add(f->loop, &l->io, l->fd, EPOLLIN);
+}

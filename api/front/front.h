@@ -1,0 +1,300 @@
+/*
+ * api/front: the HTTP side of the daemon. One epoll loop; parses what the network sends, asks core
+ * (lib/wire/core.h) on the client's behalf, and joins a client to an agent stream (lib/wire/agent.h) whose descriptor
+ * core hands over. No files, no privileges, no state beyond its connections: core checks every request again.
+ *
+ * Who frees what: a handler never frees a request or a connection. It writes an answer, marks (req_end, conn_break),
+ * and returns; the event's outermost function calls conn_settle(), the one place where requests and connections end.
+ * Memory: every queue has a high-water mark; past it the other side is not read (HIGH_BYTES).
+ * Everything here runs on the one thread.
+ */
+#ifndef API_FRONT_FRONT_H
+#define API_FRONT_FRONT_H
+
+#include "lib/ev/ev.h"
+#include "lib/http/chunk.h"
+#include "lib/http/http.h"
+#include "lib/http/target.h"
+#include "lib/http/ws.h"
+#include "lib/json/json.h"
+#include "lib/wire/agent.h"
+#include "lib/wire/chan.h"
+#include "lib/wire/core.h"
+
+#define FRONT_CORE_FD 3
+#define HIGH_BYTES 65536u          /* a queue beyond this stops its source … */
+#define LOW_BYTES 16384u           /* … until it is below this again */
+#define READ_BYTES 16384u          /* one read(2) from a client */
+#define OUT_BYTES_MAX (96u << 20)  /* hard end of a reply queue: whole answers (lists, buffered exec) may be large */
+#define BODY_BYTES_MAX (1u << 20)  /* a JSON body */
+#define GATHER_BYTES_MAX (64u << 20) /* output of a buffered exec, stdout and stderr together */
+#define CONNS_MAX 8192u
+#define LISTENERS_MAX 8u
+#define HEAD_TIMEOUT_MS 30000u     /* a head, or a JSON body, must be whole by then */
+#define IDLE_TIMEOUT_MS 180000u    /* between requests */
+#define LINGER_TIMEOUT_MS 2000u    /* reading what a refused client still sends, so that it sees the answer */
+#define AGENT_ANSWER_MS 10000u     /* health, stats, fs: the agent must answer by then */
+#define ASK_BUCKETS 256u
+
+struct front;
+struct conn;
+struct req;
+
+/* ---- routes ---- */
+
+enum {
+	ROUTE_OPEN = 1,   /* no credential */
+	ROUTE_BODY = 2,   /* the JSON body is gathered before start() */
+	ROUTE_STREAM = 4, /* start() reads the body itself; without either flag a body is read and dropped */
+};
+struct route {
+	const char *method, *path; /* "{}" stands for one segment, handed over in req.vars */
+	unsigned flags;
+	void (*start)(struct req *r);
+};
+
+/* ---- one agent stream of a request ---- */
+
+struct agent_ops {
+	void (*frame)(struct req *r, const struct wire_msg *m); /* one frame arrived */
+	void (*lost)(struct req *r);  /* the stream ended while the request still needed it */
+	void (*raw)(struct req *r, const uint8_t *p, size_t n); /* bytes, after agent.raw was set (forward); else NULL */
+};
+struct agent {
+	const struct agent_ops *ops;    /* NULL while there is no stream */
+	void (*opened)(struct req *r);  /* while core is asked for one */
+	int fd;                         /* owned; -1 */
+	struct ev_io io;
+	struct buf in, out;
+	unsigned generation;            /* streams so far: a handler may open the next one from a callback */
+	bool raw, eof, out_dead;
+};
+
+/* ---- a request ---- */
+
+typedef void ask_fn(struct req *r, const struct wire_msg *m, int *fds, unsigned n_fds);
+
+enum body_state {
+	BODY_WAITING, /* not read yet → READING (req_read_body, req_drop_body) */
+	BODY_READING, /* → DONE, or the connection ends */
+	BODY_DONE,
+};
+
+struct req {
+	struct conn *conn;         /* borrowed: outlives the request */
+	const struct route *route;
+	struct http_head head;     /* views into head_mem */
+	char *head_mem;            /* owned */
+	struct http_target target;
+	const char *vars[3];       /* the {} segments, in target */
+	uint8_t auth[32];          /* SHA-256 of the bearer token */
+	bool has_auth, is_head;
+
+	/* body */
+	enum body_state body;
+	uint64_t body_left;
+	struct http_chunked chunked;
+	bool body_raw;             /* after an upgrade: bytes until the client goes */
+	bool body_paused;          /* the sink is full */
+	void (*on_body)(struct req *r, uint8_t *p, size_t n); /* NULL: dropped. May change the bytes. */
+	void (*on_body_end)(struct req *r);
+	struct buf gather;         /* JSON body; then what a handler collects */
+
+	/* answer */
+	bool replied;              /* the head of the answer is written */
+	bool reply_chunked;
+	bool ended;                /* nothing more will be written: conn_settle() goes on to the next request */
+	uint64_t deadline_ms;      /* monotonic; 0 none */
+	void (*on_deadline)(struct req *r);
+
+	/* core */
+	uint32_t ask_id;           /* 0: nothing asked */
+	ask_fn *ask_fn;
+	struct req *ask_next;
+
+	struct agent agent;
+
+	/* the handler's own */
+	void *state;               /* owned; ended by state_done */
+	void (*state_done)(void *state);
+};
+
+/* ---- a connection ---- */
+
+enum conn_state {
+	CONN_HEAD,    /* between requests or reading a head → REQUEST, FLUSH */
+	CONN_REQUEST, /* conn->req is at work → HEAD, FLUSH */
+	CONN_FLUSH,   /* writing the rest, then closing → LINGER */
+	CONN_LINGER,  /* our side is closed; dropping what still comes → end */
+};
+struct conn {
+	struct front *front;
+	struct conn *next, *prev;
+	int fd; /* owned */
+	struct ev_io io;
+	unsigned listener;
+	enum conn_state state;
+	struct http_head *head; /* owned: the one being read */
+	struct buf in, out;
+	struct req *req;        /* owned */
+	uint64_t since_ms;      /* when this state (or the first byte of a head) began */
+	uint64_t linger_bytes;
+	bool peer_gone;         /* the client closed its side */
+	bool broken;            /* end it now */
+	bool busy;              /* something happened since the last sweep */
+};
+
+struct listener {
+	struct front *front;
+	struct ev_io io;
+	int fd; /* owned */
+	unsigned index; /* core's number */
+	bool auth_needed, tcp, paused;
+};
+
+struct front {
+	struct ev_loop *loop;
+	struct chan core;
+	struct ev_io core_io;
+	struct ev_timer sweep;
+	struct listener listeners[LISTENERS_MAX];
+	unsigned n_listeners, n_conns;
+	struct conn *conns;
+	uint32_t next_id;
+	struct req *asks[ASK_BUCKETS];
+	struct buf frame; /* the frame being written, to core or an agent */
+	size_t frame_mark;
+	bool core_gone;
+};
+
+/* ---- conn.c, body.c ---- */
+int listener_add(struct front *f, const struct wire_msg *m, int fd_taken);
+void listeners_resume(struct front *f);
+void conn_sweep(struct front *f, uint64_t now_ms);
+/* The end of every event: writes, resumes, goes to the next request, frees. c may be gone afterwards. */
+void conn_settle(struct conn *c);
+void conn_break(struct conn *c); /* ends the connection at the next settle */
+bool conn_out_full(const struct conn *c);
+void req_free(struct req *r);
+/* The handler wants the body: data in pieces, then the end. Sends "100 Continue" when asked for. */
+void req_read_body(struct req *r, void (*on_body)(struct req *, uint8_t *, size_t), void (*on_body_end)(struct req *));
+/* Hands buffered body bytes to the handler while it takes them. true when something moved. */
+bool body_feed(struct conn *c);
+void body_init(struct req *r);
+
+/* ---- reply.c ---- */
+void reply_begin(struct req *r, int status, const char *type); /* head up to the caller's own fields … */
+void reply_field(struct req *r, const char *name, const char *value);
+void reply_stream(struct req *r);                               /* … then a body of unknown length … */
+void reply_data(struct req *r, const void *p, size_t n);        /* … its pieces … */
+void req_end(struct req *r);                                    /* … and its end */
+/* Whole answers; each ends the request. */
+void reply_bytes(struct req *r, int status, const char *type, const void *p, size_t n);
+void reply_text(struct req *r, int status, const char *text);
+void reply_json(struct req *r, int status, struct buf *b); /* clears b */
+void reply_empty(struct req *r, int status);
+void reply_error(struct req *r, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void reply_refusal(struct req *r, const struct wire_msg *m); /* a WIRE_ERR from core or agent */
+/* Before there is a request: answers and closes. */
+void conn_refuse(struct conn *c, int status, const char *text);
+
+/* ---- route.c ---- */
+extern const struct route routes[]; /* routes.c; an earlier row wins */
+extern const unsigned n_routes;
+/* A head stands parsed in c->head: makes c->req and starts it. */
+void request_begin(struct conn *c);
+
+/* ---- ask.c ---- */
+/* A question to core: begin, fields (wire_* on the returned buf), send. fn gets every answer frame (C_ITEM … then OK or ERR); it takes
+ * descriptors by setting them to -1. On failure the request is answered. */
+struct buf *ask_begin(struct req *r, uint16_t type);
+void ask_send(struct req *r, ask_fn *fn);
+void ask_drop(struct req *r);
+void core_event(struct ev_io *io, uint32_t events);
+
+/* ---- stream.c: the agent stream ---- */
+/* Asks core for a stream to that VM; opened() then writes the first frame with stream_begin … stream_send. Refused: answered. */
+void stream_open(struct req *r, const char *vm, bool quiet, const struct agent_ops *ops, void (*opened)(struct req *r));
+/* The same with the handler's own look at core's answer; it calls stream_adopt() on an OK. */
+void stream_open_with(struct req *r, const char *vm, bool quiet, const struct agent_ops *ops, void (*opened)(struct req *r),
+		      ask_fn *answer);
+void stream_adopt(struct req *r, int *fds, unsigned n_fds);
+void stream_close(struct req *r);
+struct buf *stream_begin(struct req *r, uint16_t type);
+void stream_send(struct req *r); /* queues the frame */
+void stream_send_raw(struct req *r, const void *p, size_t n);
+void stream_init(struct req *r);
+void stream_done(struct req *r);
+void stream_flush(struct req *r);
+bool stream_pump(struct req *r); /* hands buffered frames over; true when something moved */
+void stream_watch(struct req *r); /* sets the epoll interest */
+/* Data towards the agent in frames of at most AGENT_DATA_MAX; pauses the body when the queue is full. */
+void stream_send_data(struct req *r, uint16_t type, const uint8_t *p, size_t n);
+
+/* ---- params.c ---- */
+const char *param(const struct req *r, const char *key); /* NULL when absent or empty */
+bool param_is_true(const struct req *r, const char *key);
+/* Adds a decimal parameter as a u64 field when it is there. false: it was bad and the request is answered. */
+bool param_put_u32(struct req *r, struct buf *b, const char *key, uint16_t tag);
+/* Octal permissions ("0644"). Same result. */
+bool param_put_perm(struct req *r, struct buf *b, const char *text, uint16_t tag);
+void param_put_str(const struct req *r, struct buf *b, const char *key, uint16_t tag); /* when there */
+/* Every value of a repeated parameter. false when there are more than max (answered). */
+bool param_put_all(struct req *r, struct buf *b, const char *key, uint16_t tag, unsigned max);
+/* The VM name in vars[0]; NULL when it cannot be one (answered with 404). */
+const char *vm_name(struct req *r);
+const char *group_name(struct req *r); /* the same for a group in vars[0] */
+/* The gathered body as JSON object; an empty body is {} . false: answered with 400. */
+bool body_json(struct req *r, struct json *j);
+/* A member that must be a list of strings: its elements as fields. -1 bad, 0 absent, 1 there. */
+int body_put_strings(struct buf *b, const struct json_val *root, const char *key, uint16_t tag);
+
+/* ---- node.c: objects that several handlers write ---- */
+void put_time(struct json_out *o, const char *key, uint64_t real_ns);
+void put_node(struct json_out *o, const struct wire_msg *m);       /* the fields of a node, into an open object */
+void put_field_str(struct json_out *o, const char *key, const struct wire_msg *m, uint16_t tag); /* when there */
+void put_field_u64(struct json_out *o, const char *key, const struct wire_msg *m, uint16_t tag); /* when there */
+void put_field_list(struct json_out *o, const char *key, const struct wire_msg *m, uint16_t tag); /* [] when none */
+void put_ip_bare(struct json_out *o, const char *key, const struct wire_msg *m); /* without /24 */
+void put_time_field(struct json_out *o, const char *key, const struct wire_msg *m, uint16_t tag); /* when there and not 0 */
+void put_field_bool(struct json_out *o, const char *key, const struct wire_msg *m, uint16_t tag); /* absent is false */
+typedef void put_fn(struct json_out *o, const struct wire_msg *m);
+/* Answers a question to core with the object that put() writes from its OK, or with its refusal. */
+void reply_object(struct req *r, int status, const struct wire_msg *m, put_fn *put);
+/* The same for C_ITEM … OK: an array in r->gather. list_begin() stands before ask_begin(). */
+void list_begin(struct req *r);
+void list_answer(struct req *r, const struct wire_msg *m, put_fn *put);
+
+/* ---- handlers ---- */
+void h_healthz(struct req *r);
+void h_info(struct req *r);
+void h_groups(struct req *r);
+void h_group_nodes(struct req *r);
+void h_create(struct req *r);
+void h_delete(struct req *r);
+void h_nodes(struct req *r);
+void h_describe(struct req *r);
+void h_tags_get(struct req *r);
+void h_tags_patch(struct req *r);
+void h_logs(struct req *r);
+void h_health(struct req *r);
+void h_shutdown(struct req *r);
+void h_pause(struct req *r);
+void h_resume(struct req *r);
+void h_relaunch(struct req *r);
+void h_daemon_shutdown(struct req *r);
+void h_stats_all(struct req *r);
+void h_stats_one(struct req *r);
+void h_exec(struct req *r);
+void h_cp_in(struct req *r);
+void h_cp_out(struct req *r);
+void h_readdir(struct req *r);
+void h_stat(struct req *r);
+void h_mkdir(struct req *r);
+void h_remove(struct req *r);
+void h_shell(struct req *r);
+void h_forward(struct req *r);
+void h_not_yet(struct req *r);
+void h_no_such(struct req *r);
+
+#endif

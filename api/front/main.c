@@ -1,0 +1,102 @@
+/* front [--uid N --gid N]: descriptor 3 is the channel to core; ends when core does. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include "api/front/front.h"
+#include "lib/sandbox/sandbox.h"
+
+#define CORE_QUEUE_BYTES (16u << 20)
+#define SWEEP_MS 1000u
+
+static int usage(void)
+{
+	fprintf(stderr, "error: usage: front [--uid N --gid N], with the channel to core on descriptor 3\n");
+	return 2;
+}
+
+static int parse_args(int argc, char **argv, uint64_t *uid, uint64_t *gid)
+{
+	for (int i = 1; i < argc; i += 2) {
+		uint64_t *to = strcmp(argv[i], "--uid") == 0 ? uid : strcmp(argv[i], "--gid") == 0 ? gid : NULL;
+
+		if (!to || i + 1 >= argc || parse_u64(argv[i + 1], UINT32_MAX - 1, to))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* What the network feeds must find nothing to use here: no user, no capability, no path. */
+static int drop_rights(uint64_t uid, uint64_t gid, struct fault *f)
+{
+	int err = sandbox_become((uid_t)uid, (gid_t)gid, 0, f);
+
+	if (err)
+		return err;
+	err = sandbox_no_new_privs();
+	if (err)
+		return fault_errno(f, err, "no_new_privs");
+	err = sandbox_no_paths();
+	return err && err != -EOPNOTSUPP ? fault_errno(f, err, "Landlock") : 0;
+}
+
+static void raise_fd_limit(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
+static void sweep(struct ev_timer *t)
+{
+	struct front *f = t->arg;
+
+	listeners_resume(f);
+	conn_sweep(f, now_mono_ms());
+	ev_timer_set(f->loop, t, SWEEP_MS);
+}
+
+static int front_init(struct front *f)
+{
+	int err = ev_new(&f->loop);
+
+	if (!err)
+		err = chan_init(&f->core, FRONT_CORE_FD, CORE_QUEUE_BYTES);
+	if (err)
+		return err;
+	buf_init(&f->frame, WIRE_HEAD_BYTES + WIRE_PAYLOAD_MAX + 4096);
+	f->core_io = (struct ev_io){ .fn = core_event, .arg = f, .fd = -1 };
+	f->sweep = (struct ev_timer){ .fn = sweep, .arg = f };
+	err = ev_add(f->loop, &f->core_io, f->core.fd, chan_want(&f->core));
+	return err ? err : ev_timer_set(f->loop, &f->sweep, SWEEP_MS);
+}
+
+int main(int argc, char **argv)
+{
+	static struct front front;
+	struct fault fault = { "" };
+	uint64_t uid = getuid(), gid = getgid();
+	int err;
+
+	if (parse_args(argc, argv, &uid, &gid))
+		return usage();
+	signal(SIGPIPE, SIG_IGN);
+	raise_fd_limit();
+	err = drop_rights(uid, gid, &fault);
+	if (err) {
+		fprintf(stderr, "error: front cannot give up its rights: %s\n", fault.text);
+		return 1;
+	}
+	err = front_init(&front);
+	if (!err)
+		err = ev_run(front.loop);
+	if (err)
+		fprintf(stderr, "error: front: %s\n", strerror(-err));
+	return err ? 1 : 0;
+}
