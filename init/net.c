@@ -41,7 +41,7 @@ static void publish(const struct text *t, const char *run_path, const char *etc_
 static void write_hosts(const char *host, const char *ip)
 {
 	struct text t = {.n = 0};
-	adds(&t, "127.0.0.1 localhost\n::1 localhost ip6-localhost\n");
+	adds(&t, "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
 	if (host) {
 		add(&t, ip ? ip : "127.0.1.1", ip ? strcspn(ip, "/") : 9);
 		adds(&t, " ");
