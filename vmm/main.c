@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "vmm/machine/control.h"
@@ -65,6 +66,7 @@ static int serve(void)
 
 int main(int argc, char **argv)
 {
+	prctl(PR_SET_NAME, "mica-vmm"); /* by this name a later jail knows it again */
 	if (argc == 1)
 		return serve();
 	if (argc == 2 && !strcmp(argv[1], "--version"))
