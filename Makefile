@@ -71,7 +71,10 @@ CORE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML)
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) \
 	api/front/main.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/h_exec.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o
-CLI_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
+CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/remote.o cli/files.o cli/exec.o \
+	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
+	cli/cmd_launch.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o
+CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
 	agent/stream.o agent/copy_in.o agent/copy_out.o agent/fs.o agent/forward.o agent/machine.o agent/stats.o agent/userdata.o
@@ -193,6 +196,8 @@ $(eval $(call HOST_RULE,vmm,VMM_OBJS))
 $(eval $(call HOST_RULE,jail,JAIL_OBJS))
 $(eval $(call HOST_RULE,netd,NETD_OBJS))
 $(eval $(call HOST_RULE,front,FRONT_OBJS))
+HOST_PROGS += mica
+$(eval $(call HOST_RULE,mica,CLI_OBJS))
 
 # after all programs are named: prerequisites are expanded when they are read
 progs: $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%)
@@ -227,6 +232,19 @@ kernel-emulated: $(O)/kernel/emulated/vmlinux ## the flavour for a KVM without V
 IMAGE_SRC := tools/image.sh rootfs/min.list $(wildcard rootfs/min/*)
 $(O)/image/min.ext4: $(IMAGE_SRC) $(O)/guest/init $(O)/guest/agent
 	O='$(O)' tools/image.sh
+
+# The one file: bin/mica with everything else behind it.
+PAYLOAD = core=$(O)/bin/core front=$(O)/bin/front netd=$(O)/bin/netd jail=$(O)/bin/jail vmm=$(O)/bin/vmm \
+	kernel-min=$(O)/kernel/min/vmlinux kernel-emulated=$(O)/kernel/emulated/vmlinux image-min=$(O)/image/min.ext4
+PAYLOAD_FILES = $(foreach p,$(PAYLOAD),$(lastword $(subst =, ,$(p))))
+$(O)/mica: tools/pack.py $(O)/bin/mica $(PAYLOAD_FILES)
+	tools/pack.py $@ $(O)/bin/mica $(PAYLOAD)
+
+.PHONY: run version
+run: $(O)/mica $(O)/tests/rig/kvmcheck ## the main job on this machine: launch, copy in, exec, copy out, delete
+	tests/it/mainjob.sh $(O)/tests/rig/kvmcheck $(O)/mica
+version: $(O)/mica ## what the one file is made of
+	$(O)/mica version
 
 .PHONY: image
 image: $(O)/image/min.ext4 ## the guest image `min`

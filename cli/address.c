@@ -1,0 +1,166 @@
+/* Which daemon, and which token (contract §3.1). */
+#include "cli/remote.h"
+#include "cli/out.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define URL_HELP "give http://HOST:PORT, or the path of a unix socket"
+
+int remote_init_socket(struct remote *r, const char *path)
+{
+	*r = (struct remote){ .is_unix = true, .cancel_fd = -1 };
+	if (strlen(path) >= sizeof(r->path))
+		return -ENAMETOOLONG;
+	strcpy(r->path, path);
+	strcpy(r->host_header, "unix");
+	snprintf(r->where, sizeof(r->where), "the socket %s", path);
+	const char *ua = compat_env("USER_AGENT");
+	snprintf(r->agent, sizeof(r->agent), "%s", ua ? ua : "mica/" MICA_VERSION);
+	return 0;
+}
+
+/* "~/x" and plain paths. */
+static int use_socket(struct remote *r, const char *path)
+{
+	char full[512];
+	const char *home = getenv("HOME");
+	snprintf(full, sizeof(full), "%s%s", path[0] == '~' && path[1] == '/' && home ? home : "", path[0] == '~' && path[1] == '/' && home ? path + 1 : path);
+	if (remote_init_socket(r, full))
+		return out_error(EXIT_USAGE, "a unix socket's path has at most 107 bytes", "use a shorter path, or a link to it", "%s is too long", full);
+	return 0;
+}
+
+static bool looks_like_path(const char *u)
+{
+	size_t n = strlen(u);
+	return u[0] == '/' || !strncmp(u, "./", 2) || !strncmp(u, "../", 3) || !strncmp(u, "~/", 2) || (n > 5 && !strcmp(u + n - 5, ".sock"));
+}
+
+static int use_url(struct remote *r, const char *u)
+{
+	if (!strncmp(u, "unix://", 7))
+		return use_socket(r, u + 7);
+	if (looks_like_path(u))
+		return use_socket(r, u);
+	if (!strncmp(u, "https://", 8))
+		return out_error(EXIT_USAGE, "this version speaks plain HTTP only", "use http:// through an SSH tunnel (ssh -L 8080:127.0.0.1:8080 HOST), or a unix socket",
+				 "https is not supported: %s", u);
+	const char *p = !strncmp(u, "http://", 7) ? u + 7 : u;
+	size_t n = strcspn(p, "/?#");
+	const char *colon = NULL;
+	if (p[0] == '[') {
+		const char *close = memchr(p, ']', n);
+		colon = close && close[1] == ':' ? close + 1 : NULL;
+		if (!close)
+			return out_error(EXIT_USAGE, "no ']' after the address", URL_HELP, "bad URL %s", u);
+	} else {
+		colon = memchr(p, ':', n);
+	}
+	size_t host = colon ? (size_t)(colon - p) : n, port = colon ? n - host - 1 : 0;
+	if (!host || host >= sizeof(r->host) || port >= sizeof(r->port) || (colon && !port) || strpbrk(u, " \t\r\n@"))
+		return out_error(EXIT_USAGE, "it has no host, or a port that is no number", URL_HELP, "bad URL %s", u);
+	*r = (struct remote){ .cancel_fd = -1 };
+	memcpy(r->host, p, host);
+	memcpy(r->port, colon ? colon + 1 : "80", colon ? port : 2);
+	uint64_t number;
+	if (parse_u64(r->port, 65535, &number) || !number)
+		return out_error(EXIT_USAGE, "the port is no number from 1 to 65535", URL_HELP, "bad URL %s", u);
+	snprintf(r->host_header, sizeof(r->host_header), "%s%s%s", r->host, colon ? ":" : "", colon ? r->port : "");
+	snprintf(r->where, sizeof(r->where), "http://%s:%s", r->host, r->port);
+	if (r->host[0] == '[') { /* getaddrinfo wants it bare */
+		memmove(r->host, r->host + 1, host);
+		r->host[host - 2] = 0;
+	}
+	const char *ua = compat_env("USER_AGENT");
+	snprintf(r->agent, sizeof(r->agent), "%s", ua ? ua : "mica/" MICA_VERSION);
+	return 0;
+}
+
+static bool is_loopback(const struct remote *r)
+{
+	return !strcmp(r->host, "localhost") || !strncmp(r->host, "127.", 4) || !strcmp(r->host, "::1");
+}
+
+static int token_from(struct remote *r, const char *path)
+{
+	char *text;
+	size_t n;
+	int err = read_file_at(AT_FDCWD, path, sizeof(r->token) - 1, &text, &n);
+	if (err)
+		return err;
+	while (n && (text[n - 1] == '\n' || text[n - 1] == '\r' || text[n - 1] == ' '))
+		n--;
+	memcpy(r->token, text, n);
+	r->token[n] = 0;
+	free(text);
+	return 0;
+}
+
+static int take_token(struct remote *r, const struct args *a)
+{
+	const char *token = arg_text(a, "token"), *file = arg_text(a, "token-file");
+	if (!token && !file) {
+		token = compat_env("TOKEN");
+		file = token ? NULL : compat_env("TOKEN_FILE");
+	}
+	if (token) {
+		if (strlen(token) >= sizeof(r->token) || strpbrk(token, "\r\n"))
+			return out_error(EXIT_USAGE, "it is too long, or holds a line break", "", "the token cannot be used");
+		strcpy(r->token, token);
+		return 0;
+	}
+	if (file) {
+		int err = token_from(r, file);
+		return err ? out_error(EXIT_FAIL, strerror(-err), "check --token-file (MICA_TOKEN_FILE); 'sudo -E' keeps the environment", "cannot read the token file %s", file) : 0;
+	}
+	/* A token found by itself goes to this machine only. */
+	if (r->is_unix || !is_loopback(r))
+		return 0;
+	char folder[512], path[600];
+	if (!state_folder(folder, sizeof(folder))) {
+		snprintf(path, sizeof(path), "%s/auth/token", folder);
+		if (!token_from(r, path))
+			return 0;
+	}
+	for (const char *const *t = compat_token_files; *t; t++)
+		if (!token_from(r, *t))
+			return 0;
+	return 0;
+}
+
+/* The socket of the daemon of this user, then of the system's, when it can be opened. */
+static bool default_socket(char *dst, size_t cap)
+{
+	char folder[512];
+	if (!state_folder(folder, sizeof(folder))) {
+		snprintf(dst, cap, "%s/api.sock", folder);
+		if (!access(dst, R_OK | W_OK))
+			return true;
+	}
+	snprintf(dst, cap, "/var/lib/mica/api.sock");
+	return !access(dst, R_OK | W_OK);
+}
+
+int remote_init(struct remote *r, const struct args *a)
+{
+	const char *url = arg_text(a, "url"), *socket = arg_text(a, "socket");
+	char found[600];
+	if (url && socket)
+		return out_error(EXIT_USAGE, "both name a daemon", "give one of them", "--url and --socket");
+	if (!url && !socket) {
+		socket = compat_env("SOCKET");
+		url = compat_env("URL");
+		if (getenv("MICA_URL") && !getenv("MICA_SOCKET")) /* ours beats slicer's */
+			socket = NULL;
+	}
+	if (!url && !socket && default_socket(found, sizeof(found)))
+		socket = found;
+	int err = socket ? use_socket(r, socket) : use_url(r, url ? url : "http://127.0.0.1:8080");
+	return err ? err : take_token(r, a);
+}

@@ -1,0 +1,117 @@
+/* doctor: what this machine can do, found by doing it. */
+#include "cli/cli.h"
+#include "cli/exec.h"
+#include "cli/out.h"
+#include "cli/private.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+static const struct opt doctor_opts[] = {
+	{ "json", 0, OPT_FLAG, NULL, "print JSON" },
+	{ "kvm", 0, OPT_TEXT, "PATH", "KVM device (default /dev/kvm)" },
+	{ 0 },
+};
+
+struct finding {
+	struct private_vm *p;
+	const char *kvm;
+	int code;             /* of the guest's start and command */
+	bool booted;
+	uint64_t exec_ms, stop_ms;
+	uint64_t ram_mb;
+	struct utsname un;
+};
+
+/* Boots the throw-away guest through the same door as `run`. */
+static void try_guest(struct finding *d)
+{
+	char *words[] = { (char[]){ "true" } };
+	struct private_ask ask = { .cpus = 1, .ram_mb = 256, .kvm = d->kvm, .timeout_ms = 60000 };
+	d->code = private_start(d->p, &ask);
+	d->booted = !d->code;
+	if (d->booted) {
+		uint64_t t0 = now_mono_ms();
+		d->code = exec_run(&d->p->remote, d->p->vm, &(struct exec_ask){ .words = words, .n_words = 1, .shell = "", .quiet_output = true });
+		d->exec_ms = now_mono_ms() - t0;
+	}
+	uint64_t t0 = now_mono_ms();
+	private_stop(d->p);
+	d->stop_ms = now_mono_ms() - t0;
+}
+
+static void print_json(const struct finding *d)
+{
+	const struct private_vm *p = d->p;
+	struct buf b;
+	struct json_out o;
+	buf_init(&b, 65536);
+	json_out_init(&o, &b);
+	json_obj(&o, NULL);
+	json_put_bool(&o, "ok", !d->code);
+	json_put_str(&o, "version", MICA_VERSION);
+	json_obj(&o, "host");
+	json_put_str(&o, "kernel", d->un.release);
+	json_put_str(&o, "arch", d->un.machine);
+	json_put_i64(&o, "cpus", sysconf(_SC_NPROCESSORS_ONLN));
+	json_put_u64(&o, "ram_mb", d->ram_mb);
+	json_put_bool(&o, "root", geteuid() == 0);
+	json_end(&o);
+	json_obj(&o, "kvm");
+	json_put_str(&o, "device", d->kvm);
+	json_put_str(&o, "route", route_name(p->host.route));
+	json_put_str(&o, "reason", p->host.reason);
+	json_put_str(&o, "kernel", p->host.route == ROUTE_NONE ? NULL : route_kernel(p->host.route) + 7);
+	json_put_u64(&o, "open_us", p->host.open_us);
+	json_put_u64(&o, "probe_us", p->host.probe_us);
+	if (p->host.problem[0]) {
+		json_put_str(&o, "problem", p->host.problem);
+		json_put_str(&o, "fix", p->host.fix);
+	}
+	json_end(&o);
+	json_obj(&o, "guest");
+	json_put_bool(&o, "booted", d->booted);
+	json_put_u64(&o, "daemon_ms", p->ms.daemon_ms);
+	json_put_u64(&o, "ready_ms", p->ms.ready_ms);
+	json_put_u64(&o, "exec_ms", d->exec_ms);
+	json_put_u64(&o, "stop_ms", d->stop_ms);
+	json_end(&o);
+	json_end(&o);
+	printf("%s\n", buf_cstr(&b));
+	buf_done(&b);
+}
+
+static void print_words(const struct finding *d)
+{
+	const struct private_vm *p = d->p;
+	printf("host    Linux %s %s, %ld CPUs, %llu MiB RAM, %s\n", d->un.release, d->un.machine, sysconf(_SC_NPROCESSORS_ONLN), (unsigned long long)d->ram_mb,
+	       geteuid() ? "not root: no network for VMs, no user ids of their own" : "root");
+	printf("kvm     %s opened in %llu µs, probed in %.1f ms\n", d->kvm, (unsigned long long)p->host.open_us, (double)p->host.probe_us / 1000.0);
+	printf("route   %s: %s\n", route_name(p->host.route), p->host.reason[0] ? p->host.reason : "stock kernels run on this KVM");
+	if (p->host.route != ROUTE_NONE)
+		printf("kernel  %s\n", route_kernel(p->host.route) + 7);
+	if (d->booted)
+		printf("guest   daemon up %llu ms, VM created and agent ready %llu ms, first command %llu ms, all removed %llu ms\n", (unsigned long long)p->ms.daemon_ms,
+		       (unsigned long long)p->ms.ready_ms, (unsigned long long)d->exec_ms, (unsigned long long)d->stop_ms);
+	printf("%s\n", d->code ? "result  this machine cannot run VMs yet: see the error above" : "result  this machine runs VMs");
+}
+
+static int run(struct args *a)
+{
+	static struct private_vm p;
+	struct finding d = { .p = &p, .kvm = arg_text(a, "kvm") ? arg_text(a, "kvm") : "/dev/kvm" };
+	uname(&d.un);
+	d.ram_mb = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >> 20;
+	try_guest(&d);
+	if (arg_flag(a, "json", false))
+		print_json(&d);
+	else
+		print_words(&d);
+	return d.code == 130 ? 130 : d.code ? EXIT_FAIL : EXIT_OK;
+}
+
+const struct cmd cmd_doctor = { .name = "doctor", .summary = "Find out what this machine can do: open KVM, boot a throw-away VM, time it", .opts = doctor_opts,
+	.examples = "mica doctor\nmica doctor --json", .command_at = -1, .run = run };

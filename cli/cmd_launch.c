@@ -1,0 +1,381 @@
+/* vm launch, vm ready, vm tag. */
+#include "cli/cli.h"
+#include "cli/exec.h"
+#include "cli/out.h"
+#include "cli/remote.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SMALL_FILE_MAX (1u << 20)
+
+static const struct opt launch_opts[] = {
+	{ "cpus", 0, OPT_NUMBER, "N", "processors (default and maximum: the group's)" },
+	{ "ram-gb", 0, OPT_NUMBER, "N", "memory in GiB" },
+	{ "ram-mb", 0, OPT_NUMBER, "N", "memory in MiB" },
+	{ "ram-bytes", 0, OPT_NUMBER, "N", "memory in bytes" },
+	{ "gpus", 0, OPT_NUMBER, "N", "GPUs" },
+	{ "name", 'n', OPT_TEXT, "NAME", "friendly name (kept as the tag name=NAME)" },
+	{ "tag", 0, OPT_LIST, "TAG", "tag, by custom key=value" },
+	{ "userdata", 0, OPT_TEXT, "TEXT", "script for the first boot: its text, or a file's path" },
+	{ "userdata-file", 0, OPT_TEXT, "PATH", "script for the first boot" },
+	{ "ssh-key", 0, OPT_LIST, "KEY", "public key: its text, or a file's path" },
+	{ "import-user", 0, OPT_TEXT, "USER", "GitHub user whose keys are imported" },
+	{ "secret", 0, OPT_LIST, "NAME", "secret this VM may have" },
+	{ "secrets", 0, OPT_LIST, "A,B", "the same, several at once" },
+	{ "ip", 0, OPT_TEXT, "ADDRESS", "address to have" },
+	{ "persistent", 0, OPT_FLAG, NULL, "keep the disk after a shutdown (default; --persistent=false: gone with the VM)" },
+	{ "wait", 0, OPT_FLAG, NULL, "until the agent answers" },
+	{ "wait-userdata", 0, OPT_FLAG, NULL, "until userdata has run" },
+	{ "timeout", 0, OPT_DURATION, "TIME", "for waiting (default 5m); when it is over the VM is removed" },
+	{ "shell", 0, OPT_FLAG, NULL, "open a shell in it" },
+	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
+	{ 0 },
+};
+
+/* Text given directly, or the content of the file it names. NULL after saying why. Caller frees. */
+static char *text_or_file(const char *given, bool must_be_file, const char *what)
+{
+	char *text;
+	size_t n;
+	int err = read_file_at(AT_FDCWD, given, SMALL_FILE_MAX, &text, &n);
+	if (!err)
+		return text;
+	if (must_be_file) {
+		out_error(EXIT_FAIL, strerror(-err), "check the path", "cannot read %s from %s", what, given);
+		return NULL;
+	}
+	return strdup(given);
+}
+
+static int put_userdata(struct json_out *o, const struct args *a)
+{
+	const char *file = arg_text(a, "userdata-file"), *inline_text = arg_text(a, "userdata");
+	if (!file && !inline_text)
+		return 0;
+	char *text = text_or_file(file ? file : inline_text, file != NULL, "userdata");
+	if (!text)
+		return EXIT_FAIL;
+	json_put_str(o, "userdata", text);
+	free(text);
+	return 0;
+}
+
+static int put_keys(struct json_out *o, const struct args *a)
+{
+	const char *key;
+	unsigned i = 0;
+	if (!arg_text(a, "ssh-key"))
+		return 0;
+	json_arr(o, "ssh_keys");
+	while ((key = arg_next(a, "ssh-key", &i))) {
+		char *text = text_or_file(key, false, "an SSH key");
+		if (!text)
+			return EXIT_FAIL;
+		text[strcspn(text, "\r\n")] = 0;
+		json_put_str(o, NULL, text);
+		free(text);
+	}
+	json_end(o);
+	return 0;
+}
+
+static void put_lists(struct json_out *o, const struct args *a)
+{
+	const char *v, *name = arg_text(a, "name");
+	unsigned i = 0;
+	if (name || arg_text(a, "tag")) {
+		char tag[VM_NAME_MAX + 8];
+		json_arr(o, "tags");
+		if (name) {
+			snprintf(tag, sizeof(tag), "name=%s", name);
+			json_put_str(o, NULL, tag);
+		}
+		while ((v = arg_next(a, "tag", &i)))
+			json_put_str(o, NULL, v);
+		json_end(o);
+	}
+	if (!arg_text(a, "secret") && !arg_text(a, "secrets"))
+		return;
+	json_arr(o, "secrets");
+	for (i = 0; (v = arg_next(a, "secret", &i));)
+		json_put_str(o, NULL, v);
+	for (i = 0; (v = arg_next(a, "secrets", &i));)
+		for (size_t n; *v; v += n + (v[n] == ','))
+			if ((n = strcspn(v, ",")))
+				json_put_strn(o, NULL, v, n);
+	json_end(o);
+}
+
+static int launch_body(struct buf *b, const struct args *a)
+{
+	struct json_out o;
+	const char *name = arg_text(a, "name");
+	uint64_t ram = arg_u64(a, "ram-bytes", 0);
+	if (name && !name_is_valid(name, 63))
+		return out_error(EXIT_USAGE, "a friendly name is a DNS label: small letters, digits and '-', at most 63", "", "--name=%s", name);
+	if (arg_text(a, "ram-mb") && mul_overflows_u64(arg_u64(a, "ram-mb", 0), UINT64_C(1) << 20, &ram))
+		ram = INT64_MAX;
+	if (arg_text(a, "ram-gb") && mul_overflows_u64(arg_u64(a, "ram-gb", 0), UINT64_C(1) << 30, &ram))
+		ram = INT64_MAX;
+	json_out_init(&o, b);
+	json_obj(&o, NULL);
+	if (ram)
+		json_put_u64(&o, "ram_bytes", ram > INT64_MAX ? INT64_MAX : ram);
+	if (arg_text(a, "cpus"))
+		json_put_u64(&o, "cpus", arg_u64(a, "cpus", 0));
+	if (arg_text(a, "gpus"))
+		json_put_u64(&o, "gpu_count", arg_u64(a, "gpus", 0));
+	json_put_bool(&o, "persistent", arg_flag(a, "persistent", true));
+	if (arg_text(a, "import-user"))
+		json_put_str(&o, "import_user", arg_text(a, "import-user"));
+	if (arg_text(a, "ip"))
+		json_put_str(&o, "ip", arg_text(a, "ip"));
+	int code = put_userdata(&o, a);
+	if (!code)
+		code = put_keys(&o, a);
+	put_lists(&o, a);
+	json_end(&o);
+	return code ? code : b->failed ? out_error(EXIT_USAGE, "it is too long", "", "the request cannot be made") : 0;
+}
+
+/* The only group, when none is named. */
+static int only_group(const struct remote *r, char out[VM_NAME_MAX])
+{
+	struct answer an;
+	const char *name = NULL;
+	int code = remote_ask(r, "GET", "/hostgroup", NULL, &an);
+	if (code)
+		return code;
+	const struct json_val *list = json_root(&an.json);
+	if (an.status != 200)
+		code = remote_refused(r, EXIT_FAIL, an.status, &an.text, "cannot list the host groups");
+	else if (!list || list->count != 1 || json_get_str(json_first(list), "name", &name) || strlen(name) >= VM_NAME_MAX)
+		code = out_error(EXIT_USAGE, list && list->count ? "the daemon has several host groups" : "the daemon has no host group",
+				 list && list->count ? "name one: mica vm launch GROUP ('mica vm group' shows them)" : "add one to its config", "which host group?");
+	else
+		strcpy(out, name);
+	answer_done(&an);
+	return code;
+}
+
+static void print_created(const struct json_val *v, const struct args *a)
+{
+	char text[512], ram[WORDS_MAX];
+	static const struct {
+		const char *label, *key;
+	} rows[] = { { "Hostname:", "hostname" }, { "Group:", "hostgroup" }, { "IP:", "ip" } };
+	bool persistent = arg_flag(a, "persistent", true);
+	printf("VM created\n");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const char *s = "-";
+		json_get_str(v, rows[i].key, &s);
+		out_clean(text, sizeof(text), s);
+		printf("  %-11s %s\n", rows[i].label, text);
+	}
+	int64_t cpus = 0, bytes = 0;
+	const char *created = "-";
+	json_get_i64(v, "cpus", &cpus);
+	json_get_i64(v, "ram_bytes", &bytes);
+	json_get_bool(v, "persistent", &persistent);
+	json_get_str(v, "created_at", &created);
+	if (cpus && bytes)
+		printf("  %-11s %lld vCPU, %s RAM\n", "Specs:", (long long)cpus, words_bytes((uint64_t)bytes, ram));
+	out_clean(text, sizeof(text), created);
+	printf("  %-11s %s\n  %-11s %s\n", "Persistent:", persistent ? "true" : "false", "Created:", text);
+}
+
+/* A create answer need not carry the size: ask for it once. */
+static void print_launched(const struct remote *r, const struct args *a, const struct answer *an)
+{
+	const struct json_val *v = json_root(&an->json);
+	const char *hostname = "?";
+	struct buf target;
+	struct answer more;
+	if (arg_flag(a, "json", false)) {
+		fwrite(buf_data(&an->text), 1, buf_len(&an->text), stdout);
+		if (buf_len(&an->text) && buf_data(&an->text)[buf_len(&an->text) - 1] != '\n')
+			putchar('\n');
+		return;
+	}
+	print_created(v, a);
+	if (json_get(v, "cpus") || json_get_str(v, "hostname", &hostname))
+		return;
+	buf_init(&target, 4096);
+	vm_target(&target, hostname, "");
+	if (buf_cstr(&target) && !remote_ask(r, "GET", buf_cstr(&target), NULL, &more)) {
+		int64_t cpus = 0, bytes = 0;
+		char ram[WORDS_MAX];
+		if (!json_get_i64(json_root(&more.json), "cpus", &cpus) && !json_get_i64(json_root(&more.json), "ram_bytes", &bytes))
+			printf("  %-11s %lld vCPU, %s RAM\n", "Specs:", (long long)cpus, words_bytes((uint64_t)bytes, ram));
+		answer_done(&more);
+	}
+	buf_done(&target);
+}
+
+static int run_launch(struct args *a)
+{
+	struct remote r;
+	struct buf body, target;
+	struct answer an;
+	char group[VM_NAME_MAX], vm[VM_NAME_MAX] = "";
+	bool first = true, agent = arg_flag(a, "wait", false) || arg_flag(a, "shell", false), userdata = arg_flag(a, "wait-userdata", false);
+	const char *hostname = NULL;
+	int code = remote_init(&r, a);
+	if (!code)
+		code = a->n_pos ? vm_name_take(group, a->pos[0]) : only_group(&r, group);
+	if (code)
+		return code;
+	buf_init(&body, 4u << 20);
+	buf_init(&target, 4096);
+	code = launch_body(&body, a);
+	buf_adds(&target, "/hostgroup/");
+	http_escape(&target, group);
+	buf_adds(&target, "/nodes");
+	http_add_param(&target, &first, "wait", userdata ? "userdata" : agent ? "agent" : NULL);
+	http_add_param(&target, &first, "timeout", arg_text(a, "timeout"));
+	if (!code)
+		code = remote_ask(&r, "POST", buf_cstr(&target), &body, &an);
+	buf_done(&target);
+	buf_done(&body);
+	if (code)
+		return code;
+	if (an.status >= 300)
+		code = remote_refused(&r, EXIT_FAIL, an.status, &an.text, "cannot launch a VM");
+	else if (json_get_str(json_root(&an.json), "hostname", &hostname))
+		code = out_error(EXIT_FAIL, "the answer has no hostname", "'mica info' shows the daemon's version", "cannot read the answer");
+	else
+		print_launched(&r, a, &an);
+	if (!code)
+		code = vm_name_take(vm, hostname);
+	answer_done(&an);
+	if (code || !arg_flag(a, "shell", false))
+		return code;
+	fflush(stdout);
+	return shell_run(&r, vm, &(struct shell_ask){ 0 });
+}
+
+const struct cmd cmd_vm_launch = { .group = "vm", .name = "launch", .aliases = "add create", .synopsis = "[GROUP]", .summary = "Make a VM in a host group and start it", .opts = launch_opts,
+	.examples = "mica vm launch --wait\nmica vm launch sbox --cpus 1 --ram-mb 512 --tag job=7 --persistent=false\n"
+		    "mica vm launch --json --wait --timeout 30s | jq -r .hostname",
+	.max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_launch };
+
+/* ---- ready ---- */
+
+static const struct opt ready_opts[] = {
+	{ "agent", 0, OPT_FLAG, NULL, "until the agent answers (default)" },
+	{ "userdata", 0, OPT_FLAG, NULL, "until userdata has run" },
+	{ "timeout", 0, OPT_DURATION, "TIME", "give up after that (default 5m)" },
+	{ "interval", 0, OPT_DURATION, "TIME", "between questions (default 100ms)" },
+	{ 0 },
+};
+
+/* 1 ready, 0 not yet, else EXIT_* after saying so (negative of it). */
+static int ask_ready(const struct remote *r, char vm[VM_NAME_MAX], bool userdata)
+{
+	struct buf target;
+	struct answer an;
+	bool ran = false;
+	buf_init(&target, 4096);
+	vm_target(&target, vm, "/health");
+	int code = remote_ask(r, "GET", buf_cstr(&target), NULL, &an);
+	buf_done(&target);
+	if (code)
+		return -code;
+	json_get_bool(json_root(&an.json), "userdata_ran", &ran);
+	int got = an.status < 300 && (!userdata || ran);
+	if (an.status == 404 && !remote_friendly(r, vm, vm))
+		got = -remote_refused(r, EXIT_FAIL, an.status, &an.text, "cannot wait for the VM");
+	else if (an.status == 401 || an.status == 403)
+		got = -remote_refused(r, EXIT_FAIL, an.status, &an.text, "cannot wait for the VM");
+	answer_done(&an);
+	return got;
+}
+
+static int run_ready(struct args *a)
+{
+	struct remote r;
+	char vm[VM_NAME_MAX], cause[64];
+	uint64_t timeout_ms = arg_u64(a, "timeout", 300000), interval_ms = arg_u64(a, "interval", 100), start = now_mono_ms();
+	int code = vm_name_take(vm, a->pos[0]);
+	if (!code)
+		code = remote_init(&r, a);
+	if (code)
+		return code;
+	for (;;) {
+		int got = ask_ready(&r, vm, arg_flag(a, "userdata", false));
+		if (got)
+			return got > 0 ? EXIT_OK : -got;
+		if (now_mono_ms() - start >= timeout_ms)
+			break;
+		struct timespec ts = { (time_t)(interval_ms / 1000), (long)(interval_ms % 1000) * 1000000 };
+		nanosleep(&ts, NULL);
+	}
+	snprintf(cause, sizeof(cause), "no answer within %llu ms", (unsigned long long)timeout_ms);
+	return out_error(EXIT_FAIL, cause, "'mica vm logs' shows its console; --timeout waits longer", "%s is not ready", vm);
+}
+
+const struct cmd cmd_vm_ready = { .group = "vm", .name = "ready", .synopsis = "VM", .summary = "Wait until the VM can be used", .opts = ready_opts,
+	.examples = "mica vm ready vm-1 --timeout 30s\nmica vm ready vm-1 --userdata --interval 100ms", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_ready };
+
+/* ---- tag ---- */
+
+static const struct opt tag_opts[] = {
+	{ "tag", 0, OPT_LIST, "TAG", "a tag" },
+	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
+	{ 0 },
+};
+
+static int run_tag(struct args *a)
+{
+	static const char *const verbs[] = { "list", "add", "remove", "replace" };
+	struct remote r;
+	struct answer an;
+	struct buf body;
+	struct json_out o;
+	char vm[VM_NAME_MAX];
+	const char *v;
+	size_t verb = 0;
+	unsigned i = 0;
+	while (verb < ARRAY_LEN(verbs) && strcmp(a->pos[0], verbs[verb]))
+		verb++;
+	if (verb == ARRAY_LEN(verbs))
+		return out_error(EXIT_USAGE, "", "mica vm tag list|add|remove|replace VM [TAG…]", "unknown 'vm tag %s'", a->pos[0]);
+	int code = vm_name_take(vm, a->pos[1]);
+	if (!code)
+		code = remote_init(&r, a);
+	if (code)
+		return code;
+	buf_init(&body, 1u << 20);
+	json_out_init(&o, &body);
+	json_obj(&o, NULL);
+	json_arr(&o, verbs[verb]);
+	while ((v = arg_next(a, "tag", &i)))
+		json_put_str(&o, NULL, v);
+	for (int p = 2; p < a->n_pos; p++)
+		json_put_str(&o, NULL, a->pos[p]);
+	json_end(&o);
+	json_end(&o);
+	code = vm_ask(&r, verb ? "PATCH" : "GET", vm, "/tags", verb ? &body : NULL, &an, "cannot do that with the tags");
+	buf_done(&body);
+	if (code)
+		return code;
+	if (arg_flag(a, "json", false))
+		printf("%s\n", buf_cstr(&an.text));
+	const struct json_val *list = json_get(json_root(&an.json), "tags");
+	for (const struct json_val *t = json_first(list); t && !arg_flag(a, "json", false); t = json_next(list, t)) {
+		char clean[512];
+		out_clean(clean, sizeof(clean), json_str(t) ? json_str(t) : "?");
+		puts(clean);
+	}
+	answer_done(&an);
+	return 0;
+}
+
+const struct cmd cmd_vm_tag = { .group = "vm", .name = "tag", .synopsis = "list|add|remove|replace VM [TAG…]", .summary = "Show or change a VM's tags", .opts = tag_opts,
+	.examples = "mica vm tag list vm-1\nmica vm tag add vm-1 job=7 owner=alex\nmica vm tag replace vm-1 --tag job=8", .min_pos = 2, .max_pos = -1, .command_at = -1, .flags = CMD_REMOTE, .run = run_tag };

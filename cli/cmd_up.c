@@ -1,0 +1,311 @@
+/* up: the supervisor. Starts the daemon's processes, starts them afresh when one dies, and passes our signals to core. VMs are no
+ * children of ours: they live on through all of it. */
+#include "cli/cli.h"
+#include "cli/files.h"
+#include "cli/out.h"
+#include "cli/remote.h"
+#include "cli/stack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define RESTARTS_MAX 8         /* that many … */
+#define RESTARTS_WINDOW_MS 60000 /* … within that time: give up */
+#define BACKOFF_FIRST_MS 100
+#define BACKOFF_MAX_MS 5000
+
+static const struct opt up_opts[] = {
+	{ "state", 0, OPT_TEXT, "DIR", "the daemon's folder (MICA_STATE; default /var/lib/mica, or ~/.local/state/mica)" },
+	{ "no-net", 0, OPT_FLAG, NULL, "without the network process (as for users other than root)" },
+	{ "kvm", 0, OPT_TEXT, "PATH", "KVM device (default /dev/kvm)" },
+	{ "flavour", 0, OPT_TEXT, "NAME", "guest kernel: auto (default), min or emulated" },
+	{ 0 },
+};
+
+/* STARTING → SERVING at READY; any → STOPPING by a signal; any → BACKOFF when a process died → STARTING. */
+enum up_state { UP_STARTING, UP_SERVING, UP_STOPPING, UP_BACKOFF };
+struct up {
+	struct parts parts;
+	struct host_kvm host;
+	struct stack stack;
+	struct stack_ask ask;
+	enum up_state state;
+	int signal_fd;
+	bool announced, fatal;
+	uint64_t deaths_ms[RESTARTS_MAX]; /* when, newest last */
+	unsigned n_deaths, backoff_ms;
+	uint64_t again_ms;
+	int code;
+};
+
+static int find_config(const struct args *a, char *dst, size_t cap)
+{
+	if (a->n_pos) {
+		snprintf(dst, cap, "%s", a->pos[0]);
+		return access(dst, R_OK) ? out_error(EXIT_FAIL, strerror(errno), "check the path; 'mica new vm > mica.yaml' makes a config", "cannot read the config %s", dst) : 0;
+	}
+	for (const char *const *c = compat_configs; *c; c++) {
+		snprintf(dst, cap, "%s", *c);
+		if (!access(dst, R_OK))
+			return 0;
+	}
+	return out_error(EXIT_FAIL, "there is no mica.yaml here", "make one with 'mica new vm > mica.yaml', or name one: 'mica up FILE'", "no config");
+}
+
+/* The folder above must be there; core makes the last one with the right owner. */
+static int find_state(const struct args *a, char *dst, size_t cap)
+{
+	char folder[PATH_MAX], name_mem[NAME_MAX + 1];
+	const char *given = arg_text(a, "state"), *name;
+	int err = 0;
+	if (given)
+		snprintf(dst, cap, "%s", given);
+	else
+		err = state_folder(dst, cap);
+	if (err)
+		return out_error(EXIT_FAIL, "HOME is not set", "give one: --state DIR", "no folder for the daemon's state");
+	if (!split_path(dst, folder, sizeof(folder), &name, name_mem) && (err = make_folders(folder, 0755)))
+		return out_error(EXIT_FAIL, strerror(-err), "give another one: --state DIR", "cannot make the folder %s", folder);
+	return 0;
+}
+
+/* ---- what is printed ---- */
+
+/* In a child: a daemon that hangs must not hang its supervisor. */
+static void print_vms(const struct up *u)
+{
+	char sock[PATH_MAX];
+	struct remote r;
+	struct answer an;
+	pid_t pid = fork();
+	if (pid)
+		return;
+	snprintf(sock, sizeof(sock), "%s/api.sock", u->ask.state);
+	alarm(10);
+	if (!remote_init_socket(&r, sock) && !remote_ask(&r, "GET", "/nodes", NULL, &an)) {
+		const struct json_val *list = json_root(&an.json);
+		for (const struct json_val *v = json_first(list); v; v = json_next(list, v)) {
+			const char *name = "?", *ip = "-", *status = "-";
+			char n[100], i[100], s[40];
+			json_get_str(v, "hostname", &name);
+			json_get_str(v, "ip", &ip);
+			json_get_str(v, "status", &status);
+			out_clean(n, sizeof(n), name);
+			out_clean(i, sizeof(i), ip);
+			out_clean(s, sizeof(s), status);
+			printf("  VM     %s  %s  %s\n", n, i, s);
+		}
+	}
+	fflush(stdout);
+	_exit(0);
+}
+
+static void announce(struct up *u, const char *addresses)
+{
+	if (u->announced) {
+		out_note("mica: the daemon is back; its VMs were kept");
+		return;
+	}
+	u->announced = true;
+	printf("mica %s is up\n", MICA_VERSION);
+	printf("  API    %s\n", addresses);
+	printf("  token  %s/auth/token\n", u->ask.state);
+	printf("  state  %s\n", u->ask.state);
+	printf("  guests %s KVM, kernel %s%s\n", route_name(u->host.route), route_kernel(u->host.route) + 7, u->ask.with_netd ? "" : ", no network (not root)");
+	fflush(stdout);
+	print_vms(u);
+}
+
+static void on_line(struct up *u, const char *line)
+{
+	if (!strncmp(line, "READY", 5)) {
+		if (u->state == UP_STARTING)
+			u->state = UP_SERVING;
+		announce(u, line[5] ? line + 6 : "");
+	} else if (!strncmp(line, "FATAL ", 6)) {
+		u->fatal = true;
+		u->code = out_error(EXIT_FAIL, line + 6, "mend what it names and start again; VMs that run were left alone", "the daemon cannot start");
+	} else if (!strncmp(line, "NOTE ", 5)) {
+		out_note("note: %s", line + 5);
+	} else {
+		out_note("%s", line);
+	}
+}
+
+static void read_lines(struct up *u)
+{
+	char line[2048];
+	while (stack_line(&u->stack, line, sizeof(line)) == 1)
+		on_line(u, line);
+}
+
+/* ---- deaths ---- */
+
+/* false: too often. */
+static bool note_death(struct up *u)
+{
+	uint64_t now = now_mono_ms();
+	if (u->n_deaths == RESTARTS_MAX) {
+		if (now - u->deaths_ms[0] < RESTARTS_WINDOW_MS)
+			return false;
+		memmove(u->deaths_ms, u->deaths_ms + 1, sizeof(u->deaths_ms) - sizeof(u->deaths_ms[0]));
+		u->n_deaths--;
+	}
+	if (u->n_deaths && now - u->deaths_ms[u->n_deaths - 1] > RESTARTS_WINDOW_MS)
+		u->backoff_ms = 0;
+	u->deaths_ms[u->n_deaths++] = now;
+	u->backoff_ms = u->backoff_ms ? u->backoff_ms * 2 : BACKOFF_FIRST_MS;
+	if (u->backoff_ms > BACKOFF_MAX_MS)
+		u->backoff_ms = BACKOFF_MAX_MS;
+	u->again_ms = now + u->backoff_ms;
+	return true;
+}
+
+/* 1: the program ends with u->code. */
+static int on_death(struct up *u, int which, int status)
+{
+	char how[64];
+	read_lines(u);
+	if (which == STACK_CORE && (u->state == UP_STOPPING || u->fatal || (WIFEXITED(status) && !WEXITSTATUS(status)))) {
+		if (!u->fatal)
+			u->code = WIFEXITED(status) && !WEXITSTATUS(status) ? EXIT_OK : EXIT_FAIL;
+		stack_finish(&u->stack, 2000);
+		return 1;
+	}
+	if (u->state == UP_STOPPING) /* core decides when it is over; it notices a lost peer itself */
+		return 0;
+	snprintf(how, sizeof(how), WIFSIGNALED(status) ? "was killed by signal %d" : "ended with status %d", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	stack_kill(&u->stack);
+	if (!note_death(u)) {
+		u->code = out_error(EXIT_FAIL, how, "look at the messages above; VMs live on and are found again at the next 'mica up'", "%s ended too often", stack_name(which));
+		return 1;
+	}
+	out_note("mica: %s %s; starting the daemon's processes again in %u ms (VMs live on)", stack_name(which), how, u->backoff_ms);
+	u->state = UP_BACKOFF;
+	return 0;
+}
+
+static int reap(struct up *u)
+{
+	int status;
+	pid_t pid;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		int which = stack_reaped(&u->stack, pid);
+		if (which >= 0 && u->state != UP_BACKOFF && on_death(u, which, status))
+			return 1;
+	}
+	return 0;
+}
+
+static int on_signal(struct up *u)
+{
+	struct signalfd_siginfo si;
+	while (read(u->signal_fd, &si, sizeof(si)) == sizeof(si)) {
+		if (si.ssi_signo == SIGCHLD) {
+			if (reap(u))
+				return 1;
+			continue;
+		}
+		if (u->state == UP_BACKOFF) /* nothing runs */
+			return 1;
+		if (u->state == UP_STOPPING)
+			out_note("mica: ending the VMs at once");
+		else
+			out_note("mica: stopping; again to end the VMs at once");
+		u->state = UP_STOPPING;
+		if (u->stack.pids[STACK_CORE])
+			kill(u->stack.pids[STACK_CORE], SIGTERM);
+	}
+	return 0;
+}
+
+static int supervise(struct up *u)
+{
+	struct fault f = { 0 };
+	for (;;) {
+		uint64_t now = now_mono_ms();
+		if (u->state == UP_BACKOFF && now >= u->again_ms) {
+			u->state = UP_STARTING;
+			if (stack_start(&u->stack, &u->ask, &f))
+				return out_error(EXIT_FAIL, f.text, "", "cannot start the daemon's processes again");
+		}
+		struct pollfd p[2] = { { .fd = u->signal_fd, .events = POLLIN }, { .fd = u->stack.status_fd, .events = POLLIN } };
+		int wait_ms = u->state == UP_BACKOFF ? (int)(u->again_ms - now) : -1;
+		if (poll(p, 2, wait_ms) < 0 && errno != EINTR)
+			return out_error(EXIT_FAIL, strerror(errno), "", "poll");
+		if (p[1].revents)
+			read_lines(u);
+		if (p[0].revents && on_signal(u))
+			return u->code;
+	}
+}
+
+static int take_signals(void)
+{
+	static const int which[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
+	sigset_t set;
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(which); i++)
+		sigaddset(&set, which[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int choose_route(struct up *u, const struct args *a)
+{
+	const char *flavour = arg_text(a, "flavour");
+	int err = host_kvm_probe(&u->parts, u->ask.kvm, &u->host);
+	if (flavour && !strcmp(flavour, "min"))
+		u->host.route = ROUTE_HARDWARE;
+	else if (flavour && !strcmp(flavour, "emulated"))
+		u->host.route = ROUTE_EMULATED;
+	else if (flavour && strcmp(flavour, "auto"))
+		return out_error(EXIT_USAGE, "", "--flavour auto, min or emulated", "unknown kernel flavour '%s'", flavour);
+	else if (err)
+		return out_error(EXIT_FAIL, u->host.reason, u->host.fix, "%s", u->host.problem);
+	u->ask.route = u->host.route;
+	return 0;
+}
+
+static int run(struct args *a)
+{
+	static struct up u;
+	static char config[PATH_MAX], state[PATH_MAX];
+	struct fault f = { 0 };
+	u = (struct up){ .parts.self = -1 };
+	stack_init(&u.stack);
+	int code = find_config(a, config, sizeof(config));
+	if (!code)
+		code = find_state(a, state, sizeof(state));
+	if (!code && parts_open(&u.parts, &f))
+		code = out_error(EXIT_FAIL, f.text, "copy the file again", "cannot open this program's own parts");
+	u.ask = (struct stack_ask){ .parts = &u.parts, .state = state, .config = config, .kvm = arg_text(a, "kvm") ? arg_text(a, "kvm") : "/dev/kvm",
+				    .with_netd = geteuid() == 0 && !arg_flag(a, "no-net", false), .log_fd = -1 };
+	if (!code)
+		code = choose_route(&u, a);
+	if (code)
+		return code;
+	u.signal_fd = take_signals();
+	if (stack_start(&u.stack, &u.ask, &f)) {
+		code = out_error(EXIT_FAIL, f.text, "'mica version' shows what this file carries", "cannot start the daemon's processes");
+	} else {
+		code = supervise(&u);
+		stack_kill(&u.stack);
+	}
+	stack_done(&u.stack);
+	parts_done(&u.parts);
+	fd_close(&u.signal_fd);
+	return code;
+}
+
+const struct cmd cmd_up = { .name = "up", .synopsis = "[FILE]", .summary = "Run the daemon in the foreground (default FILE: ./mica.yaml, then ./slicer.yaml)", .opts = up_opts,
+	.examples = "mica new vm > mica.yaml && sudo mica up\nmica up ./ci.yaml --state ./state", .max_pos = 1, .command_at = -1, .run = run };

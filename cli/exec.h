@@ -1,0 +1,36 @@
+/* cli/exec: one command, or one terminal session, in a VM. Used by vm exec, vm shell, run, doctor. Room card: cli.h. */
+#ifndef CLI_EXEC_H
+#define CLI_EXEC_H
+
+#include "cli/remote.h"
+
+struct exec_ask {
+	char *const *words;      /* borrowed, n_words ≥ 1 */
+	int n_words;
+	const char *shell;       /* "": run words[0] directly */
+	const char *cwd;         /* NULL: home */
+	const char *uid, *gid;   /* decimal; NULL: the image's default user */
+	const struct args *env;  /* its --env options; NULL: none */
+	bool with_stdin;         /* pass ours */
+	bool quiet_output;       /* drop what the command prints */
+};
+/* Runs it and passes streams through. The command's exit code; EXIT_OURS after saying what went wrong; 130 after Ctrl-C. vm: see vm_ask. */
+int exec_run(const struct remote *r, char vm[VM_NAME_MAX], const struct exec_ask *ask);
+
+struct shell_ask {
+	const char *uid, *gid, *cwd, *shell, *bootstrap; /* NULL: not said */
+};
+int shell_run(const struct remote *r, char vm[VM_NAME_MAX], const struct shell_ask *ask);
+
+/* One line of the stream (contract §1.7), taken apart. */
+struct exec_frame {
+	enum { FRAME_STARTED, FRAME_STDOUT, FRAME_STDERR, FRAME_EXIT, FRAME_ERROR, FRAME_OTHER } type;
+	uint8_t *data; /* owned by the caller's scratch; the payload, decoded */
+	size_t n;
+	int exit_code;
+	char error[512];
+};
+/* line without its '\n'; scratch holds the payload and is reused. 0 or -EPROTO. */
+int exec_frame_read(const char *line, size_t n, struct buf *scratch, struct exec_frame *out);
+
+#endif

@@ -1,0 +1,114 @@
+#include "cli/cli.h"
+#include "cli/out.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool listed(const char *list, const char *word)
+{
+	size_t n = strlen(word);
+	for (const char *p = list; p && *p;) {
+		size_t len = strcspn(p, " ");
+		if (len == n && !memcmp(p, word, n))
+			return true;
+		p += len + strspn(p + len, " ");
+	}
+	return false;
+}
+
+static const struct cmd *find_cmd(const char *group, const char *word)
+{
+	for (const struct cmd *const *c = cmds; *c; c++) {
+		bool same = group ? (*c)->group && !strcmp((*c)->group, group) : !(*c)->group;
+		if (same && (!strcmp((*c)->name, word) || listed((*c)->aliases, word)))
+			return *c;
+		if (!group && listed((*c)->shortcut, word))
+			return *c;
+	}
+	return NULL;
+}
+
+static int unknown_cmd(const char *group, const char *word)
+{
+	const struct cmd *best = NULL;
+	unsigned distance = 4;
+	char fix[128];
+	for (const struct cmd *const *c = cmds; *c; c++) {
+		unsigned d = edit_distance(word, (*c)->name);
+		if ((!group || ((*c)->group && !strcmp((*c)->group, group))) && d < distance) {
+			distance = d;
+			best = *c;
+		}
+	}
+	if (best)
+		snprintf(fix, sizeof(fix), "did you mean 'mica %s%s%s'?", best->group ? best->group : "", best->group ? " " : "", best->name);
+	else
+		snprintf(fix, sizeof(fix), "'mica%s%s --help' lists the commands", group ? " " : "", group ? group : "");
+	return out_error(EXIT_USAGE, "", fix, "unknown command '%s%s%s'", group ? group : "", group ? " " : "", word);
+}
+
+static bool is_help(const char *s)
+{
+	return !strcmp(s, "--help") || !strcmp(s, "-h") || !strcmp(s, "help");
+}
+
+/* mica help [[vm] VERB] */
+static int help_about(int argc, char **argv)
+{
+	const char *group = argc && (!strcmp(argv[0], "vm") || !strcmp(argv[0], "v")) ? "vm" : NULL;
+	int at = group ? 1 : 0;
+	const struct cmd *c = argc > at ? find_cmd(group, argv[at]) : NULL;
+	if (argc > at && !c)
+		return unknown_cmd(group, argv[at]);
+	if (c)
+		help_cmd(c);
+	else if (group)
+		help_group(group);
+	else
+		help_all();
+	return EXIT_OK;
+}
+
+static int dispatch(int argc, char **argv)
+{
+	static struct args a; /* large; there is one command per process */
+	static char version[] = "version";
+	const char *group = NULL;
+	if (argc && (!strcmp(argv[0], "vm") || !strcmp(argv[0], "v"))) {
+		group = "vm";
+		argc--, argv++;
+	}
+	if (!argc || is_help(argv[0])) {
+		int code = group ? help_about(1, argv - 1) : help_about(argc ? argc - 1 : 0, argv + 1);
+		return argc ? code : EXIT_USAGE;
+	}
+	if (!group && !strcmp(argv[0], "--tree")) {
+		help_tree();
+		return EXIT_OK;
+	}
+	if (!group && !strcmp(argv[0], "--version"))
+		argv[0] = version;
+	const struct cmd *c = find_cmd(group, argv[0]);
+	if (!c)
+		return unknown_cmd(group, argv[0]);
+	int code = args_parse(&a, c, argc - 1, argv + 1);
+	if (!code && a.want_help)
+		help_cmd(c);
+	else if (!code)
+		code = c->run(&a);
+	args_done(&a);
+	/* 2 could be the answer of the command that is passed on. */
+	return code == EXIT_USAGE && c->command_at >= 0 ? EXIT_OURS : code;
+}
+
+int main(int argc, char **argv)
+{
+	signal(SIGPIPE, SIG_IGN); /* a closed connection or pipe is an errno, handled where it happens */
+	int code = dispatch(argc - 1, argv + 1);
+	if (fflush(stdout) && !code)
+		code = out_error(EXIT_FAIL, "the output could not be written", "check the disk or the reading end of the pipe", "output is incomplete");
+	return code;
+}

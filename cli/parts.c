@@ -1,0 +1,158 @@
+#include "cli/parts.h"
+#include "cli/spawn.h"
+#include "lib/json/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PROBE_MS 10000
+
+static const struct {
+	const char *name, *path; /* path: from the folder bin/mica is in */
+} rows[] = {
+	{ "core", "core" }, { "front", "front" }, { "netd", "netd" }, { "jail", "jail" }, { "vmm", "vmm" },
+	{ "kernel-min", "../kernel/min/vmlinux" }, { "kernel-emulated", "../kernel/emulated/vmlinux" }, { "image-min", "../image/min.ext4" },
+};
+
+bool part_row(unsigned i, const char **name, const char **path)
+{
+	if (i >= ARRAY_LEN(rows))
+		return false;
+	*name = rows[i].name;
+	*path = rows[i].path;
+	return true;
+}
+
+int parts_open(struct parts *p, struct fault *f)
+{
+	*p = (struct parts){ .self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC) };
+	if (p->self < 0)
+		return fault_errno(f, -errno, "/proc/self/exe");
+	int err = payload_open(&p->payload, p->self, f);
+	if (err == -ENOENT) {
+		ssize_t n = readlink("/proc/self/exe", p->folder, sizeof(p->folder) - 1);
+		char *slash = n > 0 ? strrchr(p->folder, '/') : NULL;
+		if (slash)
+			*slash = 0;
+		err = slash ? 0 : fault_set(f, -ENOENT, "cannot tell where this program is");
+	} else if (!err) {
+		p->packed = true;
+	}
+	if (err)
+		fd_close(&p->self);
+	return err;
+}
+
+void parts_done(struct parts *p)
+{
+	payload_done(&p->payload);
+	fd_close(&p->self);
+}
+
+int part_fd(const struct parts *p, const char *name, struct fault *f)
+{
+	if (p->packed) {
+		const struct payload_entry *e = payload_find(&p->payload, name);
+		if (!e)
+			return fault_set(f, -ENOENT, "this build of mica carries no %s", name);
+		int fd = payload_unpack(&p->payload, e, f);
+		return fd < 0 ? fault_wrap(f, fd, "%s", name) : fd;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (strcmp(rows[i].name, name))
+			continue;
+		char path[4200];
+		snprintf(path, sizeof(path), "%s/%s", p->folder, rows[i].path);
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		return fd < 0 ? fault_errno(f, -errno, path) : fd;
+	}
+	return fault_set(f, -ENOENT, "no part is called %s", name);
+}
+
+const char *route_name(enum route r)
+{
+	return r == ROUTE_HARDWARE ? "hardware" : r == ROUTE_EMULATED ? "emulated" : "none";
+}
+
+const char *route_kernel(enum route r)
+{
+	return r == ROUTE_EMULATED ? "kernel-emulated" : "kernel-min";
+}
+
+/* Why /dev/kvm does not open, and what mends it. Never a looser mode for everybody. */
+static int no_device(struct host_kvm *k, const char *path, int err)
+{
+	snprintf(k->problem, sizeof(k->problem), "cannot use %.200s", path);
+	if (err == ENOENT || err == ENXIO || err == ENODEV) {
+		snprintf(k->reason, sizeof(k->reason), "%.200s: %s: the kernel module kvm is not loaded, or this machine offers no virtualisation", path, strerror(err));
+		snprintf(k->fix, sizeof(k->fix), "load it with 'modprobe kvm_intel' or 'modprobe kvm_amd'; in a cloud VM or a container, ask for nested virtualisation or --device /dev/kvm");
+	} else if (err == EACCES || err == EPERM) {
+		snprintf(k->reason, sizeof(k->reason), "%.200s: %s: it belongs to root and the group kvm", path, strerror(err));
+		snprintf(k->fix, sizeof(k->fix), "join the group with 'sudo usermod -aG kvm $USER' and log in again, or run mica as root");
+	} else {
+		snprintf(k->reason, sizeof(k->reason), "%.200s: %s", path, strerror(err));
+		snprintf(k->fix, sizeof(k->fix), "look at 'dmesg | grep kvm'");
+	}
+	return err ? -err : -EIO;
+}
+
+static int read_probe(struct host_kvm *k)
+{
+	struct json j;
+	const char *route = "", *reason = "";
+	if (json_parse(&j, k->json, strlen(k->json), 200, NULL))
+		return -EPROTO;
+	json_get_str(json_root(&j), "route", &route);
+	json_get_str(json_root(&j), "reason", &reason);
+	k->route = !strcmp(route, "hardware") ? ROUTE_HARDWARE : !strcmp(route, "emulated") ? ROUTE_EMULATED : ROUTE_NONE;
+	snprintf(k->reason, sizeof(k->reason), "%s", reason);
+	json_done(&j);
+	if (k->route != ROUTE_NONE)
+		return 0;
+	snprintf(k->problem, sizeof(k->problem), "this machine's KVM cannot run a guest");
+	snprintf(k->fix, sizeof(k->fix), "'mica doctor' shows what was found; a virtual machine needs nested virtualisation from its host");
+	return -ENODEV;
+}
+
+static int run_probe(const struct parts *p, const char *path, struct host_kvm *k, struct fault *f)
+{
+	AUTO_FD vmm = part_fd(p, "vmm", f);
+	if (vmm < 0)
+		return vmm;
+	char *argv[] = { (char[]){ "vmm" }, (char[]){ "--probe" }, (char[]){ "--kvm" }, NULL, NULL };
+	char kvm[4096];
+	snprintf(kvm, sizeof(kvm), "%s", path);
+	argv[3] = kvm;
+	return spawn_capture(vmm, argv, k->json, sizeof(k->json), PROBE_MS, f);
+}
+
+int host_kvm_probe(const struct parts *p, const char *path, struct host_kvm *k)
+{
+	struct fault f = { 0 };
+	*k = (struct host_kvm){ .route = ROUTE_NONE };
+	uint64_t t0 = now_mono_ns();
+	AUTO_FD fd = open(path, O_RDWR | O_CLOEXEC);
+	int err = errno;
+	k->open_us = (now_mono_ns() - t0) / 1000;
+	if (fd < 0)
+		return no_device(k, path, err);
+	fd_close(&fd);
+	t0 = now_mono_ns();
+	err = run_probe(p, path, k, &f);
+	k->probe_us = (now_mono_ns() - t0) / 1000;
+	if (!err)
+		err = read_probe(k);
+	if (!err)
+		return 0;
+	if (!k->problem[0]) {
+		snprintf(k->problem, sizeof(k->problem), "cannot find out what %.150s can do", path);
+		snprintf(k->reason, sizeof(k->reason), "%.500s", f.text[0] ? f.text : "the probe gave no answer");
+		snprintf(k->fix, sizeof(k->fix), "try another copy of this file; 'mica version' shows what is in it");
+	}
+	return err;
+}
