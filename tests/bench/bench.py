@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """bench.py PART...: what a VM costs, ours beside QEMU's microvm with the same kernel, image and memory, in the same run.
 
-Run in a folder that holds vmm, vmlinux, min.ext4, firstrun. Parts:
+Run in a folder that holds vmm, vmlinux, min.ext4, firstrun, vmmctl.py. Parts:
   start   exec of the monitor to its guest's first instruction: time, system calls, user instructions
   boot    to the agent's hello over vsock: time, userspace exits, kicks; then private memory of the idle VM
 Each figure says how it was taken. Standard library only.
@@ -17,6 +17,9 @@ import subprocess
 import sys
 import time
 
+sys.dont_write_bytecode = True
+import vmmctl as vc  # noqa: E402  tests/guest/vmmctl.py, copied beside this file
+
 RAM_MIB = 128
 HELLO_PORT = 1025
 LIMIT_S = 120
@@ -24,36 +27,14 @@ STEPS_MAX = 2000000
 RUNS = int(os.environ.get("BENCH_RUNS", "11"))
 CMDLINE = "console=ttyS0 root=/dev/vda rw reboot=k panic=-1 quiet"
 
-# lib/wire/wire.h and lib/wire/vmm.h
-V_HELLO, V_BOOT, V_LISTEN, V_INCOMING, V_STATS, V_QUIT, V_EXITED, WIRE_OK = 16, 17, 19, 20, 23, 24, 25, 2
-(T_VERSION, T_STATE, T_VCPUS, T_RAM_BYTES, T_CMDLINE, T_KERNEL_FD, T_INITRD_FD, T_CONSOLE_FD, T_REPORT_FD, T_DISK, T_NET, T_CID, T_FD,
- T_READONLY, T_ID, T_MAC, T_PORT, T_GUEST_PORT, T_REASON, T_TEXT, T_STAT, T_NAME, T_VALUE) = range(16, 39)
-
-
-def field(tag, value):
-    if isinstance(value, int):
-        value = struct.pack("<Q", value)
-    elif isinstance(value, str):
-        value = value.encode()
-    return struct.pack("<HHI", tag, 0, len(value)) + value
-
-
-def frame(kind, number, *fields):
-    payload = b"".join(fields)
-    return struct.pack("<IHHI", len(payload), kind, 0, number) + payload
-
-
-def fields(payload):
-    while payload:
-        tag, _, size = struct.unpack_from("<HHI", payload)
-        yield tag, payload[8:8 + size]
-        payload = payload[8 + size:]
 
 
 def boot_frame():
-    """Descriptors in this order: kernel, disk, console, report."""
-    return frame(V_BOOT, 1, field(T_VCPUS, 1), field(T_RAM_BYTES, RAM_MIB << 20), field(T_CMDLINE, CMDLINE), field(T_KERNEL_FD, 0),
-                 field(T_CONSOLE_FD, 2), field(T_REPORT_FD, 3), field(T_DISK, field(T_FD, 1) + field(T_ID, "root")), field(T_CID, 3))
+    """The V_BOOT for firstrun; its descriptors: kernel, disk, console, report."""
+    body = b"".join((vc.field(vc.T_VCPUS, 1), vc.field(vc.T_RAM_BYTES, RAM_MIB << 20), vc.field(vc.T_CMDLINE, CMDLINE),
+                     vc.field(vc.T_KERNEL_FD, 0), vc.field(vc.T_CONSOLE_FD, 2), vc.field(vc.T_REPORT_FD, 3),
+                     vc.field(vc.T_DISK, vc.field(vc.T_FD, 1) + vc.field(vc.T_ID, "root")), vc.field(vc.T_CID, 3)))
+    return struct.pack("<IHHI", len(body), vc.BOOT, 0, 1) + body
 
 
 def qemu_argv(vsock):
@@ -71,7 +52,7 @@ def say(what, ours, theirs, how):
 
 def fresh_disks():
     for name in ("disk.vmm", "disk.qemu"):
-        subprocess.run(["cp", "--sparse=always", "min.ext4", name], check=True)
+        shutil.copyfile("min.ext4", name)
 
 
 # -- start
@@ -111,62 +92,21 @@ def part_start():
 class Ours:
     name = "vmm"
 
-    def __init__(self, prefix=()):
-        path = "vmm-%d.sock" % os.getpid()
-        if os.path.exists(path):
-            os.unlink(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listener.bind(path)
-        listener.listen(1)
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.sock.settimeout(LIMIT_S)
-        self.sock.connect(path)
-        os.dup2(listener.fileno(), 3, inheritable=True)
-        os.dup2(os.open("/dev/kvm", os.O_RDWR), 4, inheritable=True)
-        listener.close()
-        fds = [os.open("vmlinux", os.O_RDONLY), os.open("disk.vmm", os.O_RDWR), os.open("console.vmm", os.O_RDWR | os.O_CREAT | os.O_TRUNC),
-               os.open("report.vmm", os.O_RDWR | os.O_CREAT | os.O_TRUNC)]
+    def __init__(self, wrap=()):
         self.start = time.monotonic()
-        self.proc = subprocess.Popen([*prefix, "./vmm"], pass_fds=(3, 4), stdin=subprocess.DEVNULL)
-        self.send(boot_frame(), fds)
-        self.send(frame(V_LISTEN, 2, field(T_PORT, HELLO_PORT)))
-        for fd in fds:
-            os.close(fd)
-
-    def send(self, data, fds=()):
-        socket.send_fds(self.sock, [data], list(fds))
-
-    def next(self):
-        data, fds, _, _ = socket.recv_fds(self.sock, 70000, 8)
-        if len(data) < 12:
-            raise SystemExit("bench: vmm went away; report: " + open("report.vmm").read()[:500])
-        _, kind, _, number = struct.unpack_from("<IHHI", data)
-        return kind, number, data[12:], fds
+        self.vmm = vc.Vmm("./vmm", wrap=wrap)
+        self.proc = self.vmm.proc
+        self.vmm.listen(HELLO_PORT)
+        self.vmm.boot("vmlinux", CMDLINE, RAM_MIB << 20, disks=[("disk.vmm", False, "root")])
 
     def wait_hello(self):
-        while True:
-            kind, number, payload, fds = self.next()
-            if kind == V_EXITED or (kind == 1 and number == 1):
-                raise SystemExit("bench: vmm: %r" % list(fields(payload)))
-            if kind == V_INCOMING:
-                with socket.socket(fileno=fds[0]) as stream:
-                    stream.settimeout(LIMIT_S)
-                    stream.recv(1)
-                    self.stream = stream.dup()
-                return time.monotonic() - self.start
+        _, self.stream = self.vmm.accept(LIMIT_S)
+        self.stream.settimeout(LIMIT_S)
+        self.stream.recv(1)
+        return time.monotonic() - self.start
 
     def stats(self):
-        self.send(frame(V_STATS, 9))
-        while True:
-            kind, number, payload, _ = self.next()
-            if number == 9:
-                break
-        found = {}
-        for tag, record in fields(payload):
-            if tag == T_STAT:
-                one = dict(fields(record))
-                found[one[T_NAME].decode()] = struct.unpack("<Q", one[T_VALUE])[0]
-        return found
+        return self.vmm.stats()
 
     def pid(self):
         return child_named(self.proc.pid, "vmm")
@@ -175,13 +115,13 @@ class Ours:
 class Qemu:
     name = "qemu"
 
-    def __init__(self, prefix=()):
+    def __init__(self, wrap=()):
         self.listener = socket.socket(socket.AF_VSOCK)
         self.listener.bind((socket.VMADDR_CID_ANY, HELLO_PORT))
         self.listener.listen(4)
         self.listener.settimeout(LIMIT_S)
         self.start = time.monotonic()
-        self.proc = subprocess.Popen([*prefix, *qemu_argv(True)], stdin=subprocess.DEVNULL)
+        self.proc = subprocess.Popen([*wrap, *qemu_argv(True)], stdin=subprocess.DEVNULL)
 
     def wait_hello(self):
         self.stream, _ = self.listener.accept()
@@ -218,22 +158,28 @@ def end(vm):
     vm.proc.wait()
     if isinstance(vm, Qemu):
         vm.listener.close()
+    else:
+        vm.vmm.close()
 
 
 def private_kib(pid):
-    """(private, of it dirty) KiB of every mapping but the guest's memory."""
-    private = dirty = 0
-    skip = False
+    """(private, of it dirty) KiB of every mapping but the guest's memory, which is where the memfd says: what a monitor maps
+    over a part of it (a kernel's pages, say) belongs to the guest too."""
+    maps = []
     with open("/proc/%d/smaps" % pid) as f:
         for line in f:
             if re.match(r"^[0-9a-f]+-[0-9a-f]+ ", line):
-                low, high = (int(x, 16) for x in line.split()[0].split("-"))
-                skip = "memfd:" in line and high - low >= (RAM_MIB << 20) // 4
-            elif not skip and line.startswith(("Private_Clean:", "Private_Dirty:")):
+                words = line.split()
+                low, high = (int(x, 16) for x in words[0].split("-"))
+                maps.append([low, high, int(words[2], 16), line, 0, 0])
+            elif line.startswith(("Private_Clean:", "Private_Dirty:")):
                 kib = int(line.split()[1])
-                private += kib
-                dirty += kib if line.startswith("Private_Dirty") else 0
-    return private, dirty
+                maps[-1][4] += kib
+                maps[-1][5] += kib if line.startswith("Private_Dirty") else 0
+    ram = max((m for m in maps if "memfd:" in m[3]), key=lambda m: m[1] - m[0])
+    base = ram[0] - ram[2]
+    outside = [m for m in maps if not base <= m[0] < base + (RAM_MIB << 20)]
+    return sum(m[4] for m in outside), sum(m[5] for m in outside)
 
 
 def boot_once(kind):
@@ -269,18 +215,18 @@ def part_boot():
     say("private memory, idle VM", "%d KiB" % ours[1][0], "%d KiB" % theirs[1][0], "smaps: private pages of all mappings but guest RAM, 3 s after the hello")
     say("  of it dirty", "%d KiB" % ours[1][1], "%d KiB" % theirs[1][1], "smaps: Private_Dirty")
     for name, value in sorted(ours[2].items()):
-        say("  vmm counter " + name, value, "", "V_STATS 3 s after the hello")
+        if name.startswith("exits.") or name in ("kicks", "irqs"):
+            say("  vmm counter " + name, value, "", "V_STATS 3 s after the hello")
     ours, theirs = boot_traced(Ours), boot_traced(Qemu)
     say("userspace exits until the agent is ready", ours[0], theirs[0], "strace: returns of KVM_RUN without EINTR")
     say("eventfd reads until then (kicks)", ours[1], theirs[1], "strace: 8-byte reads from eventfds; other wake-ups are among them")
 
 
 def main():
-    while os.open("/dev/null", os.O_RDONLY) < 4:
-        pass  # 3 and 4 belong to the vmm we start
     say("", "vmm", "qemu microvm", "how")
     for part in sys.argv[1:]:
         {"start": part_start, "boot": part_boot}[part]()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ here=$(dirname "$(readlink -f "$0")")
 build=$1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/mica-bench.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
-cp "$build/bin/vmm" "$build/tests/bench/firstrun" "$here/bench.py" "$dir/" || exit 1
+cp "$build/bin/vmm" "$build/tests/bench/firstrun" "$here/bench.py" "$here/../guest/vmmctl.py" "$dir/" || exit 1
 cp "$build/kernel/min/vmlinux" "$dir/vmlinux" && cp --sparse=always "$build/image/min.ext4" "$dir/min.ext4" || exit 1
 
 eval "$("$here/../rig/probe.sh" "$build/tests/rig/kvmcheck" "$build/mica" | sed "s/'/'\\\\''/g; s/=\(.*\)/='\1'/")"

@@ -32,7 +32,7 @@ trap 'exit 143' TERM INT HUP
 mkdir "$tmp/x"
 printf '%s\n' "$*" >"$tmp/x/.cmd"
 if [ -n "$dir" ]; then
-	tar cf "$tmp/in.tar" -C "$dir" --owner=0 --group=0 --exclude=./.cmd . && tar rf "$tmp/in.tar" -C "$tmp/x" --owner=0 --group=0 ./.cmd || exit 125
+	tar cSf "$tmp/in.tar" -C "$dir" --owner=0 --group=0 --exclude=./.cmd . && tar rf "$tmp/in.tar" -C "$tmp/x" --owner=0 --group=0 ./.cmd || exit 125
 else
 	tar cf "$tmp/in.tar" -C "$tmp/x" .
 fi

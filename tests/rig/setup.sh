@@ -22,7 +22,7 @@ case $(ldd "$busybox" 2>&1) in *"not a dynamic"*|*statically*) ;; *) skip "busyb
 qemu=$(command -v qemu-system-x86_64)
 
 # What the image is made of decides its name: our scripts, the tools' versions.
-tools="/usr/bin/python3 /usr/bin/bash /usr/bin/curl /usr/sbin/ip /usr/bin/strace /usr/sbin/nft /usr/bin/tar $qemu"
+tools="/usr/bin/python3 /usr/bin/dash /usr/bin/bash /usr/bin/curl /usr/sbin/ip /usr/bin/strace /usr/sbin/nft /usr/bin/tar $qemu"
 key=$({ cat "$here/setup.sh" "$here/l1-boot" "$here/l1-init" "$here/modules" "$here/unbz.py"; for t in $tools "$busybox"; do
 	stat -L -c '%n %s %Y' "$t" 2>/dev/null || true; done; echo "${RIG_KERNEL_DEB:-}"; } | sha256sum | cut -c1-16)
 dir=$cache/$key
@@ -96,6 +96,7 @@ make_root() {
 			mkdir -p "$root/usr/share/qemu"; cp -L "$f" "$root/usr/share/qemu/$t"; break
 		done
 	done
+	ln -s dash "$root/usr/bin/sh" # busybox's own shell would take its applets before the programs above
 	for applet in $("$busybox" --list); do
 		[ -e "$root/usr/bin/$applet" ] || [ -e "$root/usr/sbin/$applet" ] || ln -s busybox "$root/usr/bin/$applet"
 	done
