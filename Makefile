@@ -250,7 +250,7 @@ version: $(O)/mica ## what the one file is made of
 image: $(O)/image/min.ext4 ## the guest image `min`
 
 ## tests
-.PHONY: test test-unit test-it bench fuzz
+.PHONY: test test-unit test-it bench fuzz asan
 TAP_RUN := tools/tap-run.py
 UNIT_BINS = $(UNIT_TESTS:%=$(O)/tests/unit/%)
 FUZZ_BINS = $(FUZZ_TESTS:%=$(O)/tests/fuzz/%)
@@ -306,5 +306,23 @@ $(O)/fuzz/$(1): tests/fuzz/$(1).c $$(FUZZ_$(1):.o=.c) $$(FUZZLIBS_$(1))
 	  -o $$@ $$(filter %.c %.a,$$^)
 endef
 $(foreach t,$(FUZZ_TESTS),$(eval $(call REAL_FUZZ_RULE,$(t))))
+
+# Unit tests and the fuzz corpus under ASan and UBSan. ASan does not work with musl: this flavour is glibc's.
+ASAN_CC = gcc -w -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -I.
+ASAN_ITEMS = $(foreach f,$(FUZZ_TESTS),'=asan-fuzz/$(f) $(O)/asan/fuzz/$(f) tests/fuzz/corpus/$(f)')
+asan: $(UNIT_TESTS:%=$(O)/asan/unit/%) $(FUZZ_TESTS:%=$(O)/asan/fuzz/%) ## unit tests and the fuzz corpus under ASan and UBSan
+	@$(TAP_RUN) -j 2 $(UNIT_TESTS:%=$(O)/asan/unit/%) $(ASAN_ITEMS)
+define ASAN_RULE
+$(O)/asan/unit/$(1): tests/unit/$(1).c $$(UNIT_$(1):.o=.c) $$(UNITLIBS_$(1))
+	@mkdir -p $$(@D)
+	$$(ASAN_CC) $$(UNITINC_$(1)) -o $$@ $$(filter %.c %.a,$$^)
+endef
+define ASAN_FUZZ_RULE
+$(O)/asan/fuzz/$(1): tests/fuzz/$(1).c tests/fuzz/replay.c $$(FUZZ_$(1):.o=.c) $$(FUZZLIBS_$(1))
+	@mkdir -p $$(@D)
+	$$(ASAN_CC) $$(FUZZINC_$(1)) -o $$@ $$(filter %.c %.a,$$^)
+endef
+$(foreach t,$(UNIT_TESTS),$(eval $(call ASAN_RULE,$(t))))
+$(foreach t,$(FUZZ_TESTS),$(eval $(call ASAN_FUZZ_RULE,$(t))))
 
 -include $(shell find $(O)/obj -name '*.d' 2>/dev/null)

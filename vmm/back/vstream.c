@@ -160,6 +160,11 @@ void vstream_hup(struct vstream *s)
 	host_refuses(s);
 }
 
+bool vstream_has_data(const struct vstream *s)
+{
+	return s->state == VSTREAM_OPEN && s->readable && !s->host_eof && !s->guest_no_recv;
+}
+
 uint32_t vstream_wants(const struct vstream *s)
 {
 	uint32_t want = 0;

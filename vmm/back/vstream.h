@@ -86,6 +86,8 @@ ssize_t vstream_recv(struct vstream *s, struct iovec *iov, int n);
 void vstream_stop_recv(struct vstream *s);
 /* EPOLLHUP: the host has closed both directions. What it wrote before can still be read, nothing reaches it any more. */
 void vstream_hup(struct vstream *s);
+/* The host has written something (or closed) that was not read yet, and the guest would take it. */
+bool vstream_has_data(const struct vstream *s);
 /* What the loop should watch the socket for; UINT32_MAX: nothing at all, not even a hang-up. */
 uint32_t vstream_wants(const struct vstream *s);
 

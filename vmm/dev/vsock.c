@@ -51,7 +51,11 @@ bool vsock_settle(struct vsock *s, struct vstream *st)
 		enter_closing(s, st);
 	if (st->state == VSTREAM_OPEN && vstream_credit_due(st))
 		st->owed |= OWE_CREDIT_UPDATE;
-	if (st->owed || (st->state == VSTREAM_OPEN && st->readable && !st->host_eof && !st->guest_no_recv && vstream_credit(st)))
+	if (vstream_has_data(st) && !vstream_credit(st) && !st->asked_credit) {
+		st->asked_credit = true;
+		st->owed |= OWE_CREDIT_REQUEST;
+	}
+	if (st->owed || (vstream_has_data(st) && vstream_credit(st)))
 		vtable_todo_add(&s->t, st);
 	else
 		vtable_todo_del(&s->t, st);

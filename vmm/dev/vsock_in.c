@@ -95,12 +95,12 @@ static const struct {
 	{ OWE_SHUTDOWN, VIRTIO_VSOCK_OP_SHUTDOWN },
 };
 
-static bool send_owed(struct vsock *s, struct vstream *st)
+static bool send_owed(struct vsock *s, struct vstream *st, unsigned which)
 {
 	for (unsigned i = 0; i < ARRAY_LEN(owed_ops); i++) {
 		struct virtio_vsock_hdr h;
 
-		if (!(st->owed & owed_ops[i].owed))
+		if (!(st->owed & which & owed_ops[i].owed))
 			continue;
 		h = stream_header(s, st, owed_ops[i].op);
 		if (owed_ops[i].owed == OWE_SHUTDOWN)
@@ -211,19 +211,15 @@ static ssize_t move_data(struct vsock *s, struct vstream *st)
 /* false: no buffers left. *bytes: moved. */
 static bool serve(struct vsock *s, struct vstream *st, uint32_t *bytes)
 {
+	bool data = vstream_has_data(st) && vstream_credit(st);
 	ssize_t got;
 
 	*bytes = 0;
-	if (!send_owed(s, st))
+	/* A host that is gone may have left bytes: as long as they flow, SHUTDOWN waits and then tells both directions at once. */
+	if (!send_owed(s, st, data ? ~(unsigned)OWE_SHUTDOWN : ~0u))
 		return false;
-	if (st->state != VSTREAM_OPEN || !st->readable || st->host_eof || st->guest_no_recv)
+	if (!data)
 		return true;
-	if (!vstream_credit(st)) {
-		if (!st->asked_credit)
-			st->owed |= OWE_CREDIT_REQUEST;
-		st->asked_credit = true;
-		return true;
-	}
 	got = move_data(s, st);
 	if (got < 0)
 		return false;

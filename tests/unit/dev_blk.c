@@ -1,0 +1,266 @@
+/* virtio-blk on a memfd: refusals, then data, flush, holes, host errors, reset during I/O. */
+#include "tests/unit/tap.h"
+#include "tests/unit/vdrv.h"
+#include "vmm/dev/blk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_blk.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DISK_BYTES (1u << 20)
+#define HEAD 0x40000u
+#define STATUS 0x40100u
+#define DATA 0x50000u
+
+static struct gm gm;
+static struct vdrv d;
+static struct blk *b;
+static int disk;
+static uint32_t used_len;
+
+static int new_disk(off_t bytes)
+{
+	int fd = memfd_new("disk");
+
+	if (ftruncate(fd, bytes) < 0)
+		abort();
+	return fd;
+}
+
+static void restart(uint64_t features)
+{
+	vdrv_start(&d, &gm, blk_vdev(b), features | VDEV_F(VIRTIO_BLK_F_FLUSH), 64);
+}
+
+/* One request; the status byte, 0xee when it was not answered. */
+static uint8_t request(uint32_t type, uint64_t sector, uint32_t len, bool write)
+{
+	struct virtio_blk_outhdr h = { .type = type, .sector = sector };
+	struct vdrv_seg s[3] = { { HEAD, sizeof(h), false }, { DATA, len, write }, { STATUS, 1, true } };
+	uint8_t status = 0xee;
+	uint32_t id;
+
+	gm_write(&gm, HEAD, &h, sizeof(h));
+	gm_write(&gm, STATUS, &status, 1);
+	if (!len)
+		s[1] = s[2];
+	vdrv_add(&d, 0, s, len ? 3 : 2);
+	vdrv_kick(&d, 0);
+	used_len = 0;
+	if (vdrv_used(&d, 0, &id, &used_len))
+		gm_read(&gm, STATUS, &status, 1);
+	return status;
+}
+
+static void test_new(void)
+{
+	struct fault f = { "" };
+	struct blk *x = NULL;
+	int odd = new_disk(700), pipes[2];
+
+	ok(blk_new(&x, &gm, odd, false, "root", &f) == -EINVAL && strstr(f.text, "disk 'root': size 700 is not a multiple of 512"), "%s", f.text);
+	close(odd);
+	ok(pipe(pipes) == 0 && blk_new(&x, &gm, pipes[0], false, "root", &f) == -EINVAL, "a pipe is refused: %s", f.text);
+	close(pipes[0]);
+	close(pipes[1]);
+	ok(blk_new(&x, &gm, -1, false, NULL, &f) == -EBADF, "no descriptor is refused");
+	disk = new_disk(DISK_BYTES);
+	ok(blk_new(&b, &gm, disk, false, "a-name-longer-than-20-bytes", &f) == 0, "a disk");
+	d.v = blk_vdev(b);
+	ok(mmio_read(d.v, 0x100, 8) == DISK_BYTES / 512 && mmio_read(d.v, 0x100 + 20, 4) == 512, "capacity and block size");
+	ok(vdrv_offered(&d) & VDEV_F(VIRTIO_BLK_F_DISCARD) && !(vdrv_offered(&d) & VDEV_F(VIRTIO_BLK_F_RO)), "features");
+}
+
+static void test_broken_requests(void)
+{
+	struct vdrv_seg head[] = { { HEAD, 16, false } }, shorthead[] = { { HEAD, 15, false }, { STATUS, 1, true } };
+	struct vdrv_seg nohead[] = { { STATUS, 1, true } };
+
+	restart(0);
+	vdrv_add(&d, 0, head, 1);
+	vdrv_kick(&d, 0);
+	ok(vdrv_broken(&d), "no room for a status");
+	restart(0);
+	vdrv_add(&d, 0, shorthead, 2);
+	vdrv_kick(&d, 0);
+	ok(vdrv_broken(&d), "half a head");
+	restart(0);
+	vdrv_add(&d, 0, nohead, 1);
+	vdrv_kick(&d, 0);
+	ok(vdrv_broken(&d), "no head");
+	restart(0);
+	ok(request(99, 0, 512, true) == VIRTIO_BLK_S_UNSUPP, "unknown type");
+	ok(request(VIRTIO_BLK_T_IN, 0, 100, true) == VIRTIO_BLK_S_IOERR, "no whole sector");
+	ok(request(VIRTIO_BLK_T_IN, DISK_BYTES / 512, 512, true) == VIRTIO_BLK_S_IOERR, "past the end");
+	ok(request(VIRTIO_BLK_T_IN, DISK_BYTES / 512 - 1, 1024, true) == VIRTIO_BLK_S_IOERR, "over the end");
+	ok(request(VIRTIO_BLK_T_OUT, UINT64_MAX, 512, false) == VIRTIO_BLK_S_IOERR, "a sector that wraps");
+	ok(request(VIRTIO_BLK_T_OUT, UINT64_MAX / 512 + 2, 512, false) == VIRTIO_BLK_S_IOERR, "bytes that wrap");
+	ok(request(VIRTIO_BLK_T_GET_ID, 0, 19, true) == VIRTIO_BLK_S_IOERR, "no room for the id");
+	ok(vdev_stats_get(d.v).errors == 7 && vdev_stats_get(d.v).host_errors == 0, "counted, none of them the host's");
+}
+
+static void test_data(void)
+{
+	uint8_t data[2048], back[2048];
+	char id[21] = { 0 };
+
+	restart(0);
+	memset(data, 'd', sizeof(data));
+	gm_write(&gm, DATA, data, sizeof(data));
+	ok(request(VIRTIO_BLK_T_OUT, 3, 2048, false) == 0 && used_len == 1, "write");
+	ok(pread(disk, back, 2048, 3 * 512) == 2048 && !memcmp(data, back, 2048), "is in the file");
+	gm_zero(&gm, DATA, 2048);
+	ok(request(VIRTIO_BLK_T_IN, 3, 2048, true) == 0 && used_len == 2049, "read");
+	gm_read(&gm, DATA, back, 2048);
+	ok(!memcmp(data, back, 2048), "is in memory");
+	ok(request(VIRTIO_BLK_T_IN, DISK_BYTES / 512, 0, true) == 0, "nothing at the very end");
+	ok(request(VIRTIO_BLK_T_FLUSH, 0, 0, false) == 0 && used_len == 1, "flush");
+	ok(request(VIRTIO_BLK_T_GET_ID, 0, 20, true) == 0, "id");
+	gm_read(&gm, DATA, id, 20);
+	ok(!strcmp(id, "a-name-longer-than-2"), "cut at 20: %s", id);
+	ok(d.irqs >= 5 && vdev_stats_get(d.v).in_bytes == 2048 && vdev_stats_get(d.v).out_bytes == 2048, "interrupts and counters");
+}
+
+static uint8_t range(uint32_t type, uint64_t sector, uint32_t count, uint32_t flags, uint32_t len)
+{
+	struct virtio_blk_discard_write_zeroes r[17] = { { sector, count, flags } };
+
+	for (unsigned i = 1; i < 17; i++)
+		r[i] = r[0];
+	gm_write(&gm, DATA, r, sizeof(r));
+	return request(type, 0, len, false);
+}
+
+static void test_ranges(void)
+{
+	uint8_t data[65536], back[65536], zero[65536] = { 0 };
+	struct stat st;
+
+	restart(0);
+	memset(data, 'r', sizeof(data));
+	ok(range(VIRTIO_BLK_T_DISCARD, 0, 8, 1, 16) == VIRTIO_BLK_S_UNSUPP, "discard with a flag");
+	ok(range(VIRTIO_BLK_T_WRITE_ZEROES, 0, 8, 2, 16) == VIRTIO_BLK_S_UNSUPP, "an unknown flag");
+	ok(range(VIRTIO_BLK_T_DISCARD, 0, 8, 0, 15) == VIRTIO_BLK_S_UNSUPP, "half a range");
+	ok(range(VIRTIO_BLK_T_DISCARD, 0, 8, 0, 17 * 16) == VIRTIO_BLK_S_UNSUPP, "too many ranges");
+	ok(range(VIRTIO_BLK_T_DISCARD, DISK_BYTES / 512 - 1, 8, 0, 16) == VIRTIO_BLK_S_IOERR, "over the end");
+	ok(range(VIRTIO_BLK_T_DISCARD, UINT64_MAX - 3, 8, 0, 16) == VIRTIO_BLK_S_IOERR, "a range that wraps");
+	ok(range(VIRTIO_BLK_T_WRITE_ZEROES, 0, UINT32_MAX, 0, 16) == VIRTIO_BLK_S_IOERR, "too much to zero");
+	ok(pwrite(disk, data, 65536, 0) == 65536 && range(VIRTIO_BLK_T_DISCARD, 8, 16, 0, 16) == 0, "discard");
+	ok(pread(disk, back, 65536, 0) == 65536 && !memcmp(back, data, 4096) && !memcmp(back + 4096, zero, 8192) &&
+	   !memcmp(back + 12288, data, 65536 - 12288), "exactly that range");
+	ok(fstat(disk, &st) == 0 && st.st_size == DISK_BYTES && st.st_blocks == (65536 - 8192) / 512, "space is given back, size stays");
+	ok(pwrite(disk, data, 65536, 0) == 65536 && range(VIRTIO_BLK_T_WRITE_ZEROES, 1, 3, 0, 16) == 0, "write zeroes (written where the file system cannot)");
+	ok(pread(disk, back, 65536, 0) == 65536 && back[511] == 'r' && !memcmp(back + 512, zero, 1536) && back[2048] == 'r', "exactly that range");
+	ok(range(VIRTIO_BLK_T_WRITE_ZEROES, 4, 4, 1, 16) == 0 && pread(disk, back, 65536, 0) == 65536 && back[2048] == 0 && back[4096] == 'r', "with unmap");
+	ok(range(VIRTIO_BLK_T_DISCARD, 0, 0, 0, 16) == 0, "an empty range");
+}
+
+static void test_host_errors(void)
+{
+	uint64_t before;
+
+	restart(0);
+	before = vdev_stats_get(d.v).host_errors;
+	ok(ftruncate(disk, 4096) == 0 && request(VIRTIO_BLK_T_IN, 100, 512, true) == VIRTIO_BLK_S_IOERR, "a file that lost its end");
+	ok(vdev_stats_get(d.v).host_errors == before + 1 && !vdrv_broken(&d), "is the host's error, for that request");
+	ok(blk_resized(b, NULL) == 0 && mmio_read(d.v, 0x100, 8) == 8, "new capacity");
+	ok(vdrv_rd(&d, VIRTIO_MMIO_INTERRUPT_STATUS) & 2, "told by a configuration interrupt");
+	ok(request(VIRTIO_BLK_T_IN, 8, 512, true) == VIRTIO_BLK_S_IOERR && vdev_stats_get(d.v).host_errors == before + 1, "beyond it");
+	ok(ftruncate(disk, DISK_BYTES) == 0 && blk_resized(b, NULL) == 0 && request(VIRTIO_BLK_T_IN, 100, 512, true) == 0, "grown again");
+	ok(fcntl(disk, F_ADD_SEALS, F_SEAL_WRITE) == 0, "a file that refuses writes");
+	ok(request(VIRTIO_BLK_T_OUT, 0, 512, false) == VIRTIO_BLK_S_IOERR && vdev_stats_get(d.v).host_errors == before + 2, "is the host's error");
+	ok(gm.iov_live == 0, "no iovec left behind");
+}
+
+static void test_read_only(void)
+{
+	struct blk *r;
+	struct blk *was = b;
+	int fd = new_disk(4096);
+
+	ok(blk_new(&r, &gm, fd, true, NULL, NULL) == 0, "read-only");
+	b = r;
+	d.v = blk_vdev(r);
+	ok(vdrv_offered(&d) & VDEV_F(VIRTIO_BLK_F_RO) && !(vdrv_offered(&d) & VDEV_F(VIRTIO_BLK_F_DISCARD)), "is offered as such");
+	restart(0);
+	ok(request(VIRTIO_BLK_T_OUT, 0, 512, false) == VIRTIO_BLK_S_IOERR, "no write");
+	ok(range(VIRTIO_BLK_T_DISCARD, 0, 1, 0, 16) == VIRTIO_BLK_S_IOERR && range(VIRTIO_BLK_T_WRITE_ZEROES, 0, 1, 0, 16) == VIRTIO_BLK_S_IOERR, "no holes");
+	ok(request(VIRTIO_BLK_T_IN, 0, 512, true) == 0 && request(VIRTIO_BLK_T_FLUSH, 0, 0, false) == 0, "reads and flushes");
+	blk_free(r);
+	b = was;
+}
+
+/* A reset from another thread while the worker does I/O: it waits, and nothing is completed afterwards. */
+static struct ev_loop *loop;
+
+static void *worker(void *arg)
+{
+	(void)arg;
+	ev_run(loop);
+	return NULL;
+}
+
+static void test_thread(void)
+{
+	struct blk *t;
+	struct virtio_blk_outhdr h = { .type = VIRTIO_BLK_T_IN };
+	struct vdrv_seg s[3] = { { HEAD, sizeof(h), false }, { DATA, 0x20000, true }, { STATUS, 1, true } };
+	struct ev_io stop = { .fd = -1 };
+	uint32_t id, len;
+	pthread_t th;
+	int bad = 0;
+
+	(void)stop;
+	if (blk_new(&t, &gm, new_disk(DISK_BYTES), false, NULL, NULL) || ev_new(&loop) || vdev_attach(blk_vdev(t), loop))
+		abort();
+	pthread_create(&th, NULL, worker, NULL);
+	for (int i = 0; i < 200; i++) {
+		uint16_t idx = 0;
+
+		if (vdrv_start(&d, &gm, blk_vdev(t), VDEV_F(VIRTIO_BLK_F_FLUSH), 64) != 15)
+			bad++;
+		gm_write(&gm, HEAD, &h, sizeof(h));
+		for (int j = 0; j < 20; j++)
+			vdrv_add(&d, 0, s, 3);
+		vdrv_kick(&d, 0);
+		vdrv_wr(&d, VIRTIO_MMIO_STATUS, 0);
+		gm_zero(&gm, d.q[0].used, 516);
+		usleep(i % 8 == 0 ? 500 : 0);
+		gm_load_acquire_u16(&gm, d.q[0].used + 2, &idx);
+		bad += idx != 0;
+	}
+	ok(!bad, "200 resets in flight: nothing touched afterwards");
+	vdrv_start(&d, &gm, blk_vdev(t), VDEV_F(VIRTIO_BLK_F_FLUSH), 64);
+	gm_write(&gm, HEAD, &h, sizeof(h));
+	vdrv_add(&d, 0, s, 3);
+	vdrv_kick(&d, 0);
+	for (int i = 0; i < 2000 && !vdrv_used(&d, 0, &id, &len); i++)
+		usleep(1000);
+	ok(len == 0x20001 && d.irqs, "and it still works");
+	ev_stop(loop);
+	vdrv_kick(&d, 0);
+	pthread_join(th, NULL);
+	blk_free(t);
+	ev_free(loop);
+	ok(gm.iov_live == 0, "no iovec left behind");
+}
+
+int main(void)
+{
+	if (gm_init(&gm, 1 << 20, NULL))
+		return 1;
+	d = (struct vdrv){ .gm = &gm, .heap = 0x10000 };
+	test_new();
+	test_broken_requests();
+	test_data();
+	test_ranges();
+	test_read_only();
+	test_host_errors();
+	blk_free(b);
+	test_thread();
+	gm_done(&gm);
+	return tap_done();
+}
