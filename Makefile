@@ -273,7 +273,8 @@ $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm'
+PROC_ITEMS = '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+	'=agent tests/it/agent_host.py $(O)/guest/agent'
 
 test: ## install what is missing, build, and run every test
 	@$(MAKE) --no-print-directory deps

@@ -62,7 +62,12 @@ class Stream:
     def __init__(self, path, timeout=20):
         self.s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.s.settimeout(timeout)
-        self.s.connect(path)
+        for _ in range(1000):
+            try:
+                self.s.connect(path)
+                break
+            except BlockingIOError:  # the backlog is full
+                time.sleep(0.005)
         self.rest = b""
 
     def send(self, kind, fields=(), ident=0):
@@ -119,7 +124,10 @@ class Agent:
 
     def ask(self, kind, fields=()):
         s = self.open()
-        s.send(kind, fields)
+        try:
+            s.send(kind, fields)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # refused before it was asked
         m = s.recv()
         s.close()
         return m
@@ -131,10 +139,13 @@ class Agent:
         if stdin is not None:
             fields.append((T_STDIN, 1))
         s.send(EXEC, fields)
-        for i in range(0, len(stdin or b""), 32768):
-            s.send(STDIN, [(T_DATA, stdin[i:i + 32768])])
-        if stdin is not None:
-            s.send(STDIN_EOF)
+        try:
+            for i in range(0, len(stdin or b""), 32768):
+                s.send(STDIN, [(T_DATA, stdin[i:i + 32768])])
+            if stdin is not None:
+                s.send(STDIN_EOF)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the command ended first; what it said is still to be read
         out, err = [], []
         while True:
             m = s.recv()
