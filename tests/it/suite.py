@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import world  # noqa: E402
 
-ROOMS = ["config", "run", "api", "exec", "stdin", "cp", "shell", "cli", "auth", "badinput", "flood", "adopt", "full", "many", "end"]
+ROOMS = ["config", "run", "api", "exec", "stdin", "cp", "shell", "fs", "cli", "auth", "badinput", "flood", "adopt", "full", "many", "end"]
 
 
 class TooLong(BaseException):

@@ -1,0 +1,539 @@
+#!/usr/bin/env python3
+"""cli_fake.py MICA: the command line against a stand-in for the daemon that speaks the contract (and, where asked, breaks it)."""
+import base64
+import hashlib
+import http.server
+import io
+import json
+import os
+import pty
+import shutil
+import signal
+import socketserver
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+import urllib.parse
+
+mica = os.path.abspath(sys.argv[1])
+top = tempfile.mkdtemp(prefix="mica-cli.", dir=os.environ.get("TMPDIR", "/tmp"))
+NODE = {"hostname": "vm-1", "hostgroup": "vm", "ip": "192.168.137.2", "ram_bytes": 1 << 29, "cpus": 2, "created_at": "2026-01-01T00:00:00.5Z", "arch": "x86_64",
+        "tags": ["name=web", "job=7"], "status": "Running", "persistent": True}
+seen = []       # (method, path, query, headers)
+uploads = {}    # path → body
+
+
+class Fake(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def address_string(self):
+        return "unix"
+
+    def body(self):
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            out = b""
+            while True:
+                n = int(self.rfile.readline().split(b";")[0], 16)
+                out += self.rfile.read(n)
+                self.rfile.readline()
+                if n == 0:
+                    return out
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def chunks(self):
+        while True:
+            n = int(self.rfile.readline().split(b";")[0], 16)
+            data = self.rfile.read(n)
+            self.rfile.readline()
+            if n == 0:
+                return
+            yield data
+
+    def reply(self, status, value, kind="application/json", extra=()):
+        data = value if isinstance(value, bytes) else json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data)))
+        for k, v in extra:
+            self.send_header(k, v)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def chunk(self, data):
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def frame(self, **f):
+        f.setdefault("exit_code", 0)
+        self.chunk(json.dumps(f).encode() + b"\n")
+
+    def out(self, data, name="stdout"):
+        self.frame(type=name, encoding="base64", **{name: base64.b64encode(data).decode()})
+
+    def handle_one(self):
+        url = urllib.parse.urlsplit(self.path)
+        parts = [urllib.parse.unquote(p) for p in url.path.split("/")[1:]]
+        q = urllib.parse.parse_qs(url.query, keep_blank_values=True)
+        seen.append((self.command, url.path, q, dict(self.headers)))
+        if self.headers.get("Authorization") == "Bearer wrong":
+            return self.reply(401, {"error": "missing or wrong token"})
+        if parts[0] == "nodes":
+            tag = q.get("tag", [None])[0]
+            return self.reply(200, [NODE] if tag is None or tag in NODE["tags"] else [])
+        if parts[0] == "info":
+            return self.reply(200, {"version": "9", "git_commit": "abc", "platform": "linux", "arch": "amd64"})
+        if parts == ["hostgroup"]:
+            return self.reply(200, [{"name": "vm", "count": 1, "ram_bytes": 1 << 32, "cpus": 2, "arch": "x86_64"}])
+        if parts[0] == "hostgroup" and self.command == "POST":
+            uploads["create"] = json.loads(self.body())
+            return self.reply(201, {"hostname": "vm-2", "hostgroup": "vm", "ip": "192.168.137.3/24", "created_at": NODE["created_at"], "arch": "amd64", "persistent": True})
+        if parts[0] == "hostgroup" and self.command == "DELETE":
+            return self.reply(200, {"message": "gone", "disk_removed": "true", "error": ""})
+        if parts[0] == "vm" and parts[1] in ("vm-1", "vm-2"):
+            return getattr(self, "vm_" + (parts[2] if len(parts) > 2 else "describe"))(q)
+        self.body()
+        return self.reply(404, {"error": "no VM is called %s" % parts[1]})
+
+    do_GET = do_POST = do_DELETE = do_PATCH = do_HEAD = handle_one
+
+    def vm_describe(self, q):
+        self.reply(200, dict(NODE, storage="image", image="min", network={"mode": "bridge"}, open_agent_connections=0))
+
+    def vm_health(self, q):
+        self.reply(200, {"hostname": "vm-1", "agent_uptime": 5 * 10**9, "system_uptime": 65 * 10**9, "agent_version": "1", "userdata_ran": True})
+
+    def vm_logs(self, q):
+        self.reply(200, {"hostname": "vm-1", "lines": 1, "content": "lines=%s" % q["lines"][0]})
+
+    def vm_shutdown(self, q):
+        self.reply(200, b"stopped", "text/plain")
+
+    def vm_tags(self, q):
+        self.reply(200, {"hostname": "vm-1", "tags": json.loads(self.body() or b'{"add":["old"]}').get("add", [])})
+
+    def vm_exec(self, q):
+        cmd, args = q["cmd"][0], q.get("args", [])
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        if cmd == "missing":
+            self.frame(error="missing: not found", exit_code=127)
+            return self.wfile.write(b"0\r\n\r\n")
+        self.frame(type="started", pid=7)
+        if cmd == "echo-query":
+            self.out(json.dumps(q).encode())
+        elif cmd == "cat":  # full duplex: each piece comes back at once
+            for data in self.chunks():
+                self.out(data)
+        elif cmd == "flood":
+            block = bytes(range(256)) * 128
+            for _ in range(int(args[0])):
+                self.out(block)
+        elif cmd == "both":
+            self.out(b"to out\n")
+            self.out(b"to err\n", "stderr")
+        elif cmd == "lost":
+            self.out(b"half")
+            self.connection.close()
+            self.close_connection = True
+            return None
+        elif cmd == "no-exit":
+            self.out(b"half")
+            return self.wfile.write(b"0\r\n\r\n")
+        elif cmd == "garbage":
+            self.chunk(b"this is no JSON\n")
+            return self.wfile.write(b"0\r\n\r\n")
+        elif cmd == "hang":
+            try:
+                while self.connection.recv(1000):
+                    pass
+            finally:
+                uploads["hang"] = "closed"
+            return None
+        self.frame(type="exit", pid=7, exit_code=int(args[-1]) if cmd == "both" else 0)
+        return self.wfile.write(b"0\r\n\r\n")
+
+    def vm_cp(self, q):
+        path, mode = q["path"][0], q["mode"][0]
+        if mode.startswith("cp-v1") and path.startswith("/old"):
+            self.body()
+            return self.reply(400, {"error": "invalid mode: " + mode})
+        if self.command == "POST":
+            if path == "/full":
+                self.rfile.read(1000)
+                self.reply(507, {"error": "no space left in the guest"})
+                self.close_connection = True
+                return None
+            uploads[path] = (mode, q, self.body(), self.headers.get("X-Slicer-Unpacked-Size"))
+            return self.reply(200, b"")
+        if path == "/cut":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.send_header("X-Slicer-Source-Type", "file")
+            self.end_headers()
+            self.wfile.write(b"x" * 5000)
+            self.close_connection = True
+            return None
+        if path in ("/dir", "/old/dir", "/evil"):
+            if mode == "binary" or mode == "cp-v1-binary":
+                return self.reply(400, {"error": "must specify a file not a directory"})
+            raw = io.BytesIO()
+            with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as t:
+                for name, text in (("a", b"1"), ("sub/b", b"2")) if path != "/evil" else (("../escaped", b"x"),):
+                    info = tarfile.TarInfo(name)
+                    info.size, info.mode = len(text), 0o755
+                    t.addfile(info, io.BytesIO(text))
+            name = base64.urlsafe_b64encode(b"dir").rstrip(b"=").decode()
+            return self.reply(200, raw.getvalue(), "application/x-tar", (("X-Slicer-Source-Type", "directory"), ("X-Slicer-Source-Name-Base64", name)))
+        if path == "/none":
+            return self.reply(404, {"error": "/none: no such file or directory"})
+        return self.reply(200, b"content of " + path.encode(), "application/octet-stream", (("X-Slicer-File-Mode", "0755"), ("X-Slicer-Source-Type", "file"),
+                          ("X-Slicer-Source-Name-Base64", base64.urlsafe_b64encode(os.path.basename(path).encode()).rstrip(b"=").decode())))
+
+    def vm_shell(self, q):
+        key = self.headers["Sec-WebSocket-Key"]
+        accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
+        self.connection.sendall(("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n" % accept).encode())
+        self.close_connection = True
+
+        def exactly(n):
+            data = self.rfile.read(n)
+            if len(data) != n:
+                raise EOFError
+            return data
+
+        def send(kind, data):
+            body = struct.pack(">BI", kind, len(data)) + data
+            self.connection.sendall((struct.pack(">BB", 0x82, len(body)) if len(body) < 126 else struct.pack(">BBH", 0x82, 126, len(body))) + body)
+        try:
+            while True:
+                op, n = exactly(2)
+                n &= 127
+                if n == 126:
+                    (n,) = struct.unpack(">H", exactly(2))
+                mask, data = exactly(4), exactly(n)
+                data = bytes(b ^ mask[i & 3] for i, b in enumerate(data))
+                if op & 15 == 8:
+                    return
+                kind, size = struct.unpack(">BI", data[:5])
+                data = data[5:5 + size]
+                if kind == 2:
+                    send(1, b"window %d %d\r\n" % struct.unpack(">II", data))
+                elif kind == 1:
+                    send(1, b"got:" + data)
+                    if b"exit" in data:
+                        send(5, b"")
+        except EOFError:
+            pass
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        pass  # a client that leaves is part of the tests
+
+
+sock = os.path.join(top, "api.sock")
+threading.Thread(target=Server(sock, Fake).serve_forever, daemon=True).start()
+environ = {"PATH": os.environ["PATH"], "HOME": top, "MICA_URL": sock}
+
+
+def run(*words, stdin=b"", limit_s=30, **env):
+    return subprocess.run([mica, *words], input=stdin, capture_output=True, timeout=limit_s, cwd=top, env=dict(environ, **env))
+
+
+def write(name, data):
+    path = os.path.join(top, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as f:
+        f.write(data)
+    return path
+
+
+def read(name):
+    with open(os.path.join(top, name), "rb") as f:
+        return f.read()
+
+
+def case_list():
+    """list, list --json, -q, shortcuts, the friendly name"""
+    done = run("vm", "list")
+    assert done.returncode == 0 and done.stdout.startswith(b"HOSTNAME"), done
+    row = done.stdout.split(b"\n")[1].split()
+    assert row[0] == b"vm-1" and row[2] == b"512MiB" and row[-2:] == [b"web", b"job=7"], row
+    assert json.loads(run("ls", "--json").stdout)[0]["hostname"] == "vm-1"
+    assert run("v", "l", "-q").stdout == b"vm-1\n"
+    assert run("vm", "list", "--tag", "none").stdout.count(b"\n") == 1
+
+
+def case_describe():
+    """describe, health, logs, info, group"""
+    assert b"Hostname:" in run("vm", "describe", "vm-1").stdout
+    assert b"5s" in run("vm", "health", "vm-1").stdout and b"1m5s" in run("vm", "health", "vm-1").stdout
+    assert run("logs", "vm-1", "--lines=7").stdout == b"lines=7\n" and run("logs", "vm-1").stdout == b"lines=20\n"
+    assert json.loads(run("info", "--json").stdout)["arch"] == "amd64" and b"abc" in run("info").stdout
+    assert b"4GiB" in run("vm", "group").stdout
+
+
+def case_launch():
+    """launch: body, the only group, Hostname: for scripts"""
+    done = run("vm", "launch", "--cpus", "1", "--ram-gb", "1", "--tag", "a=b", "--name", "db", "--wait", "--timeout", "2m", "--secrets", "x,y", "--userdata", "echo hi")
+    assert done.returncode == 0, done.stderr
+    assert [l.split()[1] for l in done.stdout.splitlines() if b"Hostname:" in l] == [b"vm-2"], done.stdout
+    assert uploads["create"] == {"ram_bytes": 1 << 30, "cpus": 1, "persistent": True, "userdata": "echo hi", "tags": ["name=db", "a=b"], "secrets": ["x", "y"]}, uploads["create"]
+    query = [s[2] for s in seen if s[0] == "POST"][-1]
+    assert query == {"wait": ["agent"], "timeout": ["2m"]}, query
+    assert json.loads(run("vm", "add", "vm", "--json", "--persistent=false").stdout)["hostname"] == "vm-2"
+    assert uploads["create"] == {"persistent": False}
+
+
+def case_others():
+    """shutdown, delete, ready, tag"""
+    assert run("vm", "shutdown", "vm-1").returncode == 0 and run("vm", "ready", "vm-1", "--userdata").returncode == 0
+    assert run("vm", "delete", "vm-1").stdout == b"vm-1 deleted\n"
+    assert run("vm", "tag", "add", "vm-1", "x", "--tag", "y").stdout == b"y\nx\n"
+
+
+def case_exec_query():
+    """exec: what goes into the query"""
+    q = json.loads(run("vm", "exec", "vm-1", "--uid", "0", "-e", "A=b c", "--cwd", "~/x", "--shell", "", "--", "echo-query", "--uid", "ü é").stdout)
+    assert q == {"cmd": ["echo-query"], "args": ["--uid", "ü é"], "env": ["A=b c"], "cwd": ["~/x"], "uid": ["0"], "stdin": ["true"], "stdio": ["base64"]}, q
+    assert run("exec", "vm-1", "lost-words").returncode == 0  # no "--" needed
+
+
+def case_exec_shell():
+    """exec: the default shell; one word is a script, several are kept whole"""
+    run("vm", "exec", "vm-1", "--", "a | b; $X")
+    q = seen[-1][2]
+    assert q["shell"] == ["/bin/bash"] and q["cmd"] == ["a | b; $X"], q
+    run("vm", "exec", "vm-1", "--", "sh", "-c", "echo 'it''s' \"$X\"", "", "plain-1.0")
+    q = seen[-1][2]
+    words = subprocess.run(["sh", "-c", "printf '%s\\n' " + q["cmd"][0]], capture_output=True).stdout
+    assert words == b"sh\n-c\necho 'it''s' \"$X\"\n\nplain-1.0\n" and "args" not in q, (q, words)
+
+
+def case_exec_streams():
+    """exec: stdout, stderr, exit code; a friendly name"""
+    done = run("vm", "exec", "vm-1", "--shell=", "--", "both", "42")
+    assert (done.returncode, done.stdout, done.stderr) == (42, b"to out\n", b"to err\n"), done
+    done = run("vm", "exec", "web", "--shell=", "--", "both", "3")
+    assert (done.returncode, done.stdout) == (3, b"to out\n"), done
+
+
+def case_exec_stdin():
+    """exec: a stdin of 20 MB comes back whole; and piece by piece while it stays open"""
+    data = os.urandom(1 << 20) * 20
+    done = run("vm", "exec", "vm-1", "--shell=", "--", "cat", stdin=data, limit_s=60)
+    assert done.returncode == 0 and done.stdout == data, (done.returncode, len(done.stdout), done.stderr)
+    p = subprocess.Popen([mica, "vm", "exec", "vm-1", "--shell=", "--", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ)
+    for word in (b"one\n", b"two\n"):
+        p.stdin.write(word)
+        p.stdin.flush()
+        assert p.stdout.readline() == word
+    p.stdin.close()
+    assert p.wait(10) == 0
+
+
+def case_exec_flood():
+    """exec: 128 MB of output with equal hash"""
+    p = subprocess.Popen([mica, "vm", "exec", "vm-1", "--shell=", "--stdin=false", "--", "flood", "4096"], stdout=subprocess.PIPE, env=environ)
+    h, n = hashlib.sha256(), 0
+    while True:
+        piece = p.stdout.read(1 << 20)
+        if not piece:
+            break
+        h.update(piece)
+        n += len(piece)
+    assert p.wait(60) == 0 and n == 4096 * 32768 and h.digest() == hashlib.sha256(bytes(range(256)) * 128 * 4096).digest(), n
+
+
+def case_exec_head():
+    """exec | head: ends, and is no error of ours"""
+    done = subprocess.run("'%s' vm exec vm-1 --shell= --stdin=false -- flood 100000 | head -c 5 | wc -c" % mica, shell=True, capture_output=True, timeout=20, env=environ)
+    assert done.stdout.strip() == b"5" and done.stderr == b"", done
+
+
+def case_exec_lost():
+    """exec: a lost agent, an answer without an exit code, garbage: 125 and three lines, never 0"""
+    for cmd in ("lost", "no-exit", "garbage"):
+        done = run("vm", "exec", "vm-1", "--shell=", "--", cmd)
+        assert done.returncode == 125 and done.stderr.count(b"\n") == 3 and done.stderr.startswith(b"error: "), (cmd, done)
+    done = run("vm", "exec", "vm-1", "--shell=", "--", "missing")
+    assert done.returncode == 127 and b"not found" in done.stderr, done
+    done = run("vm", "exec", "vm-9", "--", "true")
+    assert done.returncode == 125 and b"vm-9" in done.stderr and b"fix: " in done.stderr, done
+
+
+def case_exec_interrupt():
+    """exec: Ctrl-C closes the connection and ends with 130"""
+    p = subprocess.Popen([mica, "vm", "exec", "vm-1", "--shell=", "--", "hang"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ)
+    time.sleep(0.5)
+    p.send_signal(signal.SIGINT)
+    assert p.wait(5) == 130 and p.stderr.read() == b""
+    time.sleep(0.2)
+    assert uploads.get("hang") == "closed"
+
+
+def case_cp_in():
+    """cp: a file and a folder into the VM, excludes, .slicerignore, permissions"""
+    write("in/f.bin", b"\0\1\2" * 100000)
+    os.chmod(os.path.join(top, "in/f.bin"), 0o640)
+    write("in/skip.o", b"o")
+    write("in/sub/deep.txt", b"deep")
+    write("in/.slicerignore", b"# no\n*.o\n")
+    assert run("vm", "cp", "in/f.bin", "vm-1:/tmp/").returncode == 0
+    mode, q, body, _ = uploads["/tmp/"]
+    assert mode == "cp-v1-binary" and body == b"\0\1\2" * 100000 and q["source_name"] == ["f.bin"] and q["permissions"] == ["0640"] and "uid" not in q, q
+    done = run("vm", "cp", "in", "vm-1:/tree")
+    assert done.returncode == 1 and b"-r" in done.stderr, done
+    done = run("vm", "cp", "-r", "in", "web:/tree", "--uid", "0", "--exclude", "deep.*")
+    assert done.returncode == 0, done.stderr
+    mode, q, body, size = uploads["/tree"]
+    names = sorted(tarfile.open(fileobj=io.BytesIO(body)).getnames())
+    assert mode == "cp-v1-tar" and names == [".slicerignore", "f.bin", "sub"] and q["uid"] == ["0"] and q["source_type"] == ["directory"], (names, q)
+    assert int(size) >= 300000
+    assert run("vm", "cp", "-r", "in/.", "vm-1:/tree2").returncode == 0 and uploads["/tree2"][1]["copy_contents"] == ["true"]
+
+
+def case_cp_in_old():
+    """cp: falls back to the older modes; a refusal in the middle of a large upload is read and told"""
+    write("one", b"1")
+    assert run("vm", "cp", "one", "vm-1:/old/").returncode == 0 and uploads["/old/one"][0] == "binary"
+    with open(os.path.join(top, "large"), "wb") as f:
+        f.truncate(200 << 20)
+    done = run("vm", "cp", "large", "vm-1:/full")
+    assert done.returncode == 1 and b"no space left in the guest" in done.stderr and done.stderr.count(b"\n") == 3, done
+    done = run("vm", "cp", "not-there", "vm-1:/x")
+    assert done.returncode == 1 and b"not-there" in done.stderr, done
+
+
+def case_cp_out():
+    """cp: a file and a folder out; into a folder, over a file, to standard output"""
+    os.makedirs(os.path.join(top, "out"), exist_ok=True)
+    assert run("vm", "cp", "vm-1:/bin/tool", "out").returncode == 0 and read("out/tool") == b"content of /bin/tool" and os.access(os.path.join(top, "out/tool"), os.X_OK)
+    assert run("vm", "cp", "vm-1:/x", "out/tool").returncode == 0 and read("out/tool") == b"content of /x"
+    assert run("vm", "cp", "vm-1:/x", "-").stdout == b"content of /x"
+    assert run("vm", "cp", "vm-1:/x", "/dev/null").returncode == 0 and not os.path.isfile("/dev/null")
+    done = run("vm", "cp", "vm-1:/dir", "out")
+    assert done.returncode == 1 and b"-r" in done.stderr, done
+    assert run("vm", "cp", "-r", "vm-1:/dir", "out").returncode == 0 and read("out/dir/sub/b") == b"2"
+    assert run("vm", "cp", "-r", "vm-1:/dir", "fresh").returncode == 0 and read("fresh/a") == b"1"
+    assert run("vm", "cp", "-r", "vm-1:/old/dir", "fresh2").returncode == 0 and read("fresh2/a") == b"1"
+    assert run("vm", "cp", "--mode", "tar", "vm-1:/dir", "fresh3").returncode == 0 and read("fresh3/sub/b") == b"2"
+
+
+def case_cp_out_bad():
+    """cp: a download that is cut, a hostile archive, a path that is not there: nothing is left, nothing replaced"""
+    write("keep/f", b"before")
+    done = run("vm", "cp", "vm-1:/cut", "keep/f")
+    assert done.returncode == 1 and read("keep/f") == b"before" and os.listdir(os.path.join(top, "keep")) == ["f"], done
+    done = run("vm", "cp", "-r", "vm-1:/evil", "keep/evil")
+    assert done.returncode == 1 and os.listdir(os.path.join(top, "keep")) == ["f"] and not os.path.exists(os.path.join(top, "escaped")), done
+    done = run("vm", "cp", "vm-1:/none", "keep/none")
+    assert done.returncode == 1 and b"no such file" in done.stderr and os.listdir(os.path.join(top, "keep")) == ["f"], done
+    done = run("vm", "cp", "a", "b")
+    assert done.returncode == 2, done
+
+
+def case_shell():
+    """shell: on a terminal: window size, keys, end; Ctrl+] detaches"""
+    for keys, want in ((b"exit\r", b"got:exit"), (b"\x1d", b"window")):
+        pid, fd = pty.fork()
+        if pid == 0:
+            os.execve(mica, [mica, "vm", "shell"], environ)
+        import fcntl
+        import termios
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        time.sleep(0.7)
+        os.write(fd, keys)
+        data, end = b"", time.time() + 10
+        try:
+            while time.time() < end:
+                piece = os.read(fd, 1000)
+                if not piece:
+                    break
+                data += piece
+        except OSError:
+            pass
+        _, status = os.waitpid(pid, 0)
+        os.close(fd)
+        assert os.WEXITSTATUS(status) == 0 and want in data, (status, data)
+    done = run("vm", "shell", "vm-1", "--bootstrap", "exit 0")
+    assert done.returncode == 0 and b"got:exit 0" in done.stdout, done
+
+
+def case_errors():
+    """usage, names, tokens, no daemon"""
+    for words in (("vm",), ("vm", "exec"), ("vm", "exec", "vm-1"), ("nonsense",), ("vm", "list", "--wat"), ("vm", "logs", "vm-1", "--lines", "x"), ("vm", "logs", "../x"),
+                  ("vm", "describe", "a" * 4096), ("vm", "describe", "commits"), ("vm", "launch", "--name", "Bad_Name"), ("vm", "list", "--url"), ("info", "--url", "http://"),
+                  ("info", "--url", "http://h:99999"), ("info", "--url", "http://h", "--socket", "/x"), ("info", "--url", "https://h")):
+        done = run(*words)
+        assert done.returncode in (2, 125) and (b"error: " in done.stderr or words == ("vm",)), (words, done)
+    done = run("vm", "list", "--token", "wrong")
+    assert done.returncode == 1 and b"401" in done.stderr and b"fix: " in done.stderr, done
+    done = run("vm", "list", MICA_URL="/no/where.sock")
+    assert done.returncode == 1 and b"mica up" in done.stderr, done
+    assert b"vm list" in run("vm", "lits").stderr
+
+
+def case_environment():
+    """SLICER_* after MICA_*; called as slicer; a token from a file; HTTP over TCP"""
+    link = os.path.join(top, "slicer")
+    os.symlink(mica, link)
+    done = subprocess.run([link, "ls", "-q"], capture_output=True, env={"SLICER_URL": sock, "HOME": top})
+    assert done.stdout == b"vm-1\n", done
+    assert run("ls", "-q", SLICER_URL="/wrong").stdout == b"vm-1\n"
+    token = write("token", b"s3cret\n")
+    run("info", "--token-file", token)
+    assert seen[-1][3]["Authorization"] == "Bearer s3cret"
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Fake)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    assert run("ls", "-q", "--url", "http://127.0.0.1:%d" % server.server_port, "--token", "t").stdout == b"vm-1\n"
+    assert seen[-1][3]["Authorization"] == "Bearer t" and seen[-1][3]["Host"] == "127.0.0.1:%d" % server.server_port
+
+
+def case_help():
+    """--help of every command has examples; --tree lists them"""
+    tree = run("--tree").stdout.decode().splitlines()
+    assert len(tree) > 20
+    for line in tree:
+        words = line.split()[1:3]
+        words = words if words[0] == "vm" else words[:1]
+        done = run(*words, "--help")
+        assert done.returncode == 0 and b"Examples:" in done.stdout and b"Usage: mica" in done.stdout, words
+    assert run("help", "vm", "exec").stdout == run("vm", "exec", "--help").stdout
+
+
+def case_new():
+    """new: YAML with the contract's keys; refusals"""
+    done = run("new", "sbox", "--net=isolated", "--count=0", "--socket", "./x.sock", "--graceful-shutdown=false", "--drop", "0.0.0.0/0", "--allow", "10.0.0.1:53", "--ssh-key", "ssh-ed25519 AAA \"q\"")
+    text = done.stdout.decode()
+    for part in ("config:\n", "  graceful_shutdown: false\n", "  - name: sbox\n", "    count: 0\n", "      mode: isolated\n", '      drop: ["0.0.0.0/0"]\n', '      allow: ["10.0.0.1:53"]\n',
+                 '    bind_address: "./x.sock"\n', '  - "ssh-ed25519 AAA \\"q\\""\n'):
+        assert part in text, (part, text)
+    assert run("new", "No").returncode == 2 and run("new", "--net", "x").returncode == 2 and run("new", "--allow", "1.1.1.1").returncode == 2
+
+
+failed = 0
+cases = [(n, f) for n, f in sorted(globals().items()) if n.startswith("case_")]
+for number, (name, case) in enumerate(cases, 1):
+    try:
+        case()
+        print("ok %d - %s" % (number, case.__doc__), flush=True)
+    except Exception as e:  # one bad case must not hide the others
+        failed += 1
+        print("not ok %d - %s\n# %s: %s" % (number, case.__doc__, type(e).__name__, str(e)[:2000].replace("\n", "\n# ")), flush=True)
+print("1..%d" % len(cases))
+shutil.rmtree(top, ignore_errors=True)
+sys.exit(1 if failed else 0)
