@@ -256,7 +256,7 @@ UNIT_BINS = $(UNIT_TESTS:%=$(O)/tests/unit/%)
 FUZZ_BINS = $(FUZZ_TESTS:%=$(O)/tests/fuzz/%)
 FUZZ_ITEMS = $(foreach f,$(FUZZ_TESTS),'=fuzz/$(f) $(O)/tests/fuzz/$(f) tests/fuzz/corpus/$(f)')
 KVMCHECK := $(O)/tests/rig/kvmcheck
-IT_ITEM = '@1500 =guests tests/it/run.sh $(KVMCHECK) $(O)/mica'
+IT_ITEM = '@1500 =guests tests/it/run.sh $(KVMCHECK) $(O)/mica' '@300 =emulated tests/it/emulated.sh $(KVMCHECK) $(O)/mica'
 
 define FUZZ_RULE
 $(O)/tests/fuzz/$(1): $(O)/obj/tests/fuzz/$(1).o $(O)/obj/tests/fuzz/replay.o $$(addprefix $(O)/obj/,$$(FUZZ_$(1))) $$(FUZZLIBS_$(1))

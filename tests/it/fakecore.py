@@ -80,7 +80,10 @@ class FakeCore:
         if self.agent_down:
             raise Refused(503, "the agent does not answer")
         s = socket.socket(socket.AF_UNIX)
-        s.connect(self.agent_path)
+        try:
+            s.connect(self.agent_path)
+        except OSError:
+            raise Refused(503, "the agent does not answer")
         self.streams.append(s.fileno())
         return s.detach()
 
