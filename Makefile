@@ -67,7 +67,10 @@ VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(VMM_DEV) $(VMM_X8
 	vmm/kvm/vm.o vmm/kvm/vcpu.o vmm/bus/bus.o vmm/main.o
 JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/jail.o vmm/jail/main.o
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) api/netd/main.o api/netd/rtnl.o api/netd/nft.o api/netd/tap.o
-CORE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML)
+CORE_OBJS = $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/main.o api/core/core.o api/core/listen.o \
+	api/core/net.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
+	api/core/flavour.o api/core/vm.o api/core/vm_make.o api/core/vm_boot.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
+	api/core/req.o api/core/requests.o api/core/ask_list.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) \
 	api/front/main.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/h_exec.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o
@@ -120,6 +123,12 @@ UNIT_dev_vsock := $(UNIT_dev_blk)
 UNIT_back_vtable := $(LIB_BASE) $(LIB_EV) $(VMM_BACK)
 FUZZ_TESTS := wire
 FUZZ_wire := $(LIB_BASE) $(LIB_WIRE)
+FUZZ_TESTS += vq vsock blk net rng
+FUZZ_vq := $(LIB_BASE) $(LIB_EV) $(VMM_MEM) $(VMM_VIRTIO)
+FUZZ_vsock := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)
+FUZZ_blk := $(FUZZ_vsock)
+FUZZ_net := $(FUZZ_vsock)
+FUZZ_rng := $(FUZZ_vsock)
 FUZZ_TESTS += http_head http_chunk http_target http_ws
 FUZZ_http_head := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_http_chunk := $(LIB_BASE) $(LIB_HTTP)
@@ -209,6 +218,9 @@ $(LIB_TLS:%=$(O)/obj/%): $(O)/deps/libbearssl.a
 # lib/yaml alone sees libyaml's header, which appears with the library
 CFLAGS_lib/yaml/doc = -isystem $(O)/deps/yaml/include
 $(O)/obj/lib/yaml/doc.o: $(O)/deps/libyaml.a
+
+HOST_PROGS += core
+$(eval $(call HOST_RULE,core,CORE_OBJS,$(O)/deps/libyaml.a))
 
 ## sources and kernel
 $(O)/deps/libyaml.a: tools/deps.sh tools/fetch-source.sh tools/sources.sha256 | $(KHEADERS)

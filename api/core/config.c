@@ -89,7 +89,7 @@ static int check_groups(struct checking *x)
 	if (!x->c->groups)
 		return -ENOMEM;
 	for (size_t i = 0; i < maps->n; i++) {
-		struct group *g = &x->c->groups[i];
+		struct host_group *g = &x->c->groups[i];
 
 		g->image.fd = g->kernel.fd = g->initrd.fd = -1;
 		x->c->n_groups++;
@@ -158,7 +158,7 @@ void config_done(struct config *c)
 	memset(c, 0, sizeof(*c));
 }
 
-const struct group *config_group(const struct config *c, const char *name)
+const struct host_group *config_group(const struct config *c, const char *name)
 {
 	for (size_t i = 0; i < c->n_groups; i++)
 		if (strcmp(c->groups[i].name, name) == 0)

@@ -38,7 +38,9 @@ struct conf_file {
 	uint64_t bytes;
 };
 
-struct group {
+struct core;
+struct host_group {
+	struct core *core; /* borrowed; set while netd is asked */
 	const char *name;
 	unsigned line;
 	unsigned count, vcpus;
@@ -55,7 +57,7 @@ struct group {
 
 struct config {
 	struct yaml_doc doc;   /* owned: every string here lives in it */
-	struct group *groups;
+	struct host_group *groups;
 	size_t n_groups;
 	bool graceful_shutdown;
 	const char *bind_host; /* NULL: no TCP */
@@ -74,6 +76,6 @@ struct config {
 /* file: name for messages. 0, -EINVAL and others with f set; c is empty (as after config_done) on error. */
 int config_parse(struct config *c, const char *file, const void *text, size_t n, const struct config_host *host, struct fault *f);
 void config_done(struct config *c); /* safe on a zeroed struct */
-const struct group *config_group(const struct config *c, const char *name); /* NULL: no such group */
+const struct host_group *config_group(const struct config *c, const char *name); /* NULL: no such group */
 
 #endif

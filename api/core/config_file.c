@@ -58,7 +58,7 @@ static bool looks_like_oci(const char *s)
 	return strchr(s, ':') || strchr(s, '@') || strchr(s, '/');
 }
 
-static int check_image(struct checking *x, const struct yaml_str *s, struct group *g)
+static int check_image(struct checking *x, const struct yaml_str *s, struct host_group *g)
 {
 	int r;
 
@@ -74,7 +74,7 @@ static int check_image(struct checking *x, const struct yaml_str *s, struct grou
 }
 
 /* vmlinux (ELF) or bzImage ("HdrS"): the loader looks closely, this catches the wrong file early. */
-static int check_kernel(struct checking *x, const struct yaml_str *s, struct group *g)
+static int check_kernel(struct checking *x, const struct yaml_str *s, struct host_group *g)
 {
 	uint8_t head[0x210] = { 0 };
 	int r;
@@ -92,7 +92,7 @@ static int check_kernel(struct checking *x, const struct yaml_str *s, struct gro
 	return 0;
 }
 
-int config_check_files(struct checking *x, const struct keys_group *k, struct group *g)
+int config_check_files(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	const struct yaml_str *initrd = k->initrd_file.line ? &k->initrd_file : &x->k->initrd_file;
 	int r = check_image(x, k->image.line ? &k->image : &x->k->image, g);
@@ -104,7 +104,7 @@ int config_check_files(struct checking *x, const struct keys_group *k, struct gr
 	return r;
 }
 
-int config_check_userdata(struct checking *x, const struct keys_group *k, struct group *g)
+int config_check_userdata(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	char *text;
 	size_t n;

@@ -3,7 +3,7 @@
 
 #include "api/core/config_int.h"
 
-static int check_name(struct checking *x, const struct keys_group *k, struct group *g)
+static int check_name(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	if (!k->name.line)
 		return REFUSE(x, k->line, "a host group needs a name, for example 'name: vm'");
@@ -18,7 +18,7 @@ static int check_name(struct checking *x, const struct keys_group *k, struct gro
 	return 0;
 }
 
-static int check_ram(struct checking *x, const struct keys_group *k, struct group *g)
+static int check_ram(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	const struct { const struct yaml_num *n; uint64_t unit; } forms[] = {
 		{ &k->ram_gb, 1ull << 30 }, { &k->ram_mb, 1ull << 20 }, { &k->ram_bytes, 1 },
@@ -47,7 +47,7 @@ static int check_ram(struct checking *x, const struct keys_group *k, struct grou
 	return 0;
 }
 
-static int check_numbers(struct checking *x, const struct keys_group *k, struct group *g)
+static int check_numbers(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	uint64_t count = k->count.line ? k->count.v : 1, vcpus = k->vcpu.line ? k->vcpu.v : 2;
 
@@ -65,7 +65,7 @@ static int check_numbers(struct checking *x, const struct keys_group *k, struct 
 	return check_ram(x, k, g);
 }
 
-static int check_storage(struct checking *x, const struct keys_group *k, struct group *g)
+static int check_storage(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	g->storage = k->storage.line ? k->storage.v : "image";
 	if (strcmp(g->storage, "devmapper") == 0 || strcmp(g->storage, "zfs") == 0) {
@@ -84,7 +84,7 @@ static int check_storage(struct checking *x, const struct keys_group *k, struct 
 }
 
 /* The sizes of the files are known now. */
-static int check_disk_fits(struct checking *x, const struct keys_group *k, struct group *g)
+static int check_disk_fits(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	if (!k->storage_size.line && g->disk_bytes < g->image.bytes) /* no wish: as large as the image */
 		g->disk_bytes = (g->image.bytes + 4095) & ~4095ull;
@@ -95,7 +95,7 @@ static int check_disk_fits(struct checking *x, const struct keys_group *k, struc
 		      (unsigned long long)((g->image.bytes + (1u << 20) - 1) >> 20));
 }
 
-static int check_dns(struct checking *x, const struct keys_group *k, struct group *g)
+static int check_dns(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	static struct yaml_str defaults[] = { { "8.8.8.8", 0 }, { "1.1.1.1", 0 } };
 	const struct yaml_strs *list = &k->dns_servers;
@@ -117,7 +117,7 @@ static int check_dns(struct checking *x, const struct keys_group *k, struct grou
 	return 0;
 }
 
-static void note_mac_only(struct checking *x, const struct keys_group *k, const struct group *g)
+static void note_mac_only(struct checking *x, const struct keys_group *k, const struct host_group *g)
 {
 	unsigned line = k->share_home.line ? k->share_home.line : k->rosetta.line ? k->rosetta.line : k->sleep_action.line;
 
@@ -127,7 +127,7 @@ static void note_mac_only(struct checking *x, const struct keys_group *k, const 
 		config_note(x, k->ca.line, "group '%s': ca is read, but this version puts no certificates into guests", g->name);
 }
 
-int config_check_group(struct checking *x, const struct keys_group *k, struct group *g)
+int config_check_group(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	int r = check_name(x, k, g);
 

@@ -14,11 +14,11 @@ struct checking {
 
 /* "file:line: NOTE text", kept for the operator; silently dropped when there are too many or no memory. */
 void config_note(struct checking *x, unsigned line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-int config_check_group(struct checking *x, const struct keys_group *k, struct group *g);     /* config_group.c */
-int config_check_network(struct checking *x, const struct keys_group *k, struct group *g);   /* config_net.c */
+int config_check_group(struct checking *x, const struct keys_group *k, struct host_group *g);     /* config_group.c */
+int config_check_network(struct checking *x, const struct keys_group *k, struct host_group *g);   /* config_net.c */
 int config_check_overlaps(struct checking *x);                                               /* config_net.c */
-int config_check_files(struct checking *x, const struct keys_group *k, struct group *g);     /* config_file.c */
-int config_check_userdata(struct checking *x, const struct keys_group *k, struct group *g);  /* config_file.c */
+int config_check_files(struct checking *x, const struct keys_group *k, struct host_group *g);     /* config_file.c */
+int config_check_userdata(struct checking *x, const struct keys_group *k, struct host_group *g);  /* config_file.c */
 int config_check_api(struct checking *x);                                                    /* config_api.c */
 #define REFUSE(x, line, ...) yaml_fault(&(x)->c->doc, line, (x)->f, __VA_ARGS__)
 

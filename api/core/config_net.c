@@ -21,7 +21,7 @@ static bool ifname_ok(const char *s, size_t max)
 	return true;
 }
 
-static int check_mode(struct checking *x, const struct keys_network *k, struct group *g)
+static int check_mode(struct checking *x, const struct keys_network *k, struct host_group *g)
 {
 	const char *mode = k->mode.line ? k->mode.v : "bridge";
 
@@ -43,7 +43,7 @@ static int check_mode(struct checking *x, const struct keys_network *k, struct g
 	return REFUSE(x, k->mode.line, "group '%s': unknown network mode '%.40s': use 'bridge' or 'none'", g->name, mode);
 }
 
-static int check_gateway(struct checking *x, const struct keys_network *k, struct group *g)
+static int check_gateway(struct checking *x, const struct keys_network *k, struct host_group *g)
 {
 	const char *text = k->gateway.line ? k->gateway.v : GATEWAY_DEFAULT;
 	struct cidr c;
@@ -62,7 +62,7 @@ static int check_gateway(struct checking *x, const struct keys_network *k, struc
 	return 0;
 }
 
-static int check_range(struct checking *x, const struct keys_network *k, struct group *g)
+static int check_range(struct checking *x, const struct keys_network *k, struct host_group *g)
 {
 	const char *dash = k->range.line ? strchr(k->range.v, '-') : NULL;
 	char first[ADDR_TEXT_MAX] = "";
@@ -82,7 +82,7 @@ static int check_range(struct checking *x, const struct keys_network *k, struct 
 	return 0;
 }
 
-static int check_addresses(struct checking *x, const struct keys_network *k, struct group *g)
+static int check_addresses(struct checking *x, const struct keys_network *k, struct host_group *g)
 {
 	struct cidr c;
 
@@ -104,7 +104,7 @@ static int check_addresses(struct checking *x, const struct keys_network *k, str
 	return 0;
 }
 
-static int check_names(struct checking *x, const struct keys_network *k, struct group *g)
+static int check_names(struct checking *x, const struct keys_network *k, struct host_group *g)
 {
 	const char *bridge = k->bridge.line ? k->bridge.v : BRIDGE_DEFAULT;
 	const char *tap = k->tap_prefix.line ? k->tap_prefix.v : TAP_PREFIX_DEFAULT;
@@ -121,7 +121,7 @@ static int check_names(struct checking *x, const struct keys_network *k, struct 
 	return 0;
 }
 
-int config_check_network(struct checking *x, const struct keys_group *keys, struct group *g)
+int config_check_network(struct checking *x, const struct keys_group *keys, struct host_group *g)
 {
 	const struct keys_network *k = &keys->network;
 	int r = check_mode(x, k, g);
@@ -147,8 +147,8 @@ int config_check_network(struct checking *x, const struct keys_group *keys, stru
 }
 
 /* Groups that name no network share the default one; every other pair must be apart. */
-static int check_pair(struct checking *x, const struct keys_group *ka, const struct group *a, const struct keys_group *kb,
-		      const struct group *b)
+static int check_pair(struct checking *x, const struct keys_group *ka, const struct host_group *a, const struct keys_group *kb,
+		      const struct host_group *b)
 {
 	unsigned line = kb->network.gateway.line ? kb->network.gateway.line : kb->network.line ? kb->network.line : b->line;
 	char ta[ADDR_TEXT_MAX], tb[ADDR_TEXT_MAX];

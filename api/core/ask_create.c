@@ -1,0 +1,206 @@
+/* Requests that bring a VM up: create and relaunch. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/core/requests.h"
+#include "api/core/timers.h"
+
+struct tag_list {
+	char *v[TAGS_MAX]; /* owned */
+	unsigned n;
+};
+
+static void tags_free(struct tag_list *t)
+{
+	while (t->n)
+		free(t->v[--t->n]);
+}
+
+/* Every C_T_TAG of the request. */
+static int take_tags(const struct ask *a, struct tag_list *out, struct fault *f)
+{
+	struct wire_iter it;
+	struct wire_field fd;
+
+	wire_iter_init(&it, a->m->p, a->m->n);
+	while (wire_next(&it, &fd)) { /* as many as the frame holds */
+		char *tag;
+		int err;
+
+		if (fd.tag != C_T_TAG)
+			continue;
+		if (out->n == TAGS_MAX)
+			return fault_set(f, -EINVAL, "at most %u tags are possible", TAGS_MAX);
+		if (!tag_is_valid((const char *)fd.p, fd.n))
+			return fault_set(f, -EINVAL, "a tag must be 1 to %u bytes of UTF-8 text without control characters", TAG_MAX);
+		tag = wire_field_dup(&fd);
+		if (!tag)
+			return fault_errno(f, -ENOMEM, "tags");
+		out->v[out->n++] = tag;
+		err = strncmp(tag, "name=", 5) == 0 ? tags_check_name(a->core, NULL, tag, f) : 0;
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static bool has_tag(const struct wire_msg *m, uint16_t tag)
+{
+	struct wire_field f;
+
+	return wire_get(m, tag, &f);
+}
+
+/* Sizes: at most the group's, at least what boots. */
+static int take_sizes(const struct ask *a, struct vm_wish *w, struct fault *f)
+{
+	uint64_t v = 0;
+
+	if (wire_get_u64(a->m, C_T_RAM_BYTES, &v) && v) {
+		if (v > w->group->ram_bytes)
+			return fault_set(f, -EINVAL, "'ram_bytes' %llu is above host group '%s's %llu: lower it", (unsigned long long)v, w->group->name,
+					 (unsigned long long)w->group->ram_bytes);
+		if (v < RAM_MIN_BYTES || v % 4096)
+			return fault_set(f, -EINVAL, "'ram_bytes' %llu must be at least %llu and a multiple of 4096", (unsigned long long)v, RAM_MIN_BYTES);
+		w->ram_bytes = v;
+	}
+	if (wire_get_u64(a->m, C_T_CPUS, &v) && v) {
+		if (v > w->group->vcpus)
+			return fault_set(f, -EINVAL, "'cpus' %llu is above host group '%s's %u: lower it", (unsigned long long)v, w->group->name,
+					 w->group->vcpus);
+		w->vcpus = (unsigned)v;
+	}
+	return 0;
+}
+
+/* What this version cannot keep is refused, not forgotten. */
+static int take_rest(const struct ask *a, struct vm_wish *w, char **userdata, struct fault *f)
+{
+	struct wire_field fd;
+	char ip[ADDR_TEXT_MAX + 1];
+	uint64_t v = 0;
+	struct cidr c;
+	int err = wire_get_str(a->m, C_T_IP, ip, sizeof(ip));
+
+	if (wire_get_u64(a->m, C_T_GPU_COUNT, &v) && v)
+		return fault_set(f, -EINVAL, "GPUs are not in this version");
+	if (has_tag(a->m, C_T_SECRET))
+		return fault_set(f, -EINVAL, "secrets are not in this version: copy files with 'mica vm cp'");
+	if (has_tag(a->m, C_T_NET_ALLOW) || has_tag(a->m, C_T_NET_DROP) || has_tag(a->m, C_T_NET_SET_ALLOW) || has_tag(a->m, C_T_NET_SET_DROP))
+		return fault_set(f, -EINVAL, "'network' rules belong to isolated host groups, which are not in this version");
+	if (err != -ENOENT && (err || (ip[0] && cidr_parse(ip, w->group->pool.gateway.bits, &c))))
+		return fault_set(f, -EINVAL, "'ip' is no IPv4 address");
+	if (!err && ip[0])
+		w->addr = c.addr;
+	w->persistent = wire_get_u64(a->m, C_T_PERSISTENT, &v) ? v != 0 : false;
+	if (!wire_get(a->m, C_T_USERDATA, &fd) || !fd.n)
+		return 0;
+	if (fd.n > USERDATA_MAX)
+		return fault_set(f, -EINVAL, "'userdata' is longer than %u bytes", USERDATA_MAX);
+	*userdata = wire_field_dup(&fd);
+	w->userdata = *userdata;
+	return *userdata ? 0 : fault_set(f, -EINVAL, "'userdata' holds a NUL byte");
+}
+
+static int take_wait(const struct ask *a, enum req_goal *goal, uint64_t *timeout_ms, struct fault *f)
+{
+	char wait[16] = "";
+	int err = wire_get_str(a->m, C_T_WAIT, wait, sizeof(wait));
+
+	*timeout_ms = 0;
+	if (err == -ENOENT || !wait[0] || strcmp(wait, "none") == 0)
+		return 0;
+	if (strcmp(wait, "agent") == 0)
+		*goal = GOAL_READY;
+	else if (strcmp(wait, "userdata") == 0)
+		*goal = GOAL_USERDATA;
+	else
+		return fault_set(f, -EINVAL, "'wait' must be 'agent' or 'userdata'");
+	if (!wire_get_u64(a->m, C_T_TIMEOUT_MS, timeout_ms) || !*timeout_ms)
+		*timeout_ms = CREATE_WAIT_MS;
+	return 0;
+}
+
+static const struct host_group *take_group(const struct ask *a)
+{
+	char group[VM_NAME_MAX + 1];
+
+	return wire_get_str(a->m, C_T_GROUP, group, sizeof(group)) ? NULL : config_group(&a->core->config, group);
+}
+
+static unsigned status_of(int err)
+{
+	return err == -EEXIST ? 409 : err == -ENOMEM ? 500 : 400;
+}
+
+static void create(const struct ask *a, struct vm_wish *w, enum req_goal goal, uint64_t timeout_ms)
+{
+	struct fault f = { "" };
+	unsigned status;
+	struct vm *vm;
+
+	if (vm_create(a->core, w, &vm, &status, &f)) {
+		reply_err(a->core, a->id, status, "%s", f.text);
+	} else if (req_add(vm, a->id, goal, true, timeout_ms)) {
+		reply_err(a->core, a->id, 500, "out of memory");
+		vm_remove(vm);
+	}
+}
+
+void ask_create(struct ask *a)
+{
+	struct vm_wish w = { .group = take_group(a) };
+	enum req_goal goal = GOAL_MADE;
+	struct tag_list tags = { .n = 0 };
+	struct fault f = { "" };
+	uint64_t timeout_ms;
+	char *userdata = NULL;
+	int err;
+
+	if (!w.group) {
+		reply_err(a->core, a->id, 404, "no host group of that name: 'mica vm group' shows all");
+		return;
+	}
+	err = take_wait(a, &goal, &timeout_ms, &f);
+	if (!err)
+		err = take_sizes(a, &w, &f);
+	if (!err)
+		err = take_rest(a, &w, &userdata, &f);
+	if (!err)
+		err = take_tags(a, &tags, &f);
+	w.tags = (const char *const *)tags.v;
+	w.n_tags = tags.n;
+	if (err)
+		reply_err(a->core, a->id, status_of(err), "%s", f.text);
+	else
+		create(a, &w, goal, timeout_ms);
+	tags_free(&tags);
+	free(userdata);
+}
+
+void ask_relaunch(struct ask *a)
+{
+	enum req_goal goal = GOAL_MADE;
+	struct fault f = { "" };
+	uint64_t timeout_ms;
+	unsigned status = 500;
+
+	if (take_wait(a, &goal, &timeout_ms, &f)) {
+		reply_err(a->core, a->id, 400, "%s", f.text);
+	} else if (a->vm->state != VM_STOPPED) {
+		reply_err(a->core, a->id, 409, "VM '%s' is not stopped: shut it down first", a->name);
+	} else if (!a->vm->r.persistent && !a->vm->r.protected_) {
+		reply_err(a->core, a->id, 409, "VM '%s' is not persistent, its disk is gone: delete it and launch another", a->name);
+	} else if (!a->vm->group) {
+		reply_err(a->core, a->id, 409, "VM '%s' cannot start: its host group '%s' is not in the daemon's file any more", a->name,
+			  a->vm->r.group);
+	} else if (vm_admit(a->core, a->vm->r.ram_bytes, &status, &f)) {
+		reply_err(a->core, a->id, status, "%s", f.text);
+	} else {
+		vm_queue(a->vm);
+		if (req_add(a->vm, a->id, goal, false, timeout_ms))
+			reply_err(a->core, a->id, 500, "out of memory");
+		req_reached(a->vm, GOAL_MADE);
+	}
+}

@@ -1,0 +1,91 @@
+/*
+ * api/core: the daemon's mind: registry of VMs, their lives, who may ask for what. Started by `mica up` (or `mica run`,
+ * --ephemeral) with channels to front, jail and netd; talks to each vmm by its control socket. Opens paths, parses YAML and binds
+ * sockets only before core_drop(); afterwards it works beneath the state folder's descriptor alone. Holds no capability, parses
+ * nothing from the network. One thread, one ev loop, nothing in it blocks: disks are copied and removed by helper children.
+ * What must survive is on disk (record.h) before it is acknowledged; VMs outlive core and are adopted when it is back (adopt.h).
+ *
+ * Descriptors: 3 front, 4 jail, 5 netd (absent with --no-netd), 6 kernel, 7 min image, 8 status lines to the supervisor.
+ */
+#ifndef API_CORE_CORE_H
+#define API_CORE_CORE_H
+
+#include "api/core/config.h"
+#include "api/core/peer.h"
+#include "api/core/registry.h"
+#include "lib/base/sha256.h"
+
+#define CORE_FD_FRONT 3
+#define CORE_FD_JAIL 4
+#define CORE_FD_NETD 5
+#define CORE_FD_KERNEL 6
+#define CORE_FD_IMAGE 7
+#define CORE_FD_STATUS 8
+#define LISTENERS_MAX 4u
+
+enum core_phase {
+	CORE_STARTING, /* network, then adoption → CORE_SERVING; a fault → the program ends */
+	CORE_SERVING,  /* → CORE_STOPPING (SIGTERM, C_DAEMON_SHUTDOWN, the supervisor went) */
+	CORE_STOPPING, /* VMs are ended as configured → the program ends */
+};
+
+struct listener {
+	int fd;               /* owned until it went to front */
+	char name[128];       /* address, for people */
+	bool auth_needed;
+};
+
+struct core {
+	struct ev_loop *loop;
+	struct config config;
+	struct registry reg;
+	struct peer front, jail, netd;
+	enum core_phase phase;
+	bool ephemeral, emulated, no_netd;
+	int state_fd, vms_fd;   /* owned: state folder, its vm/ */
+	int meminfo_fd;         /* owned: /proc/meminfo; -1 */
+	int status_fd;
+	struct ev_io status_io;
+	int signal_fd;
+	struct ev_io signal_io;
+	struct listener listeners[LISTENERS_MAX];
+	unsigned n_listeners;
+	uint8_t token_hash[SHA256_BYTES];
+	bool net_up[GROUPS_MAX]; /* group i's bridge stands */
+	unsigned net_waiting;
+	unsigned adopting;       /* VMs not decided yet */
+	unsigned starts_max;     /* VMs that may start side by side */
+	bool stop_pending;       /* asked while CORE_STARTING */
+	bool kill_now;           /* CORE_STOPPING: no grace */
+	struct ev_timer stop_timer, sweep_timer, moved_timer;
+	int exit_code;
+};
+
+/* Lines to the supervisor: word is "READY", "NOTE" or "FATAL". Newlines become blanks. */
+void core_say(struct core *c, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Adoption is over: tell READY, open the API, start what `count` asks for. */
+void core_serve(struct core *c);
+/* Ends the VMs and then the program. now: without grace. Again with now: the grace is over. */
+void core_stop(struct core *c, bool now);
+/* Called whenever a VM changed: when the loop comes round, queued VMs are started, or stopping goes on. */
+void core_moved(struct core *c);
+/* MemAvailable of this host in bytes, 0 when not known. */
+uint64_t core_ram_available(const struct core *c);
+
+/* listen.c, before the drop: lock, token, sockets. f says how to mend it. */
+int core_open_state(struct core *c, const char *path, struct fault *f);
+int core_lock(struct core *c, struct fault *f);
+int core_token(struct core *c, struct fault *f);
+int core_listen(struct core *c, const char *state_path, struct fault *f);
+int core_own_files(struct core *c, uid_t uid, gid_t gid, struct fault *f);
+int core_announce_listeners(struct core *c); /* C_LISTEN to front */
+
+/* net.c: bridges of all groups, then core_adopt(). */
+int core_net_start(struct core *c);
+void core_net_stop(struct core *c);
+/* adopt.c: reads every record, finds the VMs that live; calls core_serve() at the end. */
+int core_adopt(struct core *c);
+/* requests.c: what front asks. */
+void core_on_request(struct peer *front, const struct wire_msg *m, int *fds, unsigned n_fds);
+
+#endif

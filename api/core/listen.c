@@ -1,0 +1,298 @@
+/* Before core gives up its rights: the state folder, its lock, the token, the sockets of the API. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "api/core/core.h"
+#include "lib/wire/core.h"
+
+#define BACKLOG 512
+#define TOKEN_RAW 32u
+#define TOKEN_FILE_MAX 4096u
+
+/* mkdir -p, each 0750. */
+static int make_path(const char *path)
+{
+	char copy[4096];
+	size_t n = strlen(path);
+
+	if (n >= sizeof(copy))
+		return -ENAMETOOLONG;
+	memcpy(copy, path, n + 1);
+	for (char *p = copy + 1; *p; p++)
+		if (*p == '/') {
+			*p = 0;
+			if (mkdir(copy, 0755) && errno != EEXIST)
+				return -errno;
+			*p = '/';
+		}
+	return mkdir(copy, 0750) && errno != EEXIST ? -errno : 0;
+}
+
+static int open_dir(int at, const char *name, struct fault *f)
+{
+	int fd;
+
+	if (mkdirat(at, name, 0750) && errno != EEXIST)
+		return fault_errno(f, -errno, name);
+	fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	return fd < 0 ? fault_errno(f, -errno, name) : fd;
+}
+
+int core_open_state(struct core *c, const char *path, struct fault *f)
+{
+	int err = make_path(path);
+
+	if (!err) {
+		c->state_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		err = c->state_fd < 0 ? -errno : 0;
+	}
+	if (err)
+		return fault_set(f, err, "state folder '%s': %s; choose another one with --state", path, strerror(-err));
+	c->vms_fd = open_dir(c->state_fd, "vm", f);
+	return c->vms_fd < 0 ? fault_wrap(f, c->vms_fd, "state folder '%s'", path) : 0;
+}
+
+/* A record lock, not flock: helper children must not inherit it, and it names its holder. Held until the process ends. */
+int core_lock(struct core *c, struct fault *f)
+{
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	int fd = openat(c->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), err;
+
+	if (fd < 0)
+		return fault_errno(f, -errno, "lock file in the state folder");
+	if (fcntl(fd, F_SETLK, &lock) == 0)
+		return 0;
+	err = -errno;
+	lock = (struct flock){ .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	fcntl(fd, F_GETLK, &lock);
+	close(fd);
+	if (err != -EAGAIN && err != -EACCES)
+		return fault_errno(f, err, "lock file in the state folder");
+	return fault_set(f, -EBUSY, "another daemon (process %d) works on this state folder: stop it, or choose another folder with --state",
+			 (int)lock.l_pid);
+}
+
+/* ---- the token ---- */
+
+static int make_token(int dir_fd, char *out, struct fault *f)
+{
+	uint8_t raw[TOKEN_RAW];
+	size_t n;
+	int err = random_fill(raw, sizeof(raw));
+
+	if (err)
+		return fault_errno(f, err, "random bytes for the token");
+	n = base64url_encode(raw, sizeof(raw), out);
+	out[n] = '\n';
+	err = write_file_atomic(dir_fd, "token", out, n + 1, 0640);
+	out[n] = 0;
+	return err ? fault_errno(f, err, "auth/token") : 0;
+}
+
+static int read_token(int dir_fd, char *out, size_t cap, struct fault *f)
+{
+	char *text;
+	size_t n;
+	int err = read_file_at(dir_fd, "token", TOKEN_FILE_MAX, &text, &n);
+
+	if (err)
+		return err;
+	n = strcspn(text, " \r\n");
+	if (n < 16 || n >= cap) {
+		free(text);
+		return fault_set(f, -EINVAL, "auth/token in the state folder holds no token: remove the file to have one made");
+	}
+	memcpy(out, text, n);
+	out[n] = 0;
+	free(text);
+	return 0;
+}
+
+int core_token(struct core *c, struct fault *f)
+{
+	char token[600] = "";
+	int dir_fd, err = 0;
+
+	if (c->config.token) {
+		sha256(c->config.token, strlen(c->config.token), c->token_hash);
+		return 0;
+	}
+	dir_fd = open_dir(c->state_fd, "auth", f);
+	if (dir_fd < 0)
+		return dir_fd;
+	err = read_token(dir_fd, token, sizeof(token), f);
+	if (err == -ENOENT)
+		err = make_token(dir_fd, token, f);
+	else if (err && !f->text[0])
+		fault_errno(f, err, "auth/token");
+	close(dir_fd);
+	sha256(token, strlen(token), c->token_hash);
+	explicit_bzero(token, sizeof(token));
+	return err;
+}
+
+/* ---- sockets ---- */
+
+static struct listener *new_listener(struct core *c, int fd, bool auth)
+{
+	struct listener *l = &c->listeners[c->n_listeners++]; /* three at most are asked for */
+
+	l->fd = fd;
+	l->auth_needed = auth;
+	return l;
+}
+
+static int listen_tcp(struct core *c, struct fault *f)
+{
+	const struct config *k = &c->config;
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(k->port), .sin_addr.s_addr = htonl(k->bind_addr) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1, err = 0;
+	struct listener *l;
+
+	if (fd < 0)
+		return fault_errno(f, -errno, "TCP socket");
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, (const struct sockaddr *)&a, sizeof(a)) || listen(fd, BACKLOG))
+		err = -errno;
+	if (err) {
+		close(fd);
+		if (err == -EADDRINUSE)
+			return fault_set(f, err, "port %u on %s is in use by another program: set api.port to a free one%s%s", k->port, k->bind_host,
+					 k->port_line ? "" : " in ", k->port_line ? "" : k->doc.file);
+		return fault_set(f, err, "API address %s:%u: %s; set api.bind_address and api.port", k->bind_host, k->port, strerror(-err));
+	}
+	l = new_listener(c, fd, k->tcp_auth);
+	snprintf(l->name, sizeof(l->name), "%s:%u", k->bind_host, k->port);
+	return 0;
+}
+
+/* A socket file that nobody answers on is an old one. */
+static bool answers(const struct sockaddr_un *a)
+{
+	AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	return fd >= 0 && (connect(fd, (const struct sockaddr *)a, sizeof(*a)) == 0 || errno == EAGAIN);
+}
+
+static int bind_unix(const char *path, struct fault *f)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct stat st;
+	int fd;
+
+	if (strlen(path) >= sizeof(a.sun_path))
+		return fault_set(f, -ENAMETOOLONG, "API socket '%s': the path is longer than %zu bytes: choose a shorter one", path,
+				 sizeof(a.sun_path) - 1);
+	memcpy(a.sun_path, path, strlen(path) + 1);
+	if (lstat(path, &st) == 0) {
+		if (!S_ISSOCK(st.st_mode))
+			return fault_set(f, -EEXIST, "API socket '%s': a file is there that is no socket: choose another path", path);
+		if (answers(&a))
+			return fault_set(f, -EADDRINUSE, "API socket '%s' is in use by another program: choose another path", path);
+		unlink(path);
+	}
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return fault_errno(f, -errno, "unix socket");
+	if (bind(fd, (const struct sockaddr *)&a, sizeof(a)) || chmod(path, 0660) || listen(fd, BACKLOG)) {
+		int err = -errno;
+
+		close(fd);
+		return fault_set(f, err, "API socket '%s': %s", path, strerror(-err));
+	}
+	return fd;
+}
+
+static int listen_unix(struct core *c, const char *path, bool auth, struct fault *f)
+{
+	int fd = bind_unix(path, f);
+	struct listener *l;
+
+	if (fd < 0)
+		return fd;
+	l = new_listener(c, fd, auth);
+	snprintf(l->name, sizeof(l->name), "%s", path);
+	return 0;
+}
+
+/* Bound by a short name from inside the folder: state paths may be longer than sun_path. */
+static int listen_state(struct core *c, const char *state_path, struct fault *f)
+{
+	AUTO_FD here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err;
+
+	if (here < 0 || fchdir(c->state_fd))
+		return fault_errno(f, -errno, "working folder");
+	err = listen_unix(c, "api.sock", false, f);
+	if (!err)
+		snprintf(c->listeners[c->n_listeners - 1].name, sizeof(c->listeners[0].name), "%s/api.sock", state_path);
+	if (fchdir(here) && !err)
+		err = fault_errno(f, -errno, "working folder");
+	return err;
+}
+
+int core_listen(struct core *c, const char *state_path, struct fault *f)
+{
+	int err = 0;
+
+	if (c->config.bind_host)
+		err = listen_tcp(c, f);
+	if (!err && c->config.socket)
+		err = listen_unix(c, c->config.socket, c->config.socket_auth, f);
+	return err ? err : listen_state(c, state_path, f);
+}
+
+int core_announce_listeners(struct core *c)
+{
+	for (unsigned i = 0; i < c->n_listeners; i++) {
+		struct listener *l = &c->listeners[i];
+		struct buf *b = peer_begin(&c->front, C_LISTEN);
+		int err;
+
+		wire_u64(b, C_T_LISTENER, i);
+		wire_str(b, C_T_NAME, l->name);
+		wire_u64(b, C_T_AUTH_NEEDED, l->auth_needed);
+		err = peer_send(&c->front, &l->fd, 1);
+		if (err)
+			return err;
+		fd_close(&l->fd);
+	}
+	return 0;
+}
+
+/* ---- whose files they are ---- */
+
+/* Members of the system group `mica` (or `slicer`) may use the API's socket and read the token. */
+static gid_t operators(gid_t otherwise)
+{
+	const struct group *g = getgrnam("mica");
+
+	if (!g)
+		g = getgrnam("slicer");
+	return g ? g->gr_gid : otherwise;
+}
+
+int core_own_files(struct core *c, uid_t uid, gid_t gid, struct fault *f)
+{
+	gid_t ops = operators(0);
+	AUTO_FD auth = openat(c->state_fd, "auth", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fchown(c->state_fd, uid, ops) || fchmod(c->state_fd, 0750) || fchown(c->vms_fd, uid, gid) || fchmod(c->vms_fd, 0700))
+		return fault_errno(f, -errno, "owner of the state folder");
+	if (fchownat(c->state_fd, "api.sock", 0, ops, AT_SYMLINK_NOFOLLOW) && errno != ENOENT)
+		return fault_errno(f, -errno, "owner of api.sock");
+	if (c->config.socket && lchown(c->config.socket, 0, ops))
+		return fault_errno(f, -errno, "owner of the API socket");
+	if (auth >= 0 && (fchown(auth, 0, ops) || (fchownat(auth, "token", 0, ops, AT_SYMLINK_NOFOLLOW) && errno != ENOENT)))
+		return fault_errno(f, -errno, "owner of the token");
+	return 0;
+}

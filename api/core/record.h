@@ -1,0 +1,48 @@
+/*
+ * What is known of a VM on disk: file `record` in its folder, written whole before anything about it is acknowledged.
+ * Lines of key=value, the first "mica-vm=1", the last "end=1" (so that a cut file is seen); in values \n, \\ and \xHH.
+ * The reader is strict: an unknown key, a doubled one, or a value out of range refuses the file, which is then left alone.
+ */
+#ifndef API_CORE_RECORD_H
+#define API_CORE_RECORD_H
+
+#include "lib/base/buf.h"
+
+#define VM_NAME_MAX 63u
+#define RECORD_MAX (64u << 10) /* bytes of the file */
+#define TAGS_MAX 64u
+#define TAG_MAX 256u           /* bytes of one tag */
+#define FAULT_MAX 6000u        /* bytes of the last words that are kept */
+
+struct record {
+	char name[VM_NAME_MAX + 1], group[VM_NAME_MAX + 1];
+	unsigned slot;           /* 0–65535 */
+	char ip[20];             /* "192.168.137.2/24"; "" without a network card */
+	uint8_t mac[6];
+	uint64_t ram_bytes, disk_bytes, created_ns;
+	unsigned vcpus;
+	bool persistent;         /* keeps its disk after it ended */
+	bool protected_;         /* one of the group's count: not deleted by API */
+	bool userdata;           /* file `userdata` stands in the folder */
+	char image[256];         /* what the disk was made from, for people */
+	char *tags[TAGS_MAX];    /* owned */
+	unsigned n_tags;
+	char *fault;             /* owned; NULL: it did not fail */
+};
+
+void record_done(struct record *r); /* safe on a zeroed struct */
+/* Is it valid UTF-8 of 1..TAG_MAX bytes without control characters? */
+bool tag_is_valid(const char *s, size_t n);
+int record_add_tag(struct record *r, const char *tag); /* 0 (also when it is there), -ENOMEM, -ENOSPC, -EINVAL */
+bool record_has_tag(const struct record *r, const char *tag);
+void record_drop_tag(struct record *r, const char *tag);
+
+/* Text of the file. 0, -ENOMEM/-ENOBUFS. */
+int record_format(const struct record *r, struct buf *out);
+/* The opposite; r needs no init and is empty on error. 0, -EINVAL with f (names the line), -ENOMEM. */
+int record_parse(struct record *r, const char *text, size_t n, struct fault *f);
+/* Writes `record` in dir_fd, complete or not at all. durable: also against a fall of the host (fsync). */
+int record_save(const struct record *r, int dir_fd, bool durable);
+int record_load(struct record *r, int dir_fd, struct fault *f); /* -ENOENT: there is none */
+
+#endif

@@ -1,0 +1,200 @@
+#include "api/core/req.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/core/timers.h"
+
+/* ---- replies ---- */
+
+void reply_ok(struct core *c, uint32_t id, const char *text)
+{
+	wire_str(peer_begin_reply(&c->front, WIRE_OK, id), C_T_TEXT, text);
+	peer_send(&c->front, NULL, 0);
+}
+
+void reply_fd(struct core *c, uint32_t id, int fd)
+{
+	peer_begin_reply(&c->front, WIRE_OK, id);
+	peer_send(&c->front, &fd, 1);
+}
+
+static void reply_err_text(struct core *c, uint32_t id, unsigned status, const char *text)
+{
+	struct buf *b = peer_begin_reply(&c->front, WIRE_ERR, id);
+
+	wire_u64(b, WIRE_T_STATUS, status);
+	wire_str(b, WIRE_T_TEXT, text);
+	peer_send(&c->front, NULL, 0);
+}
+
+void reply_err(struct core *c, uint32_t id, unsigned status, const char *fmt, ...)
+{
+	char text[FAULT_MAX + 200];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	reply_err_text(c, id, status, text);
+}
+
+void node_put(struct buf *b, const struct vm *vm, bool with_prefix)
+{
+	const struct record *r = &vm->r;
+	char ip[sizeof(r->ip)];
+
+	snprintf(ip, sizeof(ip), "%s", r->ip[0] ? r->ip : "127.0.0.1/8");
+	if (!with_prefix)
+		ip[strcspn(ip, "/")] = 0;
+	wire_str(b, C_T_VM, r->name);
+	wire_str(b, C_T_GROUP, r->group);
+	wire_str(b, C_T_IP, ip);
+	wire_u64(b, C_T_RAM_BYTES, r->ram_bytes);
+	wire_u64(b, C_T_CPUS, r->vcpus);
+	wire_u64(b, C_T_CREATED_NS, r->created_ns);
+	if (vm->last_call_ns)
+		wire_u64(b, C_T_LAST_CALL_NS, vm->last_call_ns);
+	wire_str(b, C_T_ARCH, "x86_64");
+	for (unsigned i = 0; i < r->n_tags; i++)
+		wire_str(b, C_T_TAG, r->tags[i]);
+	wire_str(b, C_T_STATUS, vm_status(vm));
+	wire_u64(b, C_T_PERSISTENT, r->persistent || r->protected_);
+	wire_str(b, C_T_FAULT, r->fault);
+}
+
+void reply_node(struct core *c, uint32_t id, const struct vm *vm)
+{
+	node_put(peer_begin_reply(&c->front, WIRE_OK, id), vm, true);
+	peer_send(&c->front, NULL, 0);
+}
+
+/* ---- who waits ---- */
+
+static struct req *detach(struct req *q)
+{
+	struct req **at = &q->vm->reqs;
+
+	while (*at && *at != q)
+		at = &(*at)->next;
+	if (*at)
+		*at = q->next;
+	ev_timer_del(q->vm->core->loop, &q->timer);
+	return q;
+}
+
+static void timed_out_text(const struct req *q, char *out, size_t cap)
+{
+	snprintf(out, cap, "VM '%s' was not ready in time%s", q->vm->r.name, q->creates ? " and was destroyed" : "; it goes on starting");
+}
+
+/* A creation that took too long: the VM goes first, then its client hears 408. */
+static void on_timeout(struct ev_timer *t)
+{
+	struct req *q = t->arg;
+	char text[200];
+
+	if (q->creates) {
+		q->goal = GOAL_REMOVED;
+		q->timed_out = true;
+		vm_remove(q->vm);
+		return;
+	}
+	timed_out_text(q, text, sizeof(text));
+	reply_err_text(q->vm->core, q->id, 408, text);
+	free(detach(q));
+}
+
+int req_add(struct vm *vm, uint32_t id, enum req_goal goal, bool creates, uint64_t timeout_ms)
+{
+	struct req *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		return -ENOMEM;
+	*q = (struct req){ .next = vm->reqs, .vm = vm, .id = id, .goal = goal, .creates = creates };
+	q->node_reply = goal == GOAL_MADE || goal == GOAL_READY || goal == GOAL_USERDATA;
+	q->timer = (struct ev_timer){ .fn = on_timeout, .arg = q };
+	if (timeout_ms && ev_timer_set(vm->core->loop, &q->timer, timeout_ms)) {
+		free(q);
+		return -ENOMEM;
+	}
+	vm->reqs = q;
+	return 0;
+}
+
+static void answer(struct req *q)
+{
+	struct core *c = q->vm->core;
+	char text[200];
+	struct buf *b;
+
+	if (q->timed_out) {
+		timed_out_text(q, text, sizeof(text));
+		reply_err_text(c, q->id, 408, text);
+	} else if (q->node_reply) {
+		reply_node(c, q->id, q->vm);
+	} else {
+		snprintf(text, sizeof(text), "VM '%s' was %s", q->vm->r.name, q->goal == GOAL_REMOVED ? "deleted" : "stopped");
+		b = peer_begin_reply(&c->front, WIRE_OK, q->id);
+		wire_str(b, C_T_TEXT, text);
+		if (q->goal == GOAL_REMOVED)
+			wire_u64(b, C_T_DISK_REMOVED, 1);
+		peer_send(&c->front, NULL, 0);
+	}
+}
+
+void req_reached(struct vm *vm, enum req_goal goal)
+{
+	for (struct req *q = vm->reqs, *next; q; q = next) {
+		next = q->next;
+		if (q->goal == goal) {
+			answer(q);
+			free(detach(q));
+		}
+	}
+}
+
+void req_refuse(struct vm *vm, unsigned goals, unsigned status, const char *fmt, ...)
+{
+	char text[FAULT_MAX + 200];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	for (struct req *q = vm->reqs, *next; q; q = next) {
+		next = q->next;
+		if (!(goals & 1u << q->goal))
+			continue;
+		if (q->timed_out)
+			answer(q);
+		else
+			reply_err_text(vm->core, q->id, status, text);
+		free(detach(q));
+	}
+}
+
+bool req_any(const struct vm *vm, unsigned goals)
+{
+	for (const struct req *q = vm->reqs; q; q = q->next)
+		if (goals & 1u << q->goal)
+			return true;
+	return false;
+}
+
+bool req_creator_waits(const struct vm *vm)
+{
+	for (const struct req *q = vm->reqs; q; q = q->next)
+		if (q->creates && q->node_reply)
+			return true;
+	return false;
+}
+
+void req_free_all(struct vm *vm)
+{
+	while (vm->reqs)
+		free(detach(vm->reqs));
+}

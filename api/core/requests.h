@@ -1,0 +1,38 @@
+/* One request of front in hand, and the functions that answer each type (lib/wire/core.h says what each may hold). */
+#ifndef API_CORE_REQUESTS_H
+#define API_CORE_REQUESTS_H
+
+#include "api/core/req.h"
+
+struct ask {
+	struct core *core;
+	const struct wire_msg *m; /* borrowed */
+	uint32_t id;
+	struct vm *vm;            /* when the row says that it names one */
+	char name[VM_NAME_MAX + 1];
+};
+
+/* ask_list.c */
+void ask_info(struct ask *a);
+void ask_auth(struct ask *a);
+void ask_groups(struct ask *a);
+void ask_nodes(struct ask *a);
+void ask_describe(struct ask *a);
+void ask_logs(struct ask *a);
+void ask_ready(struct ask *a);
+/* ask_create.c */
+void ask_create(struct ask *a);
+void ask_relaunch(struct ask *a);
+/* ask_act.c */
+void ask_delete(struct ask *a);
+void ask_shutdown(struct ask *a);
+void ask_connect(struct ask *a);
+void ask_pause(struct ask *a);
+void ask_resume(struct ask *a);
+void ask_daemon_shutdown(struct ask *a);
+/* ask_tags.c */
+void ask_tags(struct ask *a);
+/* Is `name=<value>` a good friendly name that nobody else has? 0, or -EINVAL, -EEXIST with a sentence. */
+int tags_check_name(const struct core *c, const struct vm *self, const char *tag, struct fault *f);
+
+#endif

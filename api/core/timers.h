@@ -1,0 +1,18 @@
+/* How long core waits for whom, in one place. */
+#ifndef API_CORE_TIMERS_H
+#define API_CORE_TIMERS_H
+
+#define START_MS 30000u        /* tap, cage, vmm and V_BOOT together */
+#define START_HOLD_MS 10000u   /* a booting guest keeps its start place at most this long */
+#define ADOPT_MS 3000u         /* a living vmm says hello at once */
+#define LAST_WORDS_MS 300u     /* jail tells how the process ended */
+#define STOP_AGENT_MS 15000u   /* the guest shuts down … */
+#define STOP_QUIT_MS 3000u     /* … vmm ends itself … */
+#define STOP_KILL_MS 5000u     /* … jail kills it */
+#define STOP_ALL_MS 45000u     /* the daemon as a whole */
+#define AGENT_GROW_MS 10000u
+#define AGENT_ASK_MS 10000u
+#define USERDATA_POLL_MS 200u
+#define CREATE_WAIT_MS 300000u /* `timeout` of a create that gave none */
+
+#endif

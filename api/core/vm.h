@@ -1,0 +1,128 @@
+/*
+ * One VM's life. The functions here are the only ones that change vm->state; files: vm.c (states and endings), vm_make.c
+ * (name, address, disk, record), vm_boot.c (tap, jail, vmm), vm_link.c (the agent's hello stream), agent_call.c (one question to
+ * the agent), vm_stop.c (shutdown, kill, delete). Whoever waits for a VM is a struct req in vm->reqs (req.h).
+ */
+#ifndef API_CORE_VM_H
+#define API_CORE_VM_H
+
+#include "api/core/core.h"
+#include "api/core/helper.h"
+#include "lib/wire/vmm.h"
+
+enum vm_state {
+	VM_MAKING,   /* disk and record are written → QUEUED; failed or unwanted → REMOVING */
+	VM_QUEUED,   /* waits for its turn → STARTING; unwanted → STOPPED or REMOVING */
+	VM_STARTING, /* tap, vmm, V_BOOT → RUNNING; failed → ENDING */
+	VM_RUNNING,  /* ↔ PAUSED; asked to stop → STOPPING; its process ends → ENDING */
+	VM_PAUSED,   /* → RUNNING; → STOPPING; its process ends → ENDING */
+	VM_STOPPING, /* agent asked, then vmm, then jail; its process ends → ENDING */
+	VM_ENDING,   /* no process; last words are collected → STOPPED, or REMOVING when nothing is to stay */
+	VM_STOPPED,  /* a record and (persistent) a disk → QUEUED by relaunch; delete → REMOVING */
+	VM_REMOVING, /* files go → buried; they cannot go → STOPPED */
+	VM_ADOPTING, /* a vmm may live: hello and jail decide → RUNNING, PAUSED, or ENDING */
+};
+
+struct req;
+struct agent_call;
+struct vm {
+	struct vm *next;             /* in the registry */
+	struct core *core;           /* borrowed */
+	const struct host_group *group;   /* borrowed; NULL when the file has it no more */
+	struct record r;
+	enum vm_state state;
+	int dir_fd;                  /* owned: its folder */
+
+	struct helper helper;        /* making or removing files */
+	char *userdata;              /* owned, until it is written; NULL */
+
+	bool starts;                 /* counts among the VMs that start now */
+	struct ev_timer timer;       /* bounds the present state */
+	int tap_fd;                  /* owned, on its way to vmm; -1 */
+	struct peer vmm;
+	pid_t pid;
+	int pidfd;                   /* owned; -1: no process */
+	struct ev_io pid_io;
+
+	int agent_fd;                /* owned: the hello stream; -1 */
+	struct ev_io agent_io;
+	struct buf agent_in;
+	bool ready;                  /* the agent said hello since this boot */
+	bool maybe_ready;            /* adopted: it may well answer before its hello comes again */
+	bool userdata_done;          /* as the agent said */
+	bool grown;                  /* A_GROW was answered (or cannot be) in this boot */
+	bool hello_seen;             /* V_HELLO came on this connection */
+	bool greeted;                /* A_GROW and A_USERDATA were sent in this boot */
+	struct ev_timer poll_timer;  /* asks for userdata_done while somebody waits */
+	struct agent_call *calls;    /* owned */
+
+	bool adopting;               /* core waits for this VM before it serves */
+	bool adopt_new, adopt_paused; /* what its hello said */
+
+	bool remove;                 /* nothing of it is to stay */
+	bool stop_asked;             /* its end is no failure */
+	bool undo;                   /* its creation failed: unwanted, whatever its record says */
+	bool never_booted;           /* no boot was tried with this disk */
+	char *reason, *words;        /* owned: from V_EXITED or the report; NULL */
+	int exit_status;             /* from J_EXITED; -1: not known */
+	unsigned made_status;        /* HTTP status of a start that failed; 0: 500 */
+	int stop_stage;              /* STOPPING: who was asked last (vm_stop.c) */
+	uint64_t last_call_ns;
+	struct req *reqs;            /* owned: who waits */
+};
+
+/* ---- made ---- */
+struct vm_wish {                 /* what a creator asks for; zeros: the group's own */
+	const struct host_group *group;
+	uint64_t ram_bytes;
+	unsigned vcpus;
+	bool persistent, protected_;
+	uint32_t addr;               /* 0: the next free one */
+	const char *userdata;        /* borrowed; NULL: the group's */
+	const char *const *tags;     /* borrowed, valid tags */
+	unsigned n_tags;
+};
+/* Begins; *status is the HTTP status of a refusal. The VM is found in *out at once, in state VM_MAKING. */
+int vm_create(struct core *c, const struct vm_wish *w, struct vm **out, unsigned *status, struct fault *f);
+/* Does the host have the memory for one more? 0, or -ENOMEM with status and sentence. */
+int vm_admit(struct core *c, uint64_t ram_bytes, unsigned *status, struct fault *f);
+/* Of a record that was read. 0, -ENOMEM, -EEXIST. Takes r and dir_fd over. */
+int vm_from_record(struct core *c, struct record *r, int dir_fd, struct vm **out);
+struct vm *vm_alloc(struct core *c); /* empty, not in the registry; NULL: out of memory */
+void vm_free(struct vm *vm);     /* memory and descriptors only; used by the registry */
+
+/* ---- started ---- */
+void vm_queue(struct vm *vm);    /* MAKING, STOPPED, ENDING → QUEUED; starts when there is a place */
+void vm_start_queued(struct core *c);
+int vm_connect_vmm(struct vm *vm);  /* to its control socket; vm->vmm is there afterwards. 0 or -errno */
+void vm_on_vmm_msg(struct peer *p, const struct wire_msg *m, int *fds, unsigned n_fds);
+int vm_watch_pid(struct vm *vm, int pidfd_taken); /* its end is seen from now on */
+void vm_running(struct vm *vm, bool paused);      /* vCPUs run: STARTING, ADOPTING → RUNNING or PAUSED */
+void vm_listen_agent(struct vm *vm);              /* V_LISTEN for the hello stream */
+
+/* ---- the agent ---- */
+void vm_agent_incoming(struct vm *vm, int fd_taken);
+void vm_agent_lost(struct vm *vm);
+int vm_agent_shutdown(struct vm *vm, const char *action); /* A_SHUTDOWN on the hello stream; -ENOTCONN */
+/* One frame to AGENT_PORT and its answer (m NULL: none came). `frame` is taken whole and cleared. */
+typedef void agent_reply_fn(struct vm *vm, const struct wire_msg *m);
+int agent_ask(struct vm *vm, struct buf *frame, unsigned timeout_ms, agent_reply_fn *fn);
+void agent_calls_drop(struct vm *vm);
+void vm_poll_userdata(struct vm *vm); /* until it ran, waiting requests are told */
+bool vm_is_up(const struct vm *vm, bool userdata);
+
+/* ---- ended ---- */
+void vm_fail(struct vm *vm, const char *reason, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void vm_exited_frame(struct vm *vm, const struct wire_msg *m); /* V_EXITED */
+void vm_on_timer(struct ev_timer *t);
+void vm_process_gone(struct vm *vm);            /* its process ended (or never was): → ENDING */
+void vm_stop(struct vm *vm, const char *action); /* with grace: agent, vmm, jail */
+void vm_kill(struct vm *vm);                    /* without */
+void vm_tell_jail_kill(struct vm *vm);          /* J_KILL, nothing else */
+void vm_remove(struct vm *vm);                  /* everything of it, from any state */
+void vm_remove_files(struct vm *vm);            /* STOPPED, ENDING, MAKING → REMOVING */
+void vm_settle(struct vm *vm);                  /* ENDING → STOPPED or REMOVING, by what its record and requests say */
+static inline bool vm_has_process(const struct vm *vm) { return vm->pidfd >= 0 || peer_there(&vm->vmm); }
+const char *vm_status(const struct vm *vm);     /* "Running", "Paused", "Stopped" */
+
+#endif

@@ -1,0 +1,323 @@
+/* A new VM: name, address, memory, then its disk and record, written by a helper child. And the opposite. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/core/req.h"
+
+#define NAME_TRIES 10000u          /* folders of VMs nobody knows may be in the way */
+#define COPY_CHUNK (1u << 20)
+#define BOOT_TOUCHES (128ull << 20) /* what a guest uses of its RAM until it is ready */
+
+/* ---- in the helper child ---- */
+
+static int copy_range(int from, int to, off_t at, off_t end)
+{
+	static char chunk[COPY_CHUNK];
+
+	while (at < end) {
+		size_t want = (uint64_t)(end - at) < COPY_CHUNK ? (size_t)(end - at) : COPY_CHUNK;
+		ssize_t n = pread_full(from, chunk, want, (uint64_t)at);
+		int err;
+
+		if (n <= 0)
+			return n < 0 ? (int)n : -EIO; /* the image became shorter */
+		err = pwrite_full(to, chunk, (size_t)n, (uint64_t)at);
+		if (err)
+			return err;
+		at += n;
+	}
+	return 0;
+}
+
+/* Data extents only, so that a sparse image makes a sparse disk. */
+static int copy_data(int from, int to, off_t bytes)
+{
+	off_t at = 0;
+
+	while (at < bytes) { /* each round ends one extent */
+		off_t data = lseek(from, at, SEEK_DATA), hole;
+		int err;
+
+		if (data < 0 && errno == ENXIO)
+			return 0;
+		if (data < 0)
+			return copy_range(from, to, at, bytes); /* a file system without holes */
+		hole = lseek(from, data, SEEK_HOLE);
+		if (hole < 0 || hole > bytes)
+			hole = bytes;
+		err = copy_range(from, to, data, hole);
+		if (err)
+			return err;
+		at = hole;
+	}
+	return 0;
+}
+
+static int make_disk(struct vm *vm)
+{
+	/* The image's descriptor is shared with other children: a file position of our own is needed for SEEK_DATA. */
+	const struct conf_file *image = &vm->group->image;
+	char path[32];
+	struct stat st;
+	int err;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", image->fd >= 0 ? image->fd : CORE_FD_IMAGE);
+	AUTO_FD own = open(path, O_RDONLY | O_CLOEXEC);
+	int from = own >= 0 ? own : image->fd >= 0 ? image->fd : CORE_FD_IMAGE;
+	AUTO_FD to = openat(vm->dir_fd, "disk.img", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (to < 0)
+		return -errno;
+	if (fstat(from, &st))
+		return -errno;
+	if ((uint64_t)st.st_size > vm->r.disk_bytes)
+		return -EFBIG;
+	err = ioctl(to, FICLONE, from) == 0 ? 0 : copy_data(from, to, st.st_size);
+	if (!err && ftruncate(to, (off_t)vm->r.disk_bytes))
+		err = -errno;
+	if (!err && vm->r.persistent && fdatasync(to))
+		err = -errno;
+	return err;
+}
+
+static int make_userdata(struct vm *vm)
+{
+	if (!vm->userdata)
+		return 0;
+	AUTO_FD fd = openat(vm->dir_fd, "userdata", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 ? -errno : write_full(fd, vm->userdata, strlen(vm->userdata));
+}
+
+static int make_work(void *arg)
+{
+	struct vm *vm = arg;
+	int err = make_disk(vm);
+
+	if (!err)
+		err = make_userdata(vm);
+	return err ? err : record_save(&vm->r, vm->dir_fd, vm->r.persistent || vm->r.protected_);
+}
+
+/* The record goes first: whatever is left without one is removed at the next start. */
+static int remove_work(void *arg)
+{
+	static const char *const files[] = { "record", ".record.new", "disk.img", "userdata", "ctl.sock", "console.log", "report" };
+	struct vm *vm = arg;
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		if (unlinkat(vm->dir_fd, files[i], 0) && errno != ENOENT)
+			return -errno;
+	return unlinkat(vm->core->vms_fd, vm->r.name, AT_REMOVEDIR) && errno != ENOENT ? -errno : 0;
+}
+
+/* ---- in core ---- */
+
+static void made(struct helper *h, int err)
+{
+	struct vm *vm = h->arg;
+	struct core *c = vm->core;
+
+	free(vm->userdata);
+	vm->userdata = NULL;
+	if (!err) {
+		req_reached(vm, GOAL_MADE);
+		vm_queue(vm);
+		return;
+	}
+	core_say(c, "NOTE", "%s: its disk could not be made: %s", vm->r.name, strerror(-err));
+	req_refuse(vm, ~0u, err == -ENOSPC || err == -EDQUOT ? 507 : 500, "the disk of VM '%s' could not be made: %s%s", vm->r.name,
+		   strerror(-err), err == -ENOSPC || err == -EDQUOT ? " in the state folder: free some, or delete VMs" : "");
+	vm->undo = true;
+	vm_remove_files(vm);
+}
+
+static void removed(struct helper *h, int err)
+{
+	struct vm *vm = h->arg;
+	struct core *c = vm->core;
+
+	if (err) {
+		core_say(c, "NOTE", "%s: its files could not be removed: %s", vm->r.name, strerror(-err));
+		vm->state = VM_STOPPED;
+		vm->remove = false;
+		req_refuse(vm, ~0u, 500, "the files of VM '%s' could not be removed: %s", vm->r.name, strerror(-err));
+	} else {
+		req_reached(vm, GOAL_STOPPED);
+		req_reached(vm, GOAL_REMOVED);
+		req_refuse(vm, ~0u, 404, "VM '%s' was deleted meanwhile", vm->r.name);
+		registry_bury(&c->reg, vm);
+		ev_timer_set(c->loop, &c->sweep_timer, 0);
+	}
+	core_moved(c);
+}
+
+void vm_remove_files(struct vm *vm)
+{
+	int err;
+
+	helper_cancel(&vm->helper);
+	vm->state = VM_REMOVING;
+	vm->helper.done = removed;
+	vm->helper.arg = vm;
+	err = helper_start(&vm->helper, vm->core->loop, remove_work, vm);
+	if (err) /* no child to be had: it may block, but it is done */
+		removed(&vm->helper, remove_work(vm));
+}
+
+int vm_admit(struct core *c, uint64_t ram_bytes, unsigned *status, struct fault *f)
+{
+	uint64_t have = core_ram_available(c), soon = 0;
+
+	for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
+		if (vm->state == VM_MAKING || vm->state == VM_QUEUED || vm->state == VM_STARTING)
+			soon += vm->r.ram_bytes < BOOT_TOUCHES ? vm->r.ram_bytes : BOOT_TOUCHES;
+	if (!have || (ram_bytes <= have && soon <= have - ram_bytes))
+		return 0;
+	*status = 503;
+	return fault_set(f, -ENOMEM, "this host has %llu MiB of free memory%s, the VM wants %llu MiB: stop a VM, or ask for less RAM",
+			 (unsigned long long)(have >> 20), soon ? " (some of it for VMs that start now)" : "",
+			 (unsigned long long)(ram_bytes >> 20));
+}
+
+static bool addr_taken(void *arg, uint32_t a)
+{
+	return registry_addr_taken(arg, a);
+}
+
+static int pick_address(struct core *c, const struct vm_wish *w, struct record *r, unsigned *status, struct fault *f)
+{
+	const struct host_group *g = w->group;
+	struct cidr got = { .bits = g->pool.gateway.bits };
+
+	if (g->net_mode == NET_NONE || !c->net_up[g - c->config.groups]) {
+		*status = 400;
+		return w->addr ? fault_set(f, -EINVAL, "host group '%s' has no network, so 'ip' cannot be given", g->name) : 0;
+	}
+	if (w->addr) {
+		*status = 400;
+		got.addr = w->addr;
+		if (!addr_pool_holds(&g->pool, w->addr))
+			return fault_set(f, -EINVAL, "'ip' is no free address of host group '%s'", g->name);
+		*status = 409;
+		if (registry_addr_taken(&c->reg, w->addr))
+			return fault_set(f, -EEXIST, "'ip' is in use by another VM");
+	} else if (addr_pool_next(&g->pool, addr_taken, &c->reg, &got.addr)) {
+		*status = 503;
+		return fault_set(f, -ENOSPC, "host group '%s' has no free address left: delete a VM", g->name);
+	}
+	cidr_format(got, r->ip);
+	return 0;
+}
+
+/* Makes the folder, and by that the name. */
+static int pick_name(struct core *c, struct vm *vm, bool up, struct fault *f)
+{
+	unsigned n;
+	int err = registry_next_number(&c->reg, vm->r.group, up, &n);
+
+	for (unsigned i = 0; !err && i < NAME_TRIES; i++, n++) {
+		snprintf(vm->r.name, sizeof(vm->r.name), "%.*s-%u", (int)GROUP_NAME_MAX, vm->r.group, n);
+		if (mkdirat(c->vms_fd, vm->r.name, 0700) == 0) {
+			vm->dir_fd = openat(c->vms_fd, vm->r.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+			if (vm->dir_fd >= 0)
+				return 0;
+			err = -errno;
+			unlinkat(c->vms_fd, vm->r.name, AT_REMOVEDIR);
+		} else if (errno != EEXIST) {
+			err = -errno;
+		}
+	}
+	return fault_set(f, err ? err : -EEXIST, "the folder of a new VM could not be made in the state folder: %s",
+			 strerror(err ? -err : EEXIST));
+}
+
+static int fill(struct vm *vm, const struct vm_wish *w)
+{
+	const struct host_group *g = w->group;
+	const char *userdata = w->userdata ? w->userdata : g->userdata;
+	struct record *r = &vm->r;
+	int err = 0;
+
+	vm->group = g;
+	snprintf(r->group, sizeof(r->group), "%s", g->name);
+	r->ram_bytes = w->ram_bytes ? w->ram_bytes : g->ram_bytes;
+	r->vcpus = w->vcpus ? w->vcpus : g->vcpus;
+	r->disk_bytes = g->disk_bytes;
+	r->created_ns = now_real_ns();
+	r->persistent = w->persistent;
+	r->protected_ = w->protected_;
+	snprintf(r->image, sizeof(r->image), "%s", g->image.path);
+	for (unsigned i = 0; i < w->n_tags && !err; i++)
+		err = record_add_tag(r, w->tags[i]);
+	if (userdata && userdata[0]) {
+		r->userdata = true;
+		vm->userdata = strdup(userdata);
+		err = vm->userdata ? err : -ENOMEM;
+	}
+	return err;
+}
+
+static int begin(struct core *c, struct vm *vm, const struct vm_wish *w, unsigned *status, struct fault *f)
+{
+	int slot = registry_slot(&c->reg), err = fill(vm, w);
+
+	if (err)
+		return fault_errno(f, err, "the VM cannot be described");
+	if (slot < 0 || c->reg.count >= VM_COUNT_MAX) {
+		*status = 503;
+		return fault_set(f, -ENOSPC, "this daemon has %u VMs already: delete some", c->reg.count);
+	}
+	vm->r.slot = (unsigned)slot;
+	err = vm_admit(c, vm->r.ram_bytes, status, f);
+	if (!err)
+		err = pick_address(c, w, &vm->r, status, f);
+	if (err)
+		return err;
+	*status = 500;
+	err = pick_name(c, vm, !w->protected_, f);
+	if (err) {
+		*status = err == -ENOSPC || err == -EDQUOT ? 507 : 500;
+		return err;
+	}
+	mac_of_name(vm->r.name, vm->r.mac);
+	return 0;
+}
+
+int vm_create(struct core *c, const struct vm_wish *w, struct vm **out, unsigned *status, struct fault *f)
+{
+	struct vm *vm = vm_alloc(c);
+	int err;
+
+	*status = 500;
+	if (!vm)
+		return fault_errno(f, -ENOMEM, "a new VM");
+	err = begin(c, vm, w, status, f);
+	if (!err) {
+		err = registry_add(&c->reg, vm);
+		if (err)
+			fault_errno(f, err, "the VM cannot be registered");
+	}
+	if (err) {
+		if (vm->dir_fd >= 0)
+			unlinkat(c->vms_fd, vm->r.name, AT_REMOVEDIR);
+		vm_free(vm);
+		return err;
+	}
+	vm->state = VM_MAKING;
+	vm->never_booted = true;
+	vm->helper.done = made;
+	vm->helper.arg = vm;
+	err = helper_start(&vm->helper, c->loop, make_work, vm);
+	if (err) {
+		vm_remove_files(vm);
+		return fault_errno(f, err, "no helper process for the VM's disk");
+	}
+	*out = vm;
+	return 0;
+}
