@@ -8,7 +8,7 @@
     --listen PORT (repeat): print what arrives   --until TEXT: end the VM when the console says so
   vmmctl.py --state SOCKET STATS|PAUSE|RESUME|QUIT   talks to a vmm that runs
 """
-import array, argparse, os, select, socket, struct, subprocess, sys, tempfile, time
+import array, argparse, fcntl, os, select, socket, struct, subprocess, sys, tempfile, time
 
 HELLO, BOOT, CONNECT, LISTEN, INCOMING, PAUSE, RESUME, STATS, QUIT, EXITED = range(16, 26)
 ERR, OK = 1, 2
@@ -65,18 +65,15 @@ class Vmm:
         listen.bind(self.path)
         listen.listen(4)
         kvm_fd = os.open(kvm, os.O_RDWR)
-        high = os.dup(listen.fileno()), os.dup(kvm_fd)  # out of the way of 3 and 4
-        a, b = [os.dup(os.dup(x)) for x in high]
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 200) for fd in (listen.fileno(), kvm_fd)]  # out of the way of 3 and 4
 
         def place():
-            os.dup2(a, 103)
-            os.dup2(b, 104)
-            os.dup2(103, 3)
-            os.dup2(104, 4)
-            os.closerange(5, 200)
+            os.dup2(high[0], 3)
+            os.dup2(high[1], 4)
+            os.closerange(5, 1024)
 
         self.proc = subprocess.Popen([*wrap, prog], preexec_fn=place, close_fds=False)
-        for fd in (*high, a, b, kvm_fd):
+        for fd in (*high, kvm_fd):
             os.close(fd)
         listen.close()
         self.sock, self.exited, self.incoming, self.next_id = None, None, [], 1

@@ -231,6 +231,17 @@ static void do_listen(struct control *c, const struct wire_msg *m)
 		send_ok(c, m->id);
 }
 
+/* Whose fault a refused V_BOOT is: what was asked for, or this host. */
+static uint64_t boot_status(int err)
+{
+	static const int asked[] = { -EINVAL, -ENOEXEC, -E2BIG, -ENOSPC, -ENOTSUP, -EBADF, -EPROTO };
+
+	for (size_t i = 0; i < ARRAY_LEN(asked); i++)
+		if (err == asked[i])
+			return 400;
+	return 500;
+}
+
 /* A V_BOOT that fails ends this vmm: it has used up what it was given. */
 static void do_boot(struct control *c, const struct wire_msg *m, int *fds, unsigned n_fds)
 {
@@ -256,7 +267,7 @@ static void do_boot(struct control *c, const struct wire_msg *m, int *fds, unsig
 	if (!err)
 		err = machine_start(&c->m, &f);
 	if (err) {
-		send_err(c, m->id, err == -EINVAL || err == -ENOEXEC || err == -E2BIG ? 400 : 500, err, f.text[0] ? f.text : strerror(-err));
+		send_err(c, m->id, boot_status(err), err, f.text[0] ? f.text : strerror(-err));
 		ev_stop(c->loop);
 		return;
 	}

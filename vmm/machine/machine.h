@@ -117,11 +117,6 @@ int machine_add_devices(struct machine *m, struct fault *f);
 unsigned machine_count_devices(const struct boot_request *req);
 /* power.c: the ports by which a guest ends. */
 int machine_add_power(struct machine *m, struct fault *f);
-/* vcpu.c */
-void *machine_vcpu_main(void *arg);
-int machine_start_thread(pthread_t *t, void *(*fn)(void *), void *arg, const char *what, struct fault *f);
-void machine_kick_signal_init(void);
-
 /* sandbox.c: what each kind of thread may still ask of the kernel. */
 int machine_sandbox_process(struct fault *f); /* before any thread: no paths */
 void machine_sandbox_vcpu(struct machine *m);

@@ -8,7 +8,7 @@
 #define SLEEP_ENABLE 0x20u
 #define SLEEP_TYPE_SHIFT 2
 #define KBD_RESET 0xfeu
-#define KBD_PORTS 5u /* 0x60 … 0x64 */
+#define KBD_PORTS 8u /* 0x60 … 0x67: a wide read of 0x64 stays inside */
 #define KBD_STATUS_OFF 4u
 #define PCI_RESET_HARD 0x04u
 

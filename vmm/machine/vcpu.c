@@ -15,7 +15,7 @@ static void kick_arrived(int sig)
 	(void)sig; /* its only work is to end KVM_RUN */
 }
 
-void machine_kick_signal_init(void)
+static void kick_signal_init(void)
 {
 	struct sigaction sa = { .sa_handler = kick_arrived };
 
@@ -171,7 +171,7 @@ static void vcpu_interrupted(struct machine_vcpu *v)
 
 /* Syscalls: ioctl(KVM_RUN, KVM_SET_GSI_ROUTING, KVM_GET_REGS, KVM_GET_SREGS) write pwrite64 pread64 ftruncate futex
  * rt_sigreturn exit. */
-void *machine_vcpu_main(void *arg)
+static void *vcpu_main(void *arg)
 {
 	struct machine_vcpu *v = arg;
 	struct machine *m = v->m;
@@ -194,21 +194,15 @@ void *machine_vcpu_main(void *arg)
 	return NULL;
 }
 
-/* Calls pthread_create with a small stack and every signal but the kick blocked. mmap mprotect clone rt_sigprocmask. */
-int machine_start_thread(pthread_t *t, void *(*fn)(void *), void *arg, const char *what, struct fault *f)
+/* A thread with a small stack. mmap mprotect clone rt_sigprocmask. */
+static int start_thread(pthread_t *t, void *(*fn)(void *), void *arg, const char *what, struct fault *f)
 {
 	pthread_attr_t attr;
-	sigset_t block, old;
 	int err;
 
-	sigfillset(&block);
-	sigdelset(&block, KICK_SIGNAL);
-	sigdelset(&block, SIGSYS);
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, MACHINE_STACK_BYTES);
-	pthread_sigmask(SIG_SETMASK, &block, &old);
 	err = pthread_create(t, &attr, fn, arg);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return err ? fault_set(f, -err, "thread for %s: %s", what, strerror(err)) : 0;
 }
 
@@ -229,16 +223,16 @@ int machine_start(struct machine *m, struct fault *f)
 {
 	int err = machine_sandbox_process(f);
 
-	machine_kick_signal_init();
+	kick_signal_init();
 	for (unsigned i = 0; i < m->n_virtio && !err; i++)
 		if (m->virtio[i].own_thread)
-			err = machine_start_thread(&m->virtio[i].thread, disk_main, &m->virtio[i], "a disk", f);
+			err = start_thread(&m->virtio[i].thread, disk_main, &m->virtio[i], "a disk", f);
 	if (err)
 		return err;
 	atomic_store(&m->state, MACHINE_RUNNING);
 	/* the others first: machine_this_vcpu() looks at their handles */
 	for (unsigned i = m->n_vcpus; i-- > 0 && !err;)
-		err = machine_start_thread(&m->vcpu[i].thread, machine_vcpu_main, &m->vcpu[i], "a vCPU", f);
+		err = start_thread(&m->vcpu[i].thread, vcpu_main, &m->vcpu[i], "a vCPU", f);
 	return err ? err : machine_sandbox_main(f);
 }
 

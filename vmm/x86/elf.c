@@ -71,44 +71,53 @@ static int elf_notes(const struct boot_kernel *k, const Elf64_Phdr *ph, struct b
 	return 0;
 }
 
+/* Where the kernel starts: the PVH note, or the physical entry of a file that is linked to run in the upper half, as
+ * every vmlinux is and no program. */
+static int elf_entry(const struct boot_kernel *k, const Elf64_Ehdr *eh, const Elf64_Phdr *table, struct boot_entry *out, struct fault *f)
+{
+	bool pvh = false, plain = false;
+
+	for (unsigned i = 0; i < eh->e_phnum && !pvh; i++) {
+		const Elf64_Phdr *ph = &table[i];
+		int err = ph->p_type == PT_NOTE ? elf_notes(k, ph, out, &pvh) : 0;
+
+		if (err)
+			return fault_errno(f, err, "reading its notes");
+		plain |= ph->p_type == PT_LOAD && ph->p_vaddr >> 63 && eh->e_entry >= ph->p_paddr && eh->e_entry - ph->p_paddr < ph->p_filesz;
+	}
+	if (!pvh && !plain)
+		return fault_set(f, -EINVAL, "an ELF file, but no Linux kernel: it has neither a PVH entry nor one of its own in upper memory");
+	out->mode = pvh ? BOOT_PVH : BOOT_LONG;
+	if (!pvh)
+		out->entry_gpa = eh->e_entry;
+	return 0;
+}
+
 int boot_elf(const struct boot_kernel *k, const uint8_t *head, struct boot_entry *out, struct fault *f)
 {
 	Elf64_Ehdr eh;
+	Elf64_Phdr table[ELF_SEGMENTS_MAX];
 	uint64_t end = 0, table_end;
-	bool pvh = false, entry_ok = false;
+	size_t table_bytes;
+	int err;
 
 	memcpy(&eh, head, sizeof(eh));
 	if (memcmp(eh.e_ident, ELFMAG, SELFMAG))
 		return -ENOEXEC;
 	if (eh.e_ident[EI_CLASS] != ELFCLASS64 || eh.e_ident[EI_DATA] != ELFDATA2LSB || eh.e_machine != EM_X86_64)
 		return fault_set(f, -EINVAL, "an ELF file, but not for 64-bit x86");
-	if (eh.e_phentsize != sizeof(Elf64_Phdr) || !eh.e_phnum || eh.e_phnum > ELF_SEGMENTS_MAX ||
-	    add_overflows_u64(eh.e_phoff, (uint64_t)eh.e_phnum * sizeof(Elf64_Phdr), &table_end) || table_end > k->size_bytes)
+	table_bytes = eh.e_phnum * sizeof(table[0]);
+	if (eh.e_phentsize != sizeof(table[0]) || !eh.e_phnum || eh.e_phnum > ELF_SEGMENTS_MAX ||
+	    add_overflows_u64(eh.e_phoff, table_bytes, &table_end) || table_end > k->size_bytes)
 		return fault_set(f, -EINVAL, "an ELF file without a usable table of segments");
-	for (unsigned i = 0; i < eh.e_phnum; i++) {
-		Elf64_Phdr ph;
-		int err;
-
-		if (pread_full(k->fd, &ph, sizeof(ph), eh.e_phoff + i * sizeof(ph)) != (ssize_t)sizeof(ph))
-			return fault_set(f, -EIO, "its table of segments cannot be read");
-		if (ph.p_type == PT_NOTE && !pvh) {
-			err = elf_notes(k, &ph, out, &pvh);
-			if (err)
-				return fault_errno(f, err, "reading its notes");
-		}
-		if (ph.p_type != PT_LOAD)
-			continue;
-		err = elf_segment(k, &ph, &end, f);
-		if (err)
-			return err;
-		/* a vmlinux without PVH: physical entry, linked to run in the upper half; programs are neither */
-		entry_ok |= ph.p_vaddr >> 63 && eh.e_entry >= ph.p_paddr && eh.e_entry - ph.p_paddr < ph.p_filesz;
-	}
-	out->mode = pvh ? BOOT_PVH : BOOT_LONG;
-	if (!pvh)
-		out->entry_gpa = eh.e_entry;
+	if (pread_full(k->fd, table, table_bytes, eh.e_phoff) != (ssize_t)table_bytes)
+		return fault_set(f, -EIO, "its table of segments cannot be read");
+	err = elf_entry(k, &eh, table, out, f);
+	for (unsigned i = 0; i < eh.e_phnum && !err; i++)
+		if (table[i].p_type == PT_LOAD)
+			err = elf_segment(k, &table[i], &end, f);
 	out->kernel_end_gpa = end;
-	if (pvh ? out->entry_gpa >= end : !entry_ok)
-		return fault_set(f, -EINVAL, "an ELF file without an entry that can be used: it is no Linux vmlinux");
-	return 0;
+	if (!err && out->entry_gpa >= end)
+		err = fault_set(f, -EINVAL, "an ELF file whose entry lies outside of it");
+	return err;
 }
