@@ -246,14 +246,15 @@ static void on_exit(struct req *r, struct exec *x, const struct wire_msg *m)
 		send_exit(r, x, code, sig, error);
 }
 
-/* The command did not start (127 not found, 126 not executable), or the request was refused. */
+/* The command did not start (its code word is "127" not found, "126" not executable), or the request was refused. */
 static void on_refused(struct req *r, struct exec *x, const struct wire_msg *m)
 {
-	char text[1024] = "the agent refused";
+	char text[1024] = "the agent refused", word[16] = "";
 	uint64_t code = 0;
 
 	wire_get_str(m, WIRE_T_TEXT, text, sizeof(text));
-	if (!wire_get_u64(m, A_T_CODE, &code) && !x->started) {
+	wire_get_str(m, WIRE_T_CODE, word, sizeof(word));
+	if (parse_u64(word, 255, &code) && !x->started) {
 		reply_refusal(r, m);
 		return;
 	}

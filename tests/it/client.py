@@ -16,7 +16,7 @@ class Broken(Exception):
     """The peer broke the protocol, or the connection ended too early."""
 
 
-def query(path, **params):
+def query(path, /, **params):
     """path?params; lists repeat, None is left out, True is "true"."""
     pairs = []
     for key, value in params.items():
