@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Bare guests straight on /dev/kvm: devices, exits, ends, hostile drivers. TAP. Needs no more than a KVM that runs a few instructions."""
+"""bare_test.py VMM [TEST…]: bare guests straight on /dev/kvm (or $KVM): devices, exits, ends, hostile drivers. TAP. Needs no more than a KVM
+that runs a few instructions; without one it skips."""
 import os, shutil, struct, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -506,7 +507,8 @@ def main():
         print("1..0 # SKIP %s: %s" % (KVM, e))
         return 0
     ELF = build()
-    only = sys.argv[1:]
+    os.environ["VMM"] = sys.argv[1]
+    only = sys.argv[2:]
     for name, fn in list(globals().items()):
         if name.startswith("test_") and (not only or any(o in name for o in only)):
             print("# " + name)
