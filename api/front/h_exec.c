@@ -230,7 +230,7 @@ static void on_output(struct req *r, struct exec *x, unsigned which, const struc
 		send_output(r, x, which, f.p, f.n, false);
 }
 
-static void on_exit(struct req *r, struct exec *x, const struct wire_msg *m)
+static void on_command_exit(struct req *r, struct exec *x, const struct wire_msg *m)
 {
 	const char *error = NULL;
 	uint64_t code, sig = 0;
@@ -281,7 +281,7 @@ static void exec_frame(struct req *r, const struct wire_msg *m)
 			on_output(r, x, m->type == A_STDERR, m);
 		break;
 	case A_EXIT:
-		on_exit(r, x, m);
+		on_command_exit(r, x, m);
 		break;
 	case WIRE_ERR:
 		on_refused(r, x, m);
