@@ -123,6 +123,14 @@ UNIT_dev_vsock := $(UNIT_dev_blk)
 UNIT_back_vtable := $(LIB_BASE) $(LIB_EV) $(VMM_BACK)
 FUZZ_TESTS := wire
 FUZZ_wire := $(LIB_BASE) $(LIB_WIRE)
+UNIT_TESTS += arc_tar arc_rules arc_tree agent_request
+UNIT_arc_tar := $(LIB_BASE) $(LIB_ARC)
+UNIT_arc_rules := $(LIB_BASE) $(LIB_ARC)
+UNIT_arc_tree := $(LIB_BASE) $(LIB_ARC)
+UNIT_agent_request := $(LIB_BASE) $(LIB_WIRE) agent/request.o agent/path.o
+FUZZ_TESTS += tar agent_request
+FUZZ_tar := $(LIB_BASE) $(LIB_ARC)
+FUZZ_agent_request := $(LIB_BASE) $(LIB_WIRE) agent/request.o agent/path.o
 FUZZ_TESTS += vq vsock blk net rng
 FUZZ_vq := $(LIB_BASE) $(LIB_EV) $(VMM_MEM) $(VMM_VIRTIO)
 FUZZ_vsock := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)
@@ -140,6 +148,12 @@ FUZZLIBS_config := $(O)/deps/libyaml.a
 FUZZINC_config := -isystem $(O)/deps/yaml/include
 FUZZ_TESTS += json
 FUZZ_json := $(LIB_BASE) $(LIB_JSON)
+UNIT_TESTS += cli_lz4 cli_payload cli_opt
+UNIT_cli_lz4 := cli/lz4.o
+UNIT_cli_payload := cli/payload.o cli/lz4.o $(LIB_BASE)
+UNIT_cli_opt = $(filter-out cli/main.o,$(CLI_OBJS))
+FUZZ_TESTS += lz4
+FUZZ_lz4 := cli/lz4.o
 
 # ---- main targets ------------------------------------------------------------------------------------------------
 .PHONY: all progs deps help clean check-static
@@ -285,7 +299,7 @@ $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+PROC_ITEMS = '=cli tests/it/cli_fake.py $(O)/bin/mica' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' \
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'

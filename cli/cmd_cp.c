@@ -42,7 +42,7 @@ static int check_values(const struct args *a)
 {
 	const char *mode = arg_text(a, "mode"), *perm = arg_text(a, "permissions");
 	if (mode && strcmp(mode, "tar") && strcmp(mode, "binary"))
-		return out_error(EXIT_USAGE, "", "--mode tar or --mode binary", "unknown mode '%s'", mode);
+		return out_error(EXIT_USAGE, "there are two modes", "--mode tar or --mode binary", "unknown mode '%s'", mode);
 	if (perm && (!*perm || strlen(perm) > 4 || perm[strspn(perm, "01234567")]))
 		return out_error(EXIT_USAGE, "it is no octal file mode", "--permissions 0644", "--permissions=%s", perm);
 	return 0;

@@ -141,7 +141,7 @@ static int launch_body(struct buf *b, const struct args *a)
 		code = put_keys(&o, a);
 	put_lists(&o, a);
 	json_end(&o);
-	return code ? code : b->failed ? out_error(EXIT_USAGE, "it is too long", "", "the request cannot be made") : 0;
+	return code ? code : b->failed ? out_error(EXIT_USAGE, "it is too long", "use a shorter userdata script, or copy files in afterwards", "the request cannot be made") : 0;
 }
 
 /* The only group, when none is named. */
@@ -345,7 +345,7 @@ static int run_tag(struct args *a)
 	while (verb < ARRAY_LEN(verbs) && strcmp(a->pos[0], verbs[verb]))
 		verb++;
 	if (verb == ARRAY_LEN(verbs))
-		return out_error(EXIT_USAGE, "", "mica vm tag list|add|remove|replace VM [TAG…]", "unknown 'vm tag %s'", a->pos[0]);
+		return out_error(EXIT_USAGE, "it is list, add, remove or replace", "mica vm tag list|add|remove|replace VM [TAG…]", "unknown 'vm tag %s'", a->pos[0]);
 	int code = vm_name_take(vm, a->pos[1]);
 	if (!code)
 		code = remote_init(&r, a);

@@ -195,11 +195,11 @@ static int check(const struct args *a, const char *name, const char *mode)
 	if (!name_is_valid(name, 40))
 		return out_error(EXIT_USAGE, "a host group has small letters, digits and '-', at most 40", "mica new sbox > mica.yaml", "'%s' is no name for a host group", name);
 	if (m == ARRAY_LEN(modes))
-		return out_error(EXIT_USAGE, "", "--net bridge, isolated, macvtap or none", "unknown network mode '%s'", mode);
+		return out_error(EXIT_USAGE, "there are four modes", "--net bridge, isolated, macvtap or none", "unknown network mode '%s'", mode);
 	if (strcmp(mode, "isolated") && (arg_text(a, "allow") || arg_text(a, "drop")))
 		return out_error(EXIT_USAGE, "they are rules of the mode 'isolated'", "add --net=isolated, or leave them out", "--allow and --drop do not fit --net=%s", mode);
 	if (arg_u64(a, "api-port", 8080) > 65535)
-		return out_error(EXIT_USAGE, "a port is at most 65535", "", "--api-port=%s", arg_text(a, "api-port"));
+		return out_error(EXIT_USAGE, "a port is at most 65535", "leave it out for 8080", "--api-port=%s", arg_text(a, "api-port"));
 	return 0;
 }
 

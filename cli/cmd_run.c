@@ -55,7 +55,7 @@ static int take_pairs(const struct args *a, const char *option, struct copy_pair
 	unsigned i = 0;
 	for (*n = 0; (v = arg_next(a, option, &i)); ++*n) {
 		if (*n == COPIES_MAX)
-			return out_error(EXIT_OURS, "", "copy a folder instead", "more than %d --%s", COPIES_MAX, option);
+			return out_error(EXIT_OURS, "there is room for that many", "copy a folder instead", "more than %d --%s", COPIES_MAX, option);
 		int code = cut_pair(v, option, &pairs[*n]);
 		if (code)
 			return code;
@@ -73,12 +73,12 @@ static int check(const struct args *a, const struct copy_pair *in, int n_in)
 		return out_error(EXIT_OURS, "making a bridge and a tap takes root", "run it with sudo, or leave --net out", "--net is not possible");
 	uint64_t cpus = arg_u64(a, "cpus", 1), ram = arg_u64(a, "ram-mb", 512);
 	if (cpus < 1 || cpus > 8)
-		return out_error(EXIT_OURS, "a VM has 1 to 8 processors", "", "--cpus=%llu", (unsigned long long)cpus);
+		return out_error(EXIT_OURS, "a VM has 1 to 8 processors", "--cpus 2", "--cpus=%llu", (unsigned long long)cpus);
 	uint64_t host_mb = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >> 20;
 	char cause[96];
 	snprintf(cause, sizeof(cause), "a VM has from 64 MiB to what this machine has, %llu MiB", (unsigned long long)host_mb);
 	if (ram < 64 || ram > host_mb)
-		return out_error(EXIT_OURS, cause, "", "--ram-mb=%llu", (unsigned long long)ram);
+		return out_error(EXIT_OURS, cause, "--ram-mb 512", "--ram-mb=%llu", (unsigned long long)ram);
 	return 0;
 }
 

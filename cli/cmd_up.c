@@ -236,12 +236,12 @@ static int supervise(struct up *u)
 		if (u->state == UP_BACKOFF && now >= u->again_ms) {
 			u->state = UP_STARTING;
 			if (stack_start(&u->stack, &u->ask, &f))
-				return out_error(EXIT_FAIL, f.text, "", "cannot start the daemon's processes again");
+				return out_error(EXIT_FAIL, f.text, "VMs live on and are found again at the next 'mica up'", "cannot start the daemon's processes again");
 		}
 		struct pollfd p[2] = { { .fd = u->signal_fd, .events = POLLIN }, { .fd = u->stack.status_fd, .events = POLLIN } };
 		int wait_ms = u->state == UP_BACKOFF ? (int)(u->again_ms - now) : -1;
 		if (poll(p, 2, wait_ms) < 0 && errno != EINTR)
-			return out_error(EXIT_FAIL, strerror(errno), "", "poll");
+			return out_error(EXIT_FAIL, strerror(errno), "start it again; VMs live on", "cannot wait for events");
 		if (p[1].revents)
 			read_lines(u);
 		if (p[0].revents && on_signal(u))
@@ -269,7 +269,7 @@ static int choose_route(struct up *u, const struct args *a)
 	else if (flavour && !strcmp(flavour, "emulated"))
 		u->host.route = ROUTE_EMULATED;
 	else if (flavour && strcmp(flavour, "auto"))
-		return out_error(EXIT_USAGE, "", "--flavour auto, min or emulated", "unknown kernel flavour '%s'", flavour);
+		return out_error(EXIT_USAGE, "there are two flavours", "--flavour auto, min or emulated", "unknown kernel flavour '%s'", flavour);
 	else if (err)
 		return out_error(EXIT_FAIL, u->host.reason, u->host.fix, "%s", u->host.problem);
 	u->ask.route = u->host.route;

@@ -115,7 +115,7 @@ static int run_list(struct args *a)
 	http_add_param(&target, &first, "tag", arg_text(a, "tag"));
 	http_add_param(&target, &first, "tag_prefix", arg_text(a, "tag-prefix"));
 	const char *t = buf_cstr(&target);
-	code = t ? remote_ask(&r, "GET", t, NULL, &an) : out_error(EXIT_USAGE, "", "use a shorter one", "the filter is too long");
+	code = t ? remote_ask(&r, "GET", t, NULL, &an) : out_error(EXIT_USAGE, "a request line has its limits", "use a shorter one", "the filter is too long");
 	buf_done(&target);
 	if (code)
 		return code;

@@ -289,7 +289,7 @@ int copy_in(const struct remote *r, char vm[VM_NAME_MAX], const char *local, con
 	struct source *s = calloc(1, sizeof(*s));
 	struct fault f = { 0 };
 	if (!s)
-		return out_error(ask->code, strerror(ENOMEM), "", "cannot copy");
+		return out_error(ask->code, strerror(ENOMEM), "free some memory", "cannot copy");
 	s->fd = -1;
 	int code, err = source_open(s, local, ask, &f);
 	if (err)

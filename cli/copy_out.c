@@ -228,7 +228,7 @@ int copy_out(const struct remote *r, char vm[VM_NAME_MAX], const char *path, con
 	enum out_mode m = OUT_V1;
 	char doing[600];
 	if (!c)
-		return out_error(ask->code, strerror(ENOMEM), "", "cannot copy");
+		return out_error(ask->code, strerror(ENOMEM), "free some memory", "cannot copy");
 	snprintf(doing, sizeof(doing), "cannot copy %s:%.200s to %.200s", vm, path, local);
 	buf_init(&target, HTTP_TARGET_MAX);
 	buf_init(&extra, 1024);

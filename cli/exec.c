@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #define LINE_MAX_BYTES (1u << 20)
@@ -195,7 +196,7 @@ static int on_bytes(struct session *s, const uint8_t *p, size_t n)
 		} else {
 			if (buf_add(&s->line, p, part)) {
 				s->over = true;
-				s->code = out_error(EXIT_OURS, "a line of the answer is too long", "", "lost the command in %s", s->vm);
+				s->code = out_error(EXIT_OURS, "a line of the answer is too long", "'mica info' shows the daemon's version", "lost the command in %s", s->vm);
 				return -EPROTO;
 			}
 			if (nl) {
@@ -329,7 +330,7 @@ int exec_run(const struct remote *remote, char vm[VM_NAME_MAX], const struct exe
 	sigset_t old;
 	s.c = calloc(1, sizeof(*s.c));
 	if (!s.c)
-		return out_error(EXIT_OURS, strerror(ENOMEM), "", "cannot run the command");
+		return out_error(EXIT_OURS, strerror(ENOMEM), "free some memory", "cannot run the command");
 	buf_init(&s.line, LINE_MAX_BYTES);
 	buf_init(&s.scratch, LINE_MAX_BYTES);
 	/* Ctrl-C must close the connection (which ends the command in the guest), not leave it running. */
@@ -341,6 +342,9 @@ int exec_run(const struct remote *remote, char vm[VM_NAME_MAX], const struct exe
 	else if (err)
 		s.code = remote_broken(&r, EXIT_OURS, err, &f, "lost the connection");
 	if (remote->cancel_fd < 0 && r.cancel_fd >= 0) {
+		struct signalfd_siginfo si;
+		while (read(r.cancel_fd, &si, sizeof(si)) > 0) /* taken, or it would end us when unblocked */
+			;
 		close(r.cancel_fd);
 		sigprocmask(SIG_SETMASK, &old, NULL);
 	}

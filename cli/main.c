@@ -47,7 +47,7 @@ static int unknown_cmd(const char *group, const char *word)
 		snprintf(fix, sizeof(fix), "did you mean 'mica %s%s%s'?", best->group ? best->group : "", best->group ? " " : "", best->name);
 	else
 		snprintf(fix, sizeof(fix), "'mica%s%s --help' lists the commands", group ? " " : "", group ? group : "");
-	return out_error(EXIT_USAGE, "", fix, "unknown command '%s%s%s'", group ? group : "", group ? " " : "", word);
+	return out_error(EXIT_USAGE, "no command has this name", fix, "unknown command '%s%s%s'", group ? group : "", group ? " " : "", word);
 }
 
 static bool is_help(const char *s)

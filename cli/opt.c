@@ -52,7 +52,7 @@ static int unknown(const struct cmd *c, const char *arg, const char *name)
 		snprintf(fix, sizeof(fix), "did you mean --%s? 'mica %s --help' lists the options", best, verb);
 	else
 		snprintf(fix, sizeof(fix), "'mica %s --help' lists the options%s", verb, c->command_at >= 0 ? "; put -- before the command to run" : "");
-	return out_error(EXIT_USAGE, "", fix, "unknown option %s for 'mica %s'", arg, verb);
+	return out_error(EXIT_USAGE, "the command has no such option", fix, "unknown option %s for 'mica %s'", arg, verb);
 }
 
 static int check_value(const struct opt *o, const char *v)
@@ -79,7 +79,7 @@ static int check_value(const struct opt *o, const char *v)
 static int take(struct args *a, const struct opt *o, const char *value)
 {
 	if (a->n_given == ARGS_MAX)
-		return out_error(EXIT_USAGE, "", "use fewer", "more than %d options", ARGS_MAX);
+		return out_error(EXIT_USAGE, "there is room for that many", "use fewer", "more than %d options", ARGS_MAX);
 	a->given[a->n_given].opt = o;
 	a->given[a->n_given++].value = value;
 	return check_value(o, value);
@@ -143,7 +143,7 @@ static int check_count(const struct args *a)
 		return 0;
 	char fix[256];
 	snprintf(fix, sizeof(fix), "mica %s%s%s [options] %s", c->group ? c->group : "", c->group ? " " : "", c->name, c->synopsis ? c->synopsis : "");
-	return out_error(EXIT_USAGE, many ? a->pos[c->max_pos] : "", fix, few ? "something is missing" : "too many arguments");
+	return out_error(EXIT_USAGE, many ? a->pos[c->max_pos] : "fewer arguments than the command needs", fix, many ? "too many arguments" : "something is missing");
 }
 
 int args_parse(struct args *a, const struct cmd *cmd, int argc, char **argv)
@@ -151,7 +151,7 @@ int args_parse(struct args *a, const struct cmd *cmd, int argc, char **argv)
 	*a = (struct args){ .cmd = cmd };
 	a->pos = calloc((size_t)argc + 1, sizeof(*a->pos));
 	if (!a->pos)
-		return out_error(EXIT_FAIL, strerror(ENOMEM), "", "cannot read the arguments");
+		return out_error(EXIT_FAIL, strerror(ENOMEM), "free some memory", "cannot read the arguments");
 	bool only_pos = false;
 	for (int i = 0, used = 1; i < argc; i += used) {
 		used = 1;

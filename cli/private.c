@@ -149,7 +149,7 @@ static int create_vm(struct private_vm *p, const struct private_ask *ask)
 	if (an.status >= 300)
 		code = remote_refused(&p->remote, EXIT_OURS, an.status, &an.text, "the VM did not start");
 	else if (json_get_str(json_root(&an.json), "hostname", &hostname) || vm_name_take(p->vm, hostname))
-		code = out_error(EXIT_OURS, "its answer names no VM", "", "the private daemon makes no sense");
+		code = out_error(EXIT_OURS, "its answer names no VM", "copy the file again: its parts may not belong together", "the private daemon makes no sense");
 	answer_done(&an);
 	return code;
 }

@@ -182,7 +182,7 @@ int vm_ask(const struct remote *r, const char *method, char name[VM_NAME_MAX], c
 		vm_target(&target, name, tail);
 		const char *t = buf_cstr(&target);
 		if (!t) {
-			code = out_error(EXIT_USAGE, "the request would not fit into one line", "", "%s", doing);
+			code = out_error(EXIT_USAGE, "the request would not fit into one line", "use shorter arguments", "%s", doing);
 			break;
 		}
 		code = remote_ask(r, method, t, body, out);

@@ -265,7 +265,7 @@ int shell_run(const struct remote *r, char vm[VM_NAME_MAX], const struct shell_a
 	int status = 0, err, code = EXIT_OK;
 	s.c = calloc(1, sizeof(*s.c));
 	if (!s.c)
-		return out_error(EXIT_OURS, strerror(ENOMEM), "", "cannot open a shell");
+		return out_error(EXIT_OURS, strerror(ENOMEM), "free some memory", "cannot open a shell");
 	buf_init(&target, HTTP_TARGET_MAX);
 	buf_init(&s.message, SHELL_MESSAGE_MAX + SHELL_HEAD);
 	build_target(&target, vm, ask);
