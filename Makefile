@@ -214,6 +214,9 @@ check-static: progs ## every program: static PIE, no interpreter, nothing NEEDED
 GUEST_PROGS += init agent
 $(eval $(call GUEST_RULE,init,INIT_OBJS))
 $(eval $(call GUEST_RULE,agent,AGENT_OBJS))
+# what every guest image carries is small before it is fast
+$(O)/obj/init/%.o: OPT := -Os
+$(O)/obj/agent/%.o: OPT := -Os
 HOST_PROGS += jail netd vmm front
 $(eval $(call HOST_RULE,vmm,VMM_OBJS))
 $(eval $(call HOST_RULE,jail,JAIL_OBJS))

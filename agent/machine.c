@@ -41,19 +41,16 @@ static int shutdown_ask(const char *action, struct fault *f)
 /* Mixes and credits: the host gives as much randomness as it sends bytes. */
 static int add_entropy(const uint8_t *p, size_t n)
 {
-	struct {
-		struct rand_pool_info head;
-		uint8_t bytes[512];
-	} info = {0};
+	int info[2 + 128] = {0}; /* struct rand_pool_info: bits of entropy, bytes, the bytes */
 	AUTO_FD fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	if (n > sizeof info.bytes)
-		n = sizeof info.bytes;
-	info.head.entropy_count = (int)n * 8;
-	info.head.buf_size = (int)n;
-	memcpy(info.head.buf, p, n);
-	if (ioctl(fd, RNDADDENTROPY, &info) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
+	if (n > sizeof info - 2 * sizeof info[0])
+		n = sizeof info - 2 * sizeof info[0];
+	info[0] = (int)n * 8;
+	info[1] = (int)n;
+	memcpy(info + 2, p, n);
+	if (ioctl(fd, RNDADDENTROPY, info) < 0 || ioctl(fd, RNDRESEEDCRNG) < 0)
 		return -errno;
 	return 0;
 }

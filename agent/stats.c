@@ -1,7 +1,6 @@
 #include "agent/agent.h"
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -50,19 +49,38 @@ static void put_loads(struct buf *b)
 	free(t);
 }
 
-/* Our disks are vda, vdb …: fields 6 and 10 are sectors read and written, 12 requests in flight. */
+/* The n-th number (from 0) of a line, counting words from `at`; 0 when the line ends before. */
+static uint64_t number_at(const char *at, unsigned n)
+{
+	for (unsigned i = 0;; i++) {
+		at += strspn(at, " \t");
+		if (*at == '\n' || *at == '\0')
+			return 0;
+		if (i == n)
+			return strtoull(at, NULL, 10);
+		at += strcspn(at, " \t\n");
+	}
+}
+
+static const char *next_line(const char *line)
+{
+	line += strcspn(line, "\n");
+	return line + (*line == '\n');
+}
+
+/* Lines "254 0 vda reads merged sectors ms writes merged sectors ms in-flight …". Our disks are vda, vdb …; partitions and others have
+ * longer names. */
 static void put_disks(struct buf *b)
 {
-	char *t = proc("/proc/diskstats"), name[32];
+	char *t = proc("/proc/diskstats");
 	uint64_t rd = 0, wr = 0, busy = 0;
-	for (char *line = t; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
-		unsigned long long v[9];
-		if (sscanf(line, " %*u %*u %31s %llu %llu %llu %llu %llu %llu %llu %llu %llu", name, &v[0], &v[1], &v[2], &v[3], &v[4], &v[5],
-			   &v[6], &v[7], &v[8]) != 10 || strncmp(name, "vd", 2) != 0 || strlen(name) != 3)
+	for (const char *line = t; line && *line; line = next_line(line)) {
+		const char *name = strstr(line, " vd");
+		if (!name || name > next_line(line) || name[4] != ' ')
 			continue;
-		rd += v[2] * 512;
-		wr += v[6] * 512;
-		busy += v[8];
+		rd += number_at(name + 5, 2) * 512;
+		wr += number_at(name + 5, 6) * 512;
+		busy += number_at(name + 5, 8);
 	}
 	wire_u64(b, A_T_STAT_DISK_READ, rd);
 	wire_u64(b, A_T_STAT_DISK_WRITE, wr);
@@ -70,20 +88,17 @@ static void put_disks(struct buf *b)
 	free(t);
 }
 
+/* Lines "  eth0: bytes packets … (8 of receiving) bytes … (of sending)". */
 static void put_network(struct buf *b)
 {
 	char *t = proc("/proc/net/dev");
 	uint64_t rx = 0, tx = 0;
-	for (char *line = t; line && *line; line += strcspn(line, "\n"), line += *line == '\n') {
-		unsigned long long r, w;
-		char *colon = memchr(line, ':', strcspn(line, "\n"));
-		if (!colon || sscanf(colon + 1, " %llu %*u %*u %*u %*u %*u %*u %*u %llu", &r, &w) != 2)
+	for (const char *line = t; line && *line; line = next_line(line)) {
+		const char *name = line + strspn(line, " "), *colon = name + strcspn(name, ":\n");
+		if (*colon != ':' || strncmp(name, "lo:", 3) == 0)
 			continue;
-		line += strspn(line, " ");
-		if (strncmp(line, "lo:", 3) == 0)
-			continue;
-		rx += r;
-		tx += w;
+		rx += number_at(colon + 1, 0);
+		tx += number_at(colon + 1, 8);
 	}
 	wire_u64(b, A_T_STAT_NET_READ, rx);
 	wire_u64(b, A_T_STAT_NET_WRITE, tx);
