@@ -56,14 +56,11 @@ VMM_BACK := vmm/back/tap.o vmm/back/vstream.o vmm/back/vtable.o
 VMM_DEV := vmm/dev/blk.o vmm/dev/net.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_in.o vmm/dev/vsock_out.o
 DEVICE_ROOMS := $(VMM_MEM) $(VMM_VIRTIO) $(VMM_BACK) $(VMM_DEV)
 
-VMM_DEV := vmm/mem/gm.o vmm/virtio/queue.o vmm/virtio/chain.o vmm/virtio/vdev.o vmm/virtio/mmio.o \
-	vmm/back/tap.o vmm/back/vstream.o vmm/back/vtable.o \
-	vmm/dev/blk.o vmm/dev/net.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_in.o vmm/dev/vsock_out.o
 VMM_X86 := vmm/x86/boot.o vmm/x86/elf.o vmm/x86/bzimage.o vmm/x86/aml.o vmm/x86/acpi.o vmm/x86/cpuid.o vmm/x86/state.o \
 	vmm/x86/ioapic.o vmm/x86/uart.o
 VMM_MACHINE := vmm/machine/machine.o vmm/machine/virtio.o vmm/machine/devices.o vmm/machine/power.o vmm/machine/vcpu.o \
 	vmm/machine/console.o vmm/machine/request.o vmm/machine/control.o vmm/machine/sandbox.o vmm/machine/probe.o
-VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(VMM_DEV) $(VMM_X86) $(VMM_MACHINE) \
+VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(DEVICE_ROOMS) $(VMM_X86) $(VMM_MACHINE) \
 	vmm/kvm/vm.o vmm/kvm/vcpu.o vmm/bus/bus.o vmm/main.o
 JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/jail.o vmm/jail/main.o
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) api/netd/main.o api/netd/rtnl.o api/netd/nft.o api/netd/tap.o
@@ -121,7 +118,17 @@ UNIT_dev_net := $(UNIT_dev_blk)
 UNIT_dev_rng := $(UNIT_dev_blk)
 UNIT_dev_vsock := $(UNIT_dev_blk)
 UNIT_back_vtable := $(LIB_BASE) $(LIB_EV) $(VMM_BACK)
-FUZZ_TESTS := wire
+UNIT_TESTS += bus_bus x86_acpi x86_boot x86_chips x86_cpuid machine_console machine_request
+UNIT_bus_bus := $(LIB_BASE) vmm/bus/bus.o
+UNIT_x86_acpi := $(LIB_BASE) $(VMM_MEM) vmm/x86/acpi.o vmm/x86/aml.o
+VMM_LOADER := $(VMM_MEM) vmm/x86/boot.o vmm/x86/elf.o vmm/x86/bzimage.o
+UNIT_x86_boot := $(LIB_BASE) $(VMM_LOADER)
+UNIT_x86_chips := $(LIB_BASE) vmm/bus/bus.o vmm/x86/ioapic.o vmm/x86/uart.o
+UNIT_x86_cpuid := vmm/x86/cpuid.o
+UNIT_machine_console := $(LIB_BASE) vmm/machine/console.o
+UNIT_machine_request := $(LIB_BASE) $(LIB_WIRE) vmm/machine/request.o
+FUZZ_TESTS := wire boot
+FUZZ_boot := $(LIB_BASE) $(VMM_LOADER)
 FUZZ_wire := $(LIB_BASE) $(LIB_WIRE)
 UNIT_TESTS += arc_tar arc_rules arc_tree agent_request
 UNIT_arc_tar := $(LIB_BASE) $(LIB_ARC)
