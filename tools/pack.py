@@ -18,7 +18,8 @@ def blocks(data):
     frame = subprocess.run(["lz4", "-12", "-B5", "-BI", "--no-frame-crc", "-c", "-"], input=data, stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE, check=True).stdout
     magic, flags, size_code = struct.unpack_from("<IBB", frame)
-    if magic != 0x184D2204 or flags & 0x3D != 0x20 or size_code >> 4 != 5:  # version 1 in the upper bits; independent; no checksums, no size
+    if magic != 0x184D2204 or flags & 0x3D != 0x20 or (size_code >> 4 != 5 and len(data) > 65536):
+        # version 1 in the upper bits; independent; no checksums, no size. A block size under 256 KiB is chosen only when all fits into one.
         sys.exit("error: lz4 wrote a frame of another kind than asked for (flags %#x)" % flags)
     at, out = 7, []
     while True:
