@@ -16,7 +16,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 # What a fresh Debian 12 needs to build and to test. `make deps` installs what is missing.
-PKGS_BUILD := gcc libc6-dev make musl-dev linux-libc-dev binutils flex bison bc libelf-dev libssl-dev xz-utils lz4 cpio \
+PKGS_BUILD := gcc libc6-dev make patch musl-dev linux-libc-dev binutils flex bison bc libelf-dev libssl-dev xz-utils lz4 cpio \
 	busybox-static e2fsprogs python3 dpkg-dev kmod ca-certificates git
 PKGS_TEST := qemu-system-x86 nftables curl iproute2 clang llvm libclang-rt-14-dev strace openssl procps
 
@@ -254,7 +254,7 @@ $(O)/deps/libbearssl.a: tools/deps.sh tools/fetch-source.sh tools/sources.sha256
 	O='$(O)' CC='$(CC)' CFLAGS='$(MUSL_CFLAGS)' AR='$(AR)' MICA_CACHE='$(MICA_CACHE)' tools/deps.sh bearssl
 
 # The script decides by its own key whether there is anything to build; make only knows what may change that key.
-KERNEL_DEPS := tools/kernel.sh tools/kernel-config-check.sh tools/fetch-source.sh tools/sources.sha256 kernel-config/min.config
+KERNEL_DEPS := tools/kernel.sh tools/kernel-config-check.sh tools/fetch-source.sh tools/sources.sha256 kernel-config/min.config kernel-config/min.patch
 $(O)/kernel/min/vmlinux: $(KERNEL_DEPS)
 	O='$(O)' MICA_CACHE='$(MICA_CACHE)' tools/kernel.sh min
 $(O)/kernel/emulated/vmlinux: $(KERNEL_DEPS) kernel-config/emulated.config kernel-config/emulated.patch

@@ -6,7 +6,7 @@
  *
  * blk: a raw file or block device (virtio 1.2 §5.2). Reads and writes go straight between guest memory and the file; FLUSH is fdatasync;
  * DISCARD and WRITE_ZEROES are holes. A host error is VIRTIO_BLK_S_IOERR for that request and a count, never the end of the VM.
- * Own loop and thread: the lock is dropped during I/O. Syscalls of that thread: preadv pwritev fdatasync fallocate, and the loop's.
+ * Own loop and thread: the lock is dropped during I/O. Syscalls of that thread: preadv pwritev pwrite64 fdatasync fallocate futex, and the loop's.
  */
 #ifndef VMM_DEV_BLK_H
 #define VMM_DEV_BLK_H

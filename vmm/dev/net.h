@@ -2,7 +2,7 @@
  * vmm/dev/net.h: a network card on a tap (virtio 1.2 §5.1): one queue pair, 12-byte header passed through to the tap after checking,
  * mergeable receive buffers, checksum and TCP segmentation offloads both ways when the guest accepts them. Never blocks; a bounded number of packets
  * per turn of the loop. Packets that the guest has no buffer for stay in the tap, which drops the newest.
- * Syscalls of the loop's thread: read writev ioctl(TUNSETOFFLOAD), and the loop's.
+ * Syscalls of the loop's thread: read writev ioctl(TUNSETOFFLOAD), and the loop's (read write epoll_pwait epoll_ctl).
  */
 #ifndef VMM_DEV_NET_H
 #define VMM_DEV_NET_H

@@ -7,7 +7,8 @@
  *   caller shutdown(SHUT_WR) → SHUTDOWN(send) after the last byte; caller close() → SHUTDOWN(both), then the guest resets
  * Hostile guest: wrong types, operations, states → RST; wrong lengths → needs reset; too many streams → RST. Seen from the caller all
  * of it is a stream that ended.
- * Every function here: the loop's thread only. Syscalls of that thread: socketpair sendmsg recvmsg shutdown close, and the loop's.
+ * Every function here: the loop's thread only. Syscalls of that thread: socketpair fcntl sendmsg sendto recvmsg recvfrom shutdown
+ * close, those of malloc and free, and the loop's.
  */
 #ifndef VMM_DEV_VSOCK_H
 #define VMM_DEV_VSOCK_H
