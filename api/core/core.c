@@ -55,19 +55,29 @@ static void start_one(struct core *c, const struct host_group *g)
 		core_say(c, "NOTE", "a VM of host group '%s' could not be started: %s", g->name, f.text);
 }
 
+/* The newest of count's VMs: nothing is deleted that was not asked to be. */
+static void let_go(struct core *c, const struct host_group *g)
+{
+	struct vm *last = NULL;
+
+	for (struct vm *vm = c->reg.first; vm; vm = vm->next)
+		if (vm->r.protected_ && strcmp(vm->r.group, g->name) == 0)
+			last = vm;
+	if (!last)
+		return;
+	last->r.protected_ = false;
+	last->r.persistent = true;
+	record_save(&last->r, last->dir_fd, true);
+	core_say(c, "NOTE", "%s is above host group '%s's count now: it is kept as a persistent VM", last->r.name, g->name);
+}
+
 /* What the file's `count` says: restarted, made, or (when it was lowered) let go. */
 static void keep_count(struct core *c, const struct host_group *g)
 {
 	unsigned have = registry_protected(&c->reg, g->name);
 
-	for (struct vm *vm = c->reg.first; vm && have > g->count; vm = vm->next)
-		if (vm->r.protected_ && strcmp(vm->r.group, g->name) == 0) {
-			vm->r.protected_ = false;
-			vm->r.persistent = true; /* nothing is deleted that was not asked to be */
-			record_save(&vm->r, vm->dir_fd, true);
-			core_say(c, "NOTE", "%s is above host group '%s's count now: it is kept as a persistent VM", vm->r.name, g->name);
-			have--;
-		}
+	for (; have > g->count; have--)
+		let_go(c, g);
 	for (struct vm *vm = c->reg.first, *next; vm; vm = next) {
 		next = vm->next;
 		if (vm->r.protected_ && vm->state == VM_STOPPED && strcmp(vm->r.group, g->name) == 0)

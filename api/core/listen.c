@@ -15,6 +15,7 @@
 #include "lib/wire/core.h"
 
 #define BACKLOG 512
+#define BIND_TRIES 10
 #define TOKEN_RAW 32u
 #define TOKEN_FILE_MAX 4096u
 
@@ -161,8 +162,12 @@ static int listen_tcp(struct core *c, struct fault *f)
 	if (fd < 0)
 		return fault_errno(f, -errno, "TCP socket");
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (bind(fd, (const struct sockaddr *)&a, sizeof(a)) || listen(fd, BACKLOG))
-		err = -errno;
+	for (int i = 0; i < BIND_TRIES; i++) { /* a front that is just ending may still hold it */
+		err = bind(fd, (const struct sockaddr *)&a, sizeof(a)) || listen(fd, BACKLOG) ? -errno : 0;
+		if (err != -EADDRINUSE)
+			break;
+		usleep(100000);
+	}
 	if (err) {
 		close(fd);
 		if (err == -EADDRINUSE)
@@ -244,9 +249,9 @@ int core_listen(struct core *c, const char *state_path, struct fault *f)
 {
 	int err = 0;
 
-	if (c->config.bind_host)
+	if (c->config.bind_host && !c->ephemeral) /* `mica run` has the state folder's socket alone */
 		err = listen_tcp(c, f);
-	if (!err && c->config.socket)
+	if (!err && c->config.socket && !c->ephemeral)
 		err = listen_unix(c, c->config.socket, c->config.socket_auth, f);
 	return err ? err : listen_state(c, state_path, f);
 }

@@ -89,7 +89,7 @@ static int open_all(struct core *c, const struct args *a, struct fault *f)
 		err = core_lock(c, f);
 	if (!err && !a->ephemeral)
 		err = core_token(c, f);
-	if (!err && !a->ephemeral) /* `mica run` speaks to core itself, on front's channel */
+	if (!err)
 		err = core_listen(c, a->state, f);
 	if (!err && a->uid != (uid_t)-1)
 		err = core_own_files(c, a->uid, a->gid, f);
@@ -214,7 +214,7 @@ static void prepare_process(struct core *c)
 	struct rlimit files;
 	cpu_set_t cpus;
 
-	umask(0077);
+	umask(0027);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN); /* of the terminal: the supervisor turns it into SIGTERM */
 	signal(SIGHUP, SIG_IGN);

@@ -189,12 +189,12 @@ int peer_result(const struct wire_msg *m, const char *who, struct fault *f, unsi
 	uint64_t v;
 	int err = -EIO;
 
+	if (m && m->type == WIRE_OK)
+		return 0;
 	if (status)
 		*status = 503;
 	if (!m)
 		return fault_set(f, -EPIPE, "%s went away", who);
-	if (m->type == WIRE_OK)
-		return 0;
 	if (status)
 		*status = wire_get_u64(m, WIRE_T_STATUS, &v) && v >= 400 && v <= 599 ? (unsigned)v : 500;
 	if (wire_get_u64(m, WIRE_T_ERRNO, &v) && v > 0 && v < 4096)

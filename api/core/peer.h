@@ -44,7 +44,7 @@ void peer_drain(struct peer *p);
 void peer_forget(struct peer *p, const void *arg);
 
 /* What a reply says: 0 for WIRE_OK; else a negative errno (-EPIPE for m NULL, -EIO without ERRNO), the sentence in f,
- * and its HTTP status (503 for m NULL) in *status (may be NULL). */
+ * and its HTTP status (503 for m NULL) in *status (may be NULL; untouched on success). */
 int peer_result(const struct wire_msg *m, const char *who, struct fault *f, unsigned *status);
 
 #endif

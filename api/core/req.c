@@ -74,7 +74,7 @@ void reply_node(struct core *c, uint32_t id, const struct vm *vm)
 
 /* ---- who waits ---- */
 
-static struct req *detach(struct req *q)
+static void drop(struct req *q)
 {
 	struct req **at = &q->vm->reqs;
 
@@ -83,12 +83,18 @@ static struct req *detach(struct req *q)
 	if (*at)
 		*at = q->next;
 	ev_timer_del(q->vm->core->loop, &q->timer);
-	return q;
+	free(q->late);
+	free(q);
 }
 
-static void timed_out_text(const struct req *q, char *out, size_t cap)
+static void set_late(struct req *q, unsigned status, const char *text)
 {
-	snprintf(out, cap, "VM '%s' was not ready in time%s", q->vm->r.name, q->creates ? " and was destroyed" : "; it goes on starting");
+	if (q->late)
+		return;
+	q->goal = GOAL_REMOVED;
+	q->late_status = status;
+	q->late = strdup(text);
+	ev_timer_del(q->vm->core->loop, &q->timer);
 }
 
 /* A creation that took too long: the VM goes first, then its client hears 408. */
@@ -97,15 +103,14 @@ static void on_timeout(struct ev_timer *t)
 	struct req *q = t->arg;
 	char text[200];
 
+	snprintf(text, sizeof(text), "VM '%s' was not ready in time%s", q->vm->r.name, q->creates ? " and was destroyed" : "; it goes on starting");
 	if (q->creates) {
-		q->goal = GOAL_REMOVED;
-		q->timed_out = true;
+		set_late(q, 408, text);
 		vm_remove(q->vm);
 		return;
 	}
-	timed_out_text(q, text, sizeof(text));
 	reply_err_text(q->vm->core, q->id, 408, text);
-	free(detach(q));
+	drop(q);
 }
 
 int req_add(struct vm *vm, uint32_t id, enum req_goal goal, bool creates, uint64_t timeout_ms)
@@ -131,9 +136,8 @@ static void answer(struct req *q)
 	char text[200];
 	struct buf *b;
 
-	if (q->timed_out) {
-		timed_out_text(q, text, sizeof(text));
-		reply_err_text(c, q->id, 408, text);
+	if (q->late) {
+		reply_err_text(c, q->id, q->late_status, q->late);
 	} else if (q->node_reply) {
 		reply_node(c, q->id, q->vm);
 	} else {
@@ -152,7 +156,7 @@ void req_reached(struct vm *vm, enum req_goal goal)
 		next = q->next;
 		if (q->goal == goal) {
 			answer(q);
-			free(detach(q));
+			drop(q);
 		}
 	}
 }
@@ -169,12 +173,19 @@ void req_refuse(struct vm *vm, unsigned goals, unsigned status, const char *fmt,
 		next = q->next;
 		if (!(goals & 1u << q->goal))
 			continue;
-		if (q->timed_out)
+		if (q->late)
 			answer(q);
 		else
 			reply_err_text(vm->core, q->id, status, text);
-		free(detach(q));
+		drop(q);
 	}
+}
+
+void req_refuse_late(struct vm *vm, unsigned goals, unsigned status, const char *text)
+{
+	for (struct req *q = vm->reqs; q; q = q->next)
+		if (goals & 1u << q->goal)
+			set_late(q, status, text);
 }
 
 bool req_any(const struct vm *vm, unsigned goals)
@@ -196,5 +207,5 @@ bool req_creator_waits(const struct vm *vm)
 void req_free_all(struct vm *vm)
 {
 	while (vm->reqs)
-		free(detach(vm->reqs));
+		drop(vm->reqs);
 }

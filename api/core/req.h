@@ -22,7 +22,8 @@ struct req {
 	uint32_t id;        /* front's */
 	enum req_goal goal;
 	bool creates;       /* came from C_CREATE: a failure takes the VM with it */
-	bool timed_out;     /* answered with 408 once the VM is gone */
+	char *late;         /* owned: the refusal that is sent once the VM is gone; NULL */
+	unsigned late_status;
 	bool node_reply;    /* answered with the node's fields */
 	struct ev_timer timer;
 };
@@ -33,6 +34,8 @@ int req_add(struct vm *vm, uint32_t id, enum req_goal goal, bool creates, uint64
 void req_reached(struct vm *vm, enum req_goal goal);
 /* Answers all who wait for one of these goals with a refusal. `goals`: bits 1u << GOAL_… */
 void req_refuse(struct vm *vm, unsigned goals, unsigned status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* The same, but they hear it when the VM's files are gone: what failed leaves nothing behind. The caller removes the VM. */
+void req_refuse_late(struct vm *vm, unsigned goals, unsigned status, const char *text);
 bool req_any(const struct vm *vm, unsigned goals);
 /* One who waits for its creation? Then it goes when that fails. */
 bool req_creator_waits(const struct vm *vm);

@@ -1,5 +1,6 @@
 /* A VM's memory, its process's end, and what is made of it. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,11 +211,13 @@ static void note_failure(struct vm *vm)
 
 static void settle_stopped(struct vm *vm, bool failed)
 {
-	int err;
+	int err, fd;
 
 	vm->state = VM_STOPPED;
 	if (!vm->r.persistent && !vm->r.protected_)
 		unlinkat(vm->dir_fd, "disk.img", 0); /* nothing will run from it again */
+	fd = openat(vm->dir_fd, "report", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600); /* its start is no more pending (adopt.c) */
+	fd_close(&fd);
 	err = record_save(&vm->r, vm->dir_fd, false);
 	if (err && failed)
 		core_say(vm->core, "NOTE", "%s: its record could not be written: %s", vm->r.name, strerror(-err));
@@ -235,7 +238,10 @@ void vm_settle(struct vm *vm)
 		note_failure(vm);
 	if (failed && req_creator_waits(vm))
 		vm->undo = true;
-	if (failed)
+	if (failed && vm->undo)
+		req_refuse_late(vm, WAIT_FOR_LIFE, vm->made_status ? vm->made_status : 500,
+				vm->r.fault ? vm->r.fault : "the VM could not be started");
+	else if (failed)
 		req_refuse(vm, WAIT_FOR_LIFE, vm->made_status ? vm->made_status : 500, "%s",
 			   vm->r.fault ? vm->r.fault : "the VM could not be started");
 	else

@@ -24,10 +24,11 @@
 static int ctl_socket(struct vm *vm, int (*act)(int, const struct sockaddr *, socklen_t))
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = "ctl.sock" };
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err = 0;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err = 0, on = 1;
 
 	if (fd < 0)
 		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)); /* before its hello can come */
 	if (fchdir(vm->dir_fd) || act(fd, (const struct sockaddr *)&a, sizeof(a)))
 		err = -errno;
 	if (fchdir(vm->core->state_fd) && !err)
@@ -54,14 +55,13 @@ static void vmm_gone(struct peer *p, int err)
 
 int vm_connect_vmm(struct vm *vm)
 {
-	int fd = ctl_socket(vm, connect), err;
+	int fd = ctl_socket(vm, connect);
 
 	vm->hello_seen = false;
 	if (fd < 0)
 		return fd;
 	vm->vmm = (struct peer){ .name = "vmm", .arg = vm, .on_msg = vm_on_vmm_msg, .on_gone = vmm_gone };
-	err = peer_init(&vm->vmm, vm->core->loop, fd, CTL_QUEUE_MAX);
-	return err ? err : chan_want_creds(&vm->vmm.chan);
+	return peer_init(&vm->vmm, vm->core->loop, fd, CTL_QUEUE_MAX);
 }
 
 /* ---- step by step ---- */

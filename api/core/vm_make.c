@@ -122,6 +122,8 @@ static void made(struct helper *h, int err)
 {
 	struct vm *vm = h->arg;
 	struct core *c = vm->core;
+	bool full = err == -ENOSPC || err == -EDQUOT;
+	char text[300];
 
 	free(vm->userdata);
 	vm->userdata = NULL;
@@ -131,8 +133,9 @@ static void made(struct helper *h, int err)
 		return;
 	}
 	core_say(c, "NOTE", "%s: its disk could not be made: %s", vm->r.name, strerror(-err));
-	req_refuse(vm, ~0u, err == -ENOSPC || err == -EDQUOT ? 507 : 500, "the disk of VM '%s' could not be made: %s%s", vm->r.name,
-		   strerror(-err), err == -ENOSPC || err == -EDQUOT ? " in the state folder: free some, or delete VMs" : "");
+	snprintf(text, sizeof(text), "the disk of VM '%s' could not be made: %s%s", vm->r.name, strerror(-err),
+		 full ? " in the state folder: free some, or delete VMs" : "");
+	req_refuse_late(vm, ~0u, full ? 507 : 500, text);
 	vm->undo = true;
 	vm_remove_files(vm);
 }
