@@ -109,6 +109,8 @@ CORE_CONFIG := api/core/addr.o api/core/config.o api/core/config_keys.o api/core
 UNIT_core_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 UNITLIBS_core_config := $(O)/deps/libyaml.a
 UNIT_core_addr := $(LIB_BASE) api/core/addr.o
+UNIT_TESTS += core_record
+UNIT_core_record := $(LIB_BASE) api/core/addr.o api/core/record.o
 UNIT_TESTS += mem_gm virtio_queue virtio_mmio dev_blk dev_net dev_rng dev_vsock back_vtable
 UNIT_mem_gm := $(LIB_BASE) $(VMM_MEM)
 UNIT_virtio_queue := $(LIB_BASE) $(VMM_MEM) $(VMM_VIRTIO) $(LIB_EV)
@@ -149,7 +151,8 @@ FUZZ_http_head := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_http_chunk := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_http_target := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_http_ws := $(LIB_BASE) $(LIB_HTTP)
-FUZZ_TESTS += config
+FUZZ_TESTS += config record
+FUZZ_record := $(LIB_BASE) api/core/addr.o api/core/record.o
 FUZZ_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 FUZZLIBS_config := $(O)/deps/libyaml.a
 FUZZINC_config := -isystem $(O)/deps/yaml/include
@@ -309,7 +312,7 @@ $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '=cli tests/it/cli_fake.py $(O)/bin/mica' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' \
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'

@@ -167,6 +167,10 @@ struct front {
 	bool core_gone;
 };
 
+/* ---- walls.c ---- */
+int front_drop_rights(uid_t uid, gid_t gid, struct fault *f); /* first of all */
+int front_filter_calls(struct fault *f);                      /* once everything is set up */
+
 /* ---- conn.c, body.c ---- */
 int listener_add(struct front *f, const struct wire_msg *m, int fd_taken);
 void listeners_resume(struct front *f);

@@ -7,7 +7,6 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include "api/front/front.h"
-#include "lib/sandbox/sandbox.h"
 
 #define CORE_QUEUE_BYTES (16u << 20)
 #define SWEEP_MS 1000u
@@ -27,20 +26,6 @@ static int parse_args(int argc, char **argv, uint64_t *uid, uint64_t *gid)
 			return -EINVAL;
 	}
 	return 0;
-}
-
-/* What the network feeds must find nothing to use here: no user, no capability, no path. */
-static int drop_rights(uint64_t uid, uint64_t gid, struct fault *f)
-{
-	int err = sandbox_become((uid_t)uid, (gid_t)gid, 0, f);
-
-	if (err)
-		return err;
-	err = sandbox_no_new_privs();
-	if (err)
-		return fault_errno(f, err, "no_new_privs");
-	err = sandbox_no_paths();
-	return err && err != -EOPNOTSUPP ? fault_errno(f, err, "Landlock") : 0;
 }
 
 static void raise_fd_limit(void)
@@ -88,15 +73,14 @@ int main(int argc, char **argv)
 		return usage();
 	signal(SIGPIPE, SIG_IGN);
 	raise_fd_limit();
-	err = drop_rights(uid, gid, &fault);
-	if (err) {
-		fprintf(stderr, "error: front cannot give up its rights: %s\n", fault.text);
-		return 1;
-	}
-	err = front_init(&front);
+	err = front_drop_rights((uid_t)uid, (gid_t)gid, &fault);
+	if (!err && (err = front_init(&front)))
+		fault_errno(&fault, err, "cannot start");
 	if (!err)
-		err = ev_run(front.loop);
+		err = front_filter_calls(&fault);
+	if (!err && (err = ev_run(front.loop)))
+		fault_errno(&fault, err, "cannot wait for events");
 	if (err)
-		fprintf(stderr, "error: front: %s\n", strerror(-err));
+		fprintf(stderr, "error: front: %s\n", fault.text);
 	return err ? 1 : 0;
 }

@@ -155,7 +155,8 @@ class Rig:
         tcp.listen(1024)
         self.tcp_address = tcp.getsockname()
         self.token = token
-        self.front, chan = start([front_path], stdin=subprocess.DEVNULL)
+        own_user = ["--uid", "1835597825", "--gid", "1835597825"] if os.getuid() == 0 else []
+        self.front, chan = start([front_path, *own_user], stdin=subprocess.DEVNULL)
         self.core = FakeCore(chan, [(unix, False), (tcp, True)], token, self.agent_sock, self.log_path)
         end = time.monotonic() + 5
         while not os.path.exists(self.agent_sock) and time.monotonic() < end:

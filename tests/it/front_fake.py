@@ -627,6 +627,29 @@ def case_forward(rig):
         same(WebSocket(conn, "/vm/demo-1/forward").reply.status, 400, "no upstream named: 400")
 
 
+# ---- what front is left with ----
+
+def case_walls(rig):
+    """No user, no capability, no file, no network of its own, and a filter on system calls."""
+    rig.api.get("/info")
+    with open("/proc/%d/status" % rig.front.pid) as f:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+    same((status["CapPrm"], status["CapEff"], status["NoNewPrivs"], status["Seccomp"]), ("0" * 16, "0" * 16, "1", "2"),
+         "no capabilities, no new ones, a filter")
+    if ROOT:
+        same(status["Uid"].split(), ["1835597825"] * 4, "a user of its own")
+        same(os.listdir("/proc/%d/root/" % rig.front.pid), [], "an empty root")
+        tap.ok(os.readlink("/proc/%d/ns/net" % rig.front.pid) != os.readlink("/proc/self/ns/net"), "no network of the host's")
+
+
+def case_refused_arguments(rig):
+    for args in (["--uid"], ["--uid", "x", "--gid", "1"], ["--nope", "1"]):
+        got = subprocess.run([sys.argv[1], *args], capture_output=True, timeout=10)
+        tap.ok(got.returncode == 2 and b"usage" in got.stderr, "front %s: usage" % " ".join(args))
+    got = subprocess.run([sys.argv[1]], capture_output=True, timeout=10, stdin=subprocess.DEVNULL)
+    tap.ok(got.returncode == 1 and b"error: front" in got.stderr, "without a channel: a sentence and 1")
+
+
 # ---- connections ----
 
 def case_connections(rig):
