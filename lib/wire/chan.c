@@ -154,11 +154,20 @@ uint32_t chan_want(const struct chan *c)
 	return c->first ? EPOLLIN | EPOLLOUT : EPOLLIN;
 }
 
+/* musl's macro compares signed with unsigned, which clang says where it is used. */
+static struct cmsghdr *next_control(struct msghdr *msg, struct cmsghdr *h)
+{
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wsign-compare"
+	return CMSG_NXTHDR(msg, h);
+#pragma GCC diagnostic pop
+}
+
 /* Takes descriptors and credentials out of the control bytes; every descriptor the kernel installed is either stored or closed. */
 static int take_control(struct chan *c, struct msghdr *msg, int *fds, unsigned *n_fds)
 {
 	int err = msg->msg_flags & MSG_CTRUNC ? -EPROTO : 0;
-	for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = CMSG_NXTHDR(msg, h)) {
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(msg); h; h = next_control(msg, h)) {
 		if (h->cmsg_level != SOL_SOCKET)
 			continue;
 		if (h->cmsg_type == SCM_CREDENTIALS && h->cmsg_len >= CMSG_LEN(sizeof(struct ucred))) {
