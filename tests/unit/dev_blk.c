@@ -194,29 +194,19 @@ static void test_read_only(void)
 }
 
 /* A reset from another thread while the worker does I/O: it waits, and nothing is completed afterwards. */
-static struct ev_loop *loop;
-
-static void *worker(void *arg)
-{
-	(void)arg;
-	ev_run(loop);
-	return NULL;
-}
-
 static void test_thread(void)
 {
 	struct blk *t;
 	struct virtio_blk_outhdr h = { .type = VIRTIO_BLK_T_IN };
 	struct vdrv_seg s[3] = { { HEAD, sizeof(h), false }, { DATA, 0x20000, true }, { STATUS, 1, true } };
-	struct ev_io stop = { .fd = -1 };
+	struct vdrv_thread th;
+	struct ev_loop *loop;
 	uint32_t id, len;
-	pthread_t th;
 	int bad = 0;
 
-	(void)stop;
 	if (blk_new(&t, &gm, new_disk(DISK_BYTES), false, NULL, NULL) || ev_new(&loop) || vdev_attach(blk_vdev(t), loop))
 		abort();
-	pthread_create(&th, NULL, worker, NULL);
+	vdrv_thread_start(&th, loop);
 	for (int i = 0; i < 200; i++) {
 		uint16_t idx = 0;
 
@@ -240,9 +230,7 @@ static void test_thread(void)
 	for (int i = 0; i < 2000 && !vdrv_used(&d, 0, &id, &len); i++)
 		usleep(1000);
 	ok(len == 0x20001 && d.irqs, "and it still works");
-	ev_stop(loop);
-	vdrv_kick(&d, 0);
-	pthread_join(th, NULL);
+	vdrv_thread_join(&th);
 	blk_free(t);
 	ev_free(loop);
 	ok(gm.iov_live == 0, "no iovec left behind");

@@ -44,9 +44,11 @@ static int on_incoming(void *arg, uint32_t port, uint32_t guest_port, int fd)
 	return in.refuse;
 }
 
+static bool threaded; /* the loop has a thread of its own */
+
 static void turn(void)
 {
-	for (int i = 0; i < 20 && ev_once(loop, 0) > 0; i++)
+	for (int i = 0; i < 20 && !threaded && ev_once(loop, 0) > 0; i++)
 		;
 }
 
@@ -86,6 +88,8 @@ static void send_raw(const struct virtio_vsock_hdr *h, const void *data, uint32_
 	gm_write(&gm, tx_gpa + HDR, data, len);
 	vdrv_add(&d, 1, s, len ? 2 : 1);
 	vdrv_kick(&d, 1);
+	if (threaded) /* the packet may not have been read yet */
+		tx_gpa += 128;
 	turn();
 }
 
@@ -517,6 +521,71 @@ static void test_many(void)
 	ok(vsock_streams(vs) == 0, "all gone");
 }
 
+/* The guest resets, kicks and answers from another thread while streams are opened, fed and closed on the loop's. */
+static void *host_side(void *arg)
+{
+	static uint8_t data[8192];
+
+	for (int i = 0; i < 20000 && !__atomic_load_n((bool *)arg, __ATOMIC_ACQUIRE); i++) {
+		int fd = __atomic_exchange_n(&in.fd, -1, __ATOMIC_ACQ_REL);
+
+		if (fd < 0) {
+			usleep(50);
+			continue;
+		}
+		(void)!send(fd, data, sizeof(data), MSG_NOSIGNAL | MSG_DONTWAIT);
+		(void)!recv(fd, data, sizeof(data), MSG_DONTWAIT);
+		close(fd);
+	}
+	return NULL;
+}
+
+static int on_incoming_threaded(void *arg, uint32_t port, uint32_t guest_port, int fd)
+{
+	int old = __atomic_exchange_n(&in.fd, fd, __ATOMIC_ACQ_REL);
+
+	(void)arg, (void)port, (void)guest_port;
+	if (old >= 0)
+		close(old);
+	return 0;
+}
+
+static void test_thread(void)
+{
+	struct vdrv_thread th;
+	bool stop = false;
+	pthread_t host;
+	int wrong = 0;
+
+	in.fd = -1;
+	vsock_listen(vs, 1025, on_incoming_threaded, NULL);
+	turn();
+	threaded = true;
+	vdrv_thread_start(&th, loop);
+	pthread_create(&host, NULL, host_side, &stop);
+	for (unsigned i = 0; i < 300; i++) {
+		wrong += vdrv_start(&d, &gm, vsock_vdev(vs), 0, 64) != 15;
+		tx_gpa = vdrv_alloc(&d, 70000);
+		give_buffers(i % 20, RX_BYTES);
+		for (unsigned j = 0; j < 10; j++) {
+			send_op(VIRTIO_VSOCK_OP_REQUEST, 1025, j);
+			if (i & 1)
+				usleep(20);
+			send_packet(packet(VIRTIO_VSOCK_OP_RW, 1025, j), "0123456789", 10);
+		}
+		if (i % 3 == 0)
+			usleep(500);
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
+	pthread_join(host, NULL);
+	vdrv_thread_join(&th);
+	threaded = false;
+	fd_close(&in.fd);
+	vdrv_wr(&d, VIRTIO_MMIO_STATUS, 0);
+	turn();
+	ok(!wrong && !vsock_streams(vs), "300 resets under way, and no stream is left");
+}
+
 static void test_iov_balance(void)
 {
 	ok(gm.iov_live == 0, "no iovec left behind");
@@ -543,6 +612,7 @@ int main(void)
 	test_peer_credit();
 	test_bulk();
 	test_many();
+	test_thread();
 	test_iov_balance();
 	conn.calls = 0;
 	vsock_connect(vs, 1024, 10000, on_connect, NULL);

@@ -9,6 +9,7 @@
 #include <linux/virtio_ring.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "vmm/virtio/mmio.h"
 
 #define VDRV_F_BASE (VDEV_F(VIRTIO_F_VERSION_1) | VDEV_F(VIRTIO_RING_F_INDIRECT_DESC))
@@ -21,7 +22,7 @@ struct vdrv {
 	struct gm *gm;
 	struct vdev *v;
 	uint64_t heap; /* next free guest address */
-	unsigned irqs;
+	_Atomic unsigned irqs;
 	struct vdrv_q q[VDEV_QUEUES_MAX];
 };
 struct vdrv_seg {
@@ -104,8 +105,10 @@ static inline uint64_t vdrv_offered(struct vdrv *d)
 /* The whole dance, all queues of one size. */
 static inline uint32_t vdrv_start(struct vdrv *d, struct gm *gm, struct vdev *v, uint64_t features, uint16_t size)
 {
+	mmio_write(v, VIRTIO_MMIO_STATUS, 4, 0); /* nothing is in flight from here on */
 	*d = (struct vdrv){ .gm = gm, .v = v, .heap = 0x10000 };
-	vdev_set_irq(v, vdrv_irq, d);
+	if (v->irq_arg != d)
+		vdev_set_irq(v, vdrv_irq, d);
 	vdrv_features(d, features | VDRV_F_BASE);
 	for (unsigned i = 0; i < v->ops->queues; i++)
 		vdrv_queue(d, i, size);
@@ -168,6 +171,41 @@ static inline bool vdrv_used(struct vdrv *d, unsigned queue, uint32_t *id, uint3
 static inline bool vdrv_broken(struct vdrv *d)
 {
 	return vdrv_rd(d, VIRTIO_MMIO_STATUS) & VIRTIO_CONFIG_S_NEEDS_RESET;
+}
+
+/* A loop on a thread of its own, for tests of what vCPU threads may do meanwhile. */
+struct vdrv_thread {
+	struct ev_loop *loop;
+	pthread_t thread;
+	struct ev_io stop;
+	int pipe[2];
+};
+
+static inline void vdrv_thread_stop(struct ev_io *io, uint32_t events)
+{
+	(void)events;
+	ev_stop(io->arg);
+}
+
+static inline void *vdrv_thread_main(void *arg)
+{
+	ev_run(arg);
+	return NULL;
+}
+
+static inline void vdrv_thread_start(struct vdrv_thread *t, struct ev_loop *loop)
+{
+	*t = (struct vdrv_thread){ .loop = loop, .stop = { .fn = vdrv_thread_stop, .arg = loop, .fd = -1 } };
+	if (pipe(t->pipe) || ev_add(loop, &t->stop, t->pipe[0], EPOLLIN) || pthread_create(&t->thread, NULL, vdrv_thread_main, loop))
+		abort();
+}
+
+static inline void vdrv_thread_join(struct vdrv_thread *t)
+{
+	close(t->pipe[1]);
+	pthread_join(t->thread, NULL);
+	ev_del(t->loop, &t->stop);
+	close(t->pipe[0]);
 }
 
 #endif
