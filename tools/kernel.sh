@@ -33,8 +33,9 @@ fragments() {
 merged() { fragments | awk -F= '{ if (!($1 in v)) n[++c] = $1; v[$1] = $0 } END { for (i = 1; i <= c; i++) print v[n[i]] }'; }
 
 [ -f "$conf/$flavour.config" ] || die "no kernel flavour '$flavour' (there is no kernel-config/$flavour.config)"
-patch=$conf/$flavour.patch
-[ -f "$patch" ] || patch=/dev/null
+# min.patch belongs to every flavour, a flavour's own comes on top
+patches=$conf/min.patch
+[ "$flavour" = min ] || patches="$patches $conf/$flavour.patch"
 
 # The identity of the source without unpacking it, if the recorded tarball will be used.
 if [ -n "${LINUX_SRC:-}" ] || [ -n "${ACCEPT_NEWER:-}" ]; then
@@ -43,7 +44,7 @@ if [ -n "${LINUX_SRC:-}" ] || [ -n "${ACCEPT_NEWER:-}" ]; then
 else
 	id=$(awk '$1 == "linux" { print $6 }' "$here/sources.sha256")
 fi
-key=$({ echo "$recipe $flavour $id"; merged; cat "$patch"; "$cc" --version | head -n 1; ld --version | head -n 1; } | sha256sum | cut -c1-32)
+key=$({ echo "$recipe $flavour $id"; merged; cat $patches; "$cc" --version | head -n 1; ld --version | head -n 1; } | sha256sum | cut -c1-32)
 
 install_from() {
 	mkdir -p "$O/kernel/$flavour"
@@ -59,7 +60,7 @@ for c in "$cache" "$O/kernel/cache"; do
 done
 
 "$here/kernel-config-check.sh" "$conf/min.config" "$conf/$flavour.config"
-for tool in "$cc" ld flex bison bc make perl; do
+for tool in "$cc" ld flex bison bc make perl patch; do
 	command -v "$tool" >/dev/null || die "$tool is needed to build the kernel" "make deps"
 done
 O=$O "$here/fetch-source.sh" linux
@@ -67,12 +68,13 @@ src=$(cd "$O/src/linux" && pwd -P)
 work=$(mktemp -d "$O/kernel/.$flavour.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' INT TERM HUP
-if [ -s "$patch" ]; then
-	# A patched tree of links: `patch` replaces the files it changes, so the original stays as it is.
-	cp -al "$src" "$work/src" 2>/dev/null || { rm -rf "$work/src"; cp -a "$src" "$work/src"; }
-	patch -d "$work/src" -p1 -s -F0 --no-backup-if-mismatch < "$patch" || die "kernel-config/$flavour.patch does not apply to this source"
-	src=$work/src
-fi
+# A patched tree of links: `patch` replaces the files it changes, so the original stays as it is.
+cp -al "$src" "$work/src" 2>/dev/null || { rm -rf "$work/src"; cp -a "$src" "$work/src"; }
+for p in $patches; do
+	patch -d "$work/src" -p1 -s -F0 --no-backup-if-mismatch < "$p" ||
+		die "$(basename "$p") does not apply to this source" "use the recorded linux source, or adapt kernel-config/$(basename "$p")"
+done
+src=$work/src
 jobs=${JOBS:-$(nproc)}
 merged > "$work/fragment"
 kmake() {
