@@ -27,6 +27,7 @@ struct agent {
 	const char *prefix;     /* borrowed; "" or, in tests, what stands before /run and /etc */
 	uint64_t started_ns;    /* monotonic */
 	unsigned sessions;
+	int stop_signal;        /* what init is to be sent once the answer is out; 0: nothing */
 };
 
 /* ---- addresses (stream.c) ---- */
@@ -141,8 +142,9 @@ void err_frame(struct buf *b, uint32_t id, int err, const struct fault *f, const
 /* ---- hello stream (hello.c) and what comes over it (machine.c) ---- */
 
 int hello_new(struct hello **out, struct agent *a, const char *address);
-/* Obeys A_SHUTDOWN, A_IDENTITY, A_PING; writes the answer. */
+/* Obeys A_IDENTITY, A_PING, and prepares A_SHUTDOWN (a->stop_signal); writes the answer. */
 void machine_request(struct agent *a, const struct wire_msg *m, struct buf *answer);
+void machine_stop(struct agent *a); /* sends init the signal that was prepared */
 void boot_id(char out[48]);
 bool userdata_state(const struct agent *a, bool *has_code, uint64_t *code); /* true: has run (or runs) */
 

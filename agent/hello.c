@@ -79,6 +79,8 @@ static void on_ready(struct ev_io *io, uint32_t events)
 		}
 	}
 	int rc = buf_write_fd(&h->out, h->fd);
+	if (h->a->stop_signal && rc != -EAGAIN)
+		machine_stop(h->a);
 	if (rc < 0 && rc != -EAGAIN)
 		later(h);
 	else

@@ -28,14 +28,21 @@ static int not_a_guest(struct fault *f)
 	return fault_set(f, -EOPNOTSUPP, "this agent does not run inside a guest: it leaves the machine alone");
 }
 
-/* Our init and systemd are asked by different signals; both then end everything and sync. */
-static int shutdown_ask(const char *action, struct fault *f)
+/* Our init and systemd are asked by different signals; both then end everything and sync. The answer has to be on its way
+ * before: init ends the agent too. */
+static int shutdown_prepare(struct agent *a, const char *action, struct fault *f)
 {
 	bool systemd = access("/run/systemd/system", F_OK) == 0, off = strcmp(action, "shutdown") == 0;
 	if (!off && strcmp(action, "reboot") != 0)
 		return fault_set(f, -EINVAL, "action must be shutdown or reboot");
-	int sig = systemd ? SIGRTMIN_OF_KERNEL + (off ? 4 : 5) : off ? SIGUSR2 : SIGTERM;
-	return kill(1, sig) < 0 ? fault_errno(f, -errno, "cannot ask init") : 0;
+	a->stop_signal = systemd ? SIGRTMIN_OF_KERNEL + (off ? 4 : 5) : off ? SIGUSR2 : SIGTERM;
+	return 0;
+}
+
+void machine_stop(struct agent *a)
+{
+	(void)kill(1, a->stop_signal);
+	a->stop_signal = 0;
 }
 
 /* Mixes and credits: the host gives as much randomness as it sends bytes. */
@@ -87,7 +94,7 @@ void machine_request(struct agent *a, const struct wire_msg *m, struct buf *answ
 		else if (wire_get_str(m, A_T_ACTION, action, sizeof action) < 0)
 			rc = fault_set(&f, -EINVAL, "action must be shutdown or reboot");
 		else
-			rc = shutdown_ask(action, &f);
+			rc = shutdown_prepare(a, action, &f);
 		break;
 	case A_IDENTITY:
 		rc = a->machine ? identity(m, &f) : not_a_guest(&f);
