@@ -1,6 +1,7 @@
 /* Requests that only look. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/core/requests.h"
@@ -83,15 +84,65 @@ void ask_nodes(struct ask *a)
 	reply_ok(c, a->id, NULL);
 }
 
+static void describe(struct core *c, uint32_t id, const struct vm *vm, uint64_t streams)
+{
+	struct buf *b = peer_begin_reply(&c->front, WIRE_OK, id);
+
+	node_put(b, vm, false);
+	wire_str(b, C_T_STORAGE, vm->group ? vm->group->storage : "image");
+	wire_str(b, C_T_IMAGE, vm->r.image);
+	wire_str(b, C_T_NET_MODE, vm->r.ip[0] ? "bridge" : "none");
+	wire_u64(b, C_T_OPEN_CONNS, streams);
+	peer_send(&c->front, NULL, 0);
+}
+
+struct describing {
+	struct vm *vm; /* borrowed: answers all its calls before it is freed */
+	uint32_t id;
+};
+
+/* V_STATS' counter of that name, 0 when it is not there. */
+static uint64_t counter(const struct wire_msg *m, const char *name)
+{
+	struct wire_iter it;
+	struct wire_field f;
+	struct wire_msg stat;
+	char text[40];
+	uint64_t v = 0;
+
+	wire_iter_init(&it, m->p, m->n);
+	while (wire_next(&it, &f)) { /* as many as the frame holds */
+		if (f.tag == V_T_STAT && !wire_sub(&f, &stat) && !wire_get_str(&stat, V_T_NAME, text, sizeof(text)) && strcmp(text, name) == 0)
+			return wire_get_u64(&stat, V_T_VALUE, &v) ? v : 0;
+	}
+	return 0;
+}
+
+static void on_stats(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct describing *d = arg;
+	uint64_t streams = m ? counter(m, "vsock.streams") : 0;
+
+	(void)fds; (void)n_fds;
+	if (streams && d->vm->agent_fd >= 0) /* core's own: the hello stream */
+		streams--;
+	describe(d->vm->core, d->id, d->vm, streams);
+	free(d);
+}
+
+/* A living VM is asked how many streams are open in it. */
 void ask_describe(struct ask *a)
 {
-	struct buf *b = peer_begin_reply(&a->core->front, WIRE_OK, a->id);
+	struct describing *d = peer_there(&a->vm->vmm) ? malloc(sizeof(*d)) : NULL;
 
-	node_put(b, a->vm, false);
-	wire_str(b, C_T_STORAGE, a->vm->group ? a->vm->group->storage : "image");
-	wire_str(b, C_T_IMAGE, a->vm->r.image);
-	wire_str(b, C_T_NET_MODE, a->vm->r.ip[0] ? "bridge" : "none");
-	peer_send(&a->core->front, NULL, 0);
+	if (d) {
+		*d = (struct describing){ a->vm, a->id };
+		peer_begin(&a->vm->vmm, V_STATS);
+		if (!peer_call(&a->vm->vmm, NULL, 0, on_stats, d))
+			return;
+		free(d);
+	}
+	describe(a->core, a->id, a->vm, 0);
 }
 
 void ask_logs(struct ask *a)

@@ -97,11 +97,16 @@ static int open_all(struct core *c, const struct args *a, struct fault *f)
 }
 
 /* The one place where rights end. Afterwards paths are opened beneath the state folder only. */
-static int core_drop(const struct args *a, struct fault *f)
+static int core_drop(struct core *c, const struct args *a, struct fault *f)
 {
 	int err = a->uid == (uid_t)-1 ? sandbox_keep_caps(0, f) : sandbox_become(a->uid, a->gid, 0, f);
 
-	return err ? err : sandbox_no_new_privs();
+	if (!err)
+		err = sandbox_no_new_privs();
+	if (err)
+		return err;
+	err = sandbox_paths_beneath(c->state_fd);
+	return err == -EOPNOTSUPP ? 0 : err ? fault_errno(f, err, "Landlock") : 0; /* older kernels: file rights alone hold */
 }
 
 /* ---- events ---- */
@@ -249,7 +254,7 @@ int main(int argc, char **argv)
 	if (!err)
 		err = open_all(c, &a, &f);
 	if (!err)
-		err = core_drop(&a, &f);
+		err = core_drop(c, &a, &f);
 	if (!err) {
 		err = fchdir(c->state_fd) ? -errno : watch_all(c);
 		if (err)

@@ -62,15 +62,9 @@ static int copy_data(int from, int to, off_t bytes)
 
 static int make_disk(struct vm *vm)
 {
-	/* The image's descriptor is shared with other children: a file position of our own is needed for SEEK_DATA. */
-	const struct conf_file *image = &vm->group->image;
-	char path[32];
+	/* Other children use the same open file: only calls that ignore its position (pread; lseek's data and hole) are made. */
+	int from = vm->group->image.fd >= 0 ? vm->group->image.fd : CORE_FD_IMAGE, err;
 	struct stat st;
-	int err;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", image->fd >= 0 ? image->fd : CORE_FD_IMAGE);
-	AUTO_FD own = open(path, O_RDONLY | O_CLOEXEC);
-	int from = own >= 0 ? own : image->fd >= 0 ? image->fd : CORE_FD_IMAGE;
 	AUTO_FD to = openat(vm->dir_fd, "disk.img", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (to < 0)
 		return -errno;

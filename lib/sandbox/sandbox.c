@@ -82,21 +82,36 @@ int sandbox_empty_root(struct fault *f)
 	return 0;
 }
 
-int sandbox_no_paths(void)
+/* All rights of Landlock's first version: newer ones would make the ruleset fail on older kernels. */
+#define PATH_RIGHTS \
+	(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR | \
+	 LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | \
+	 LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | \
+	 LANDLOCK_ACCESS_FS_MAKE_SYM)
+
+/* beneath_fd -1: no path at all. */
+static int restrict_paths(int beneath_fd)
 {
-	struct landlock_ruleset_attr attr = {
-		.handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE |
-				     LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
-				     LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
-				     LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
-				     LANDLOCK_ACCESS_FS_MAKE_SYM,
-	};
+	struct landlock_ruleset_attr attr = {.handled_access_fs = PATH_RIGHTS};
+	struct landlock_path_beneath_attr folder = {.allowed_access = PATH_RIGHTS & ~(uint64_t)LANDLOCK_ACCESS_FS_EXECUTE, .parent_fd = beneath_fd};
 	long fd = syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
 	if (fd < 0)
 		return errno == ENOSYS || errno == EOPNOTSUPP ? -EOPNOTSUPP : -errno;
 	int err = sandbox_no_new_privs();
+	if (!err && beneath_fd >= 0 && syscall(SYS_landlock_add_rule, (int)fd, LANDLOCK_RULE_PATH_BENEATH, &folder, 0) < 0)
+		err = -errno;
 	if (!err && syscall(SYS_landlock_restrict_self, (int)fd, 0) < 0)
 		err = -errno;
 	close((int)fd);
 	return err;
+}
+
+int sandbox_no_paths(void)
+{
+	return restrict_paths(-1);
+}
+
+int sandbox_paths_beneath(int dir_fd)
+{
+	return restrict_paths(dir_fd);
 }

@@ -24,6 +24,8 @@ int sandbox_no_new_privs(void);
 int sandbox_empty_root(struct fault *f);
 /* Landlock: no path can be opened, made, or removed (descriptors already open stay usable). 0; -EOPNOTSUPP when the kernel has none. */
 int sandbox_no_paths(void);
+/* Landlock: only beneath this folder (nothing executed from it). As above. */
+int sandbox_paths_beneath(int dir_fd);
 
 /* One allowed system call; several rows for one nr mean "any of them". */
 struct sandbox_rule {

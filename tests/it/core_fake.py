@@ -154,6 +154,9 @@ class Vmm:
         elif m.type in (V_PAUSE, V_RESUME):
             self.state = 'paused' if m.type == V_PAUSE else 'running'
             self.tell(frame(OK, m.id))
+        elif m.type == V_STATS:
+            stat = field(VT_TEXT + 2, 'vsock.streams') + field(VT_TEXT + 3, len(self.streams) + bool(self.hello))
+            self.tell(frame(OK, m.id, (VT_TEXT + 1, stat)))
         elif m.type == V_QUIT:
             self.tell(frame(OK, m.id))
             self.end('killed')
@@ -564,12 +567,13 @@ def test_create(w):
     s = socket.socket(fileno=m.fds[0])
     s.sendall(frame(99, 7))
     ok(Msg(s.recv(100)).id == 7, 'a stream to its agent')
-    s.close()
+    keep = s
     m = w.ask(C_LOGS, (T_VM, 'ok-2'))
     ok(m.type == OK and b'booting ok-2' in os.read(m.fds[0], 1000), 'its console log')
     m = w.ask(C_DESCRIBE, (T_VM, 'ok-2'))
     ok(m.str(T_STATUS) == 'Running' and m.str(T_IP) == '10.77.0.3' and m.all(T_TAG) == ['a=1', 'name=bob'] and m.num(T_LAST) and m.str(T_IMAGE) == 'min'
-       and m.str(T_NET_MODE) == 'bridge' and not m.num(T_PERSISTENT), 'described')
+       and m.str(T_NET_MODE) == 'bridge' and m.num(T_OPEN) == 1 and not m.num(T_PERSISTENT), 'described')
+    keep.close()
     ok([x.str(T_VM) for x in w.items(C_NODES, (T_TAG, 'a=1'))] == ['ok-2'] and not w.items(C_NODES, (T_TAG, 'a=')) and
        len(w.items(C_NODES, (T_TAG_PREFIX, 'a='))) == 1 and len(w.items(C_NODES, (T_GROUP, 'ok'))) == 2, 'nodes by tag, prefix and group')
     ok(refused(w.ask(C_NODES, (T_TAG, 'a'), (T_TAG_PREFIX, 'a')), 400) and refused(w.ask(C_NODES, (T_GROUP, 'zz')), 404), 'nodes refused')
@@ -652,6 +656,11 @@ def test_many(w):
 
 
 def test_adoption(w):
+    pids = dict(w.pids)
+    w.front.shutdown(socket.SHUT_RDWR)
+    ok(w.core.wait(5) == 1 and pids and w.pids == pids, 'front goes: core ends, VMs go on')
+    w.close()
+    w.start((('ok', 1), ('mute', 0), ('panic', 0), ('die', 0), ('deaf', 0)))
     keep = w.create('ok', (T_PERSISTENT, 1), (T_TAG, 'k')).str(T_VM)
     eph = w.create('ok').str(T_VM)
     gone = w.create('ok').str(T_VM)

@@ -122,7 +122,7 @@ static void test_defaults(void)
 {
 	struct config c;
 	struct fault f;
-	const struct group *g;
+	const struct host_group *g;
 
 	ok(parse(&c, G "    image: min\n", &f) == 0, "the smallest file: %s", f.text);
 	g = config_group(&c, "vm");
@@ -166,7 +166,7 @@ static void test_full(void)
 		"    auth:\n";
 	struct config c;
 	struct fault f;
-	const struct group *g;
+	const struct host_group *g;
 
 	ok(parse(&c, text, &f) == 0, "a full file: %s", f.text);
 	g = config_group(&c, "vm");
