@@ -10,6 +10,8 @@
 #define AGENT_AGENT_H
 
 #include <limits.h>
+#include <sys/resource.h>
+
 #include "lib/ev/ev.h"
 #include "lib/wire/agent.h"
 
@@ -27,6 +29,7 @@ struct agent {
 	const char *prefix;     /* borrowed; "" or, in tests, what stands before /run and /etc */
 	uint64_t started_ns;    /* monotonic */
 	unsigned sessions;
+	struct rlimit files;    /* what commands get; the agent itself takes more */
 	int stop_signal;        /* what init is to be sent once the answer is out; 0: nothing */
 };
 
@@ -99,6 +102,7 @@ struct spawn {
 	const struct command *cmd;
 	const struct who *who;
 	bool become;     /* change user */
+	const struct rlimit *files; /* borrowed: limit on open files to set */
 	bool tty;        /* fds[0] is a terminal: make it the controlling one */
 	int fds[3];      /* borrowed: 0, 1, 2 of the child; all > 2 */
 	int err;         /* out: why it did not start (negative), 0 */
@@ -146,6 +150,7 @@ int hello_new(struct hello **out, struct agent *a, const char *address);
 void machine_request(struct agent *a, const struct wire_msg *m, struct buf *answer);
 void machine_stop(struct agent *a); /* sends init the signal that was prepared */
 void boot_id(char out[48]);
-bool userdata_state(const struct agent *a, bool *has_code, uint64_t *code); /* true: has run (or runs) */
+/* true: has run, or runs now. *has_code: how it ended is known. */
+bool userdata_state(const struct agent *a, bool *running, bool *has_code, uint64_t *code);
 
 #endif

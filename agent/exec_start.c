@@ -115,7 +115,7 @@ void exec_start(struct conn *c, const struct wire_msg *m)
 	struct who w;
 	struct command cmd = {.memory = NULL};
 	struct plumbing p = {{-1, -1, -1}, {-1, -1}, -1};
-	struct spawn s = {.cmd = &cmd, .who = &w, .become = c->a->root};
+	struct spawn s = {.cmd = &cmd, .who = &w, .become = c->a->root, .files = &c->a->files};
 	const char *code = NULL;
 	int rc = who_asked(&w, c->a, m, DEFAULT_UID, &f);
 	if (rc == 0)

@@ -55,6 +55,18 @@ static void fill_standard_fds(void)
 	fd_close(&fd);
 }
 
+/* A stream may need six descriptors. Children get the old limit back: a high one misleads programs that use select(2). */
+static void raise_file_limit(struct agent *a)
+{
+	if (getrlimit(RLIMIT_NOFILE, &a->files) < 0)
+		return;
+	struct rlimit own = {.rlim_cur = SESSIONS_MAX * 6 + 64, .rlim_max = a->files.rlim_max};
+	if (own.rlim_cur > own.rlim_max)
+		own.rlim_cur = own.rlim_max;
+	if (own.rlim_cur > a->files.rlim_cur)
+		(void)setrlimit(RLIMIT_NOFILE, &own);
+}
+
 static int usage(void)
 {
 	fputs("usage: slicer-agent [--listen ADDRESS] [--hello ADDRESS|none] [--prefix DIR]\n"
@@ -93,6 +105,7 @@ int main(int argc, char **argv)
 	if (!a.machine && strncmp(hello_at, "vsock", 5) == 0)
 		hello_at = "none";
 	fill_standard_fds();
+	raise_file_limit(&a);
 	signal(SIGPIPE, SIG_IGN);
 	int rc = serve(&a, listen_at, hello_at);
 	if (rc < 0)

@@ -42,7 +42,7 @@ static int search_exec(const struct spawn *s, char *scratch)
 }
 
 /* In the vfork child: shares our memory until exec, so it only writes to s and scratch.
- * System calls: setsid ioctl(TIOCSCTTY) dup2 rt_sigaction rt_sigprocmask setgroups setresgid setresuid chdir umask execve. */
+ * System calls: setsid ioctl(TIOCSCTTY) dup2 rt_sigaction rt_sigprocmask umask prlimit64 setgroups setresgid setresuid chdir execve. */
 static void child(struct spawn *s, char *scratch)
 {
 	sigset_t none;
@@ -56,6 +56,7 @@ static void child(struct spawn *s, char *scratch)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	umask(022);
+	(void)setrlimit(RLIMIT_NOFILE, s->files);
 	if (s->become && (s->err = who_become(s->who)) < 0)
 		return;
 	if (chdir(s->cmd->cwd) < 0 && (s->cmd->cwd_given || chdir("/") < 0)) {

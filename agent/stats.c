@@ -165,13 +165,13 @@ void health_answer(struct conn *c, const struct wire_msg *m)
 {
 	struct buf b;
 	uint64_t code;
-	bool has_code, ran = userdata_state(c->a, &has_code, &code);
+	bool has_code, running, ran = userdata_state(c->a, &running, &has_code, &code);
 	buf_init(&b, 4096);
 	size_t mark = wire_begin(&b, A_HEALTH_IS, m->id);
 	wire_u64(&b, A_T_UPTIME_NS, now_mono_ns() - c->a->started_ns);
 	wire_u64(&b, A_T_SYS_UPTIME_NS, system_uptime_ns());
 	wire_str(&b, A_T_VERSION, MICA_VERSION);
-	wire_u64(&b, A_T_USERDATA_RAN, ran && has_code);
+	wire_u64(&b, A_T_USERDATA_RAN, ran && !running);
 	if (has_code)
 		wire_u64(&b, A_T_USERDATA_CODE, code);
 	answer(c, &b, mark);

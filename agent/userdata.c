@@ -17,17 +17,20 @@
 #define LOG "/var/log/slicer-userdata.log"
 #define SCRIPT_MAX (4u << 20)
 
-bool userdata_state(const struct agent *a, bool *has_code, uint64_t *code)
+bool userdata_state(const struct agent *a, bool *running, bool *has_code, uint64_t *code)
 {
 	char path[PATH_MAX], *text;
 	size_t n;
-	*has_code = false;
+	*has_code = *running = false;
 	snprintf(path, sizeof path, "%s" MARKER, a->prefix);
 	if (read_file_at(AT_FDCWD, path, 64, &text, &n) < 0)
 		return false;
 	text[strcspn(text, "\n")] = '\0';
 	*has_code = parse_u64(text, 255, code) == 0;
 	free(text);
+	/* An empty marker: the script runs now (it stands in /run, which a boot empties), or it ended with the machine. */
+	snprintf(path, sizeof path, "%s" SCRIPT, a->prefix);
+	*running = !*has_code && access(path, F_OK) == 0;
 	return true;
 }
 
@@ -80,6 +83,7 @@ static void become_script(const struct agent *a, bool has_interpreter)
 	}
 	(void)close_from(3);
 	signal(SIGPIPE, SIG_DFL);
+	(void)setrlimit(RLIMIT_NOFILE, &a->files);
 	(void)chdir("/");
 	execve(has_interpreter ? path : shell, has_interpreter ? direct : by_shell, env);
 	_exit(127);
@@ -103,13 +107,13 @@ void userdata_run(struct job *j)
 {
 	struct fault f = {.text = ""};
 	struct buf script;
-	bool has_code;
+	bool has_code, running;
 	uint64_t code;
 	buf_init(&script, SCRIPT_MAX);
 	int rc = receive(j, &script);
 	if (rc == -EFBIG)
 		fault_set(&f, rc, "the userdata script is larger than 4 MiB");
-	if (rc == 0 && userdata_state(j->a, &has_code, &code)) {
+	if (rc == 0 && userdata_state(j->a, &running, &has_code, &code)) {
 		size_t mark = wire_begin(&j->out, WIRE_OK, j->req->id);
 		wire_u64(&j->out, A_T_USERDATA_RAN, 1);
 		wire_end(&j->out, mark);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +15,8 @@
 #define GRACE_MS 3000u        /* between asking processes to end and killing them */
 #define BACKOFF_MIN_MS 100u   /* before the agent is started again … */
 #define BACKOFF_MAX_MS 5000u  /* … doubled up to this … */
+#define FILES_SOFT 1024u      /* open files of a process: what select(2) can bear … */
+#define FILES_HARD 524288u    /* … and how far a server may raise it; the kernel gives 4096 */
 #define BACKOFF_RESET_MS 10000u /* … and forgotten once it has lived this long */
 
 struct agent {
@@ -177,6 +180,9 @@ int main(void)
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	(void)reboot(RB_DISABLE_CAD); /* ctrl-alt-del becomes SIGINT */
 	(void)chdir("/");
+	struct rlimit files = {.rlim_cur = FILES_SOFT, .rlim_max = FILES_HARD};
+	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+		say("limit of open files", -errno);
 	mounts_make();
 	console_open();
 	net_up(getenv("MICA_HOST"), getenv("MICA_IP"), getenv("MICA_GW"), getenv("MICA_DNS"));

@@ -556,7 +556,13 @@ def test_rest(a):
     os.makedirs(a.prefix + "/var/log")
     m = a.ask(USERDATA, [(T_DATA, b"echo user $TARGET_USER\nsleep 0.2\nexit 5\n")])
     ok(m.kind == OK, "userdata starts", m)
+    m = a.ask(HEALTH)
+    ok(m.num(T_USERDATA_RAN) == 0, "while it runs it has not run", m)
     ok(wait_for(lambda: a.ask(HEALTH).num(T_USERDATA_RAN) == 1) and a.ask(HEALTH).num(T_USERDATA_CODE) == 5, "its exit code is kept", a.ask(HEALTH))
+    os.truncate(a.prefix + "/etc/slicer/userdata-ran", 0)
+    os.unlink(a.prefix + "/run/slicer/userdata")
+    m = a.ask(HEALTH)
+    ok(m.num(T_USERDATA_RAN) == 1 and m.num(T_USERDATA_CODE) is None, "an empty marker of an earlier boot: ran, code unknown", m)
     m = a.ask(USERDATA, [(T_DATA, b"echo twice\n")])
     ok(m.num(T_USERDATA_RAN) == 1 and "twice" not in open(a.prefix + "/var/log/slicer-userdata.log").read(), "it runs once", m)
 
@@ -576,6 +582,10 @@ def test_many(a):
         good += kinds == [STARTED, STDOUT, EXIT] and code == 2
         s.close()
     ok(good == 64, "64 commands at once, each with its frames in order", good)
+    import resource
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    m, out, _ = a.exec("sh", ["-c", "ulimit -n"])
+    ok(int(out) == soft, "commands get the usual limit of open files", (out, soft))
     idle = [a.open() for _ in range(520)]
     m = a.ask(HEALTH)
     ok(refused(m, 503), "beyond 512 streams the answer is 503", m)
