@@ -34,6 +34,7 @@
 #define IDLE_TIMEOUT_MS 180000u    /* between requests */
 #define LINGER_TIMEOUT_MS 2000u    /* reading what a refused client still sends, so that it sees the answer */
 #define AGENT_ANSWER_MS 10000u     /* health, stats, fs: the agent must answer by then */
+#define LINE_BYTES_MAX (1u << 20)  /* of NDJSON: a frame's payload, each byte as \u0000 */
 #define ASK_BUCKETS 256u
 
 struct front;
@@ -163,6 +164,7 @@ struct front {
 	uint32_t next_id;
 	struct req *asks[ASK_BUCKETS];
 	struct buf frame; /* the frame being written, to core or an agent */
+	struct buf line;  /* the NDJSON line being written */
 	size_t frame_mark;
 	bool core_gone;
 };

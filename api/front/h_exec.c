@@ -54,43 +54,57 @@ static unsigned cut_tail(const uint8_t *p, size_t n)
 	return 0;
 }
 
-/* Joins what was held with the new piece, writes all whole characters as a member, holds the rest. */
+/* Writes all whole characters as a member and holds the rest. */
+static void put_whole(struct json_out *o, const char *key, struct text *t, const uint8_t *p, size_t n, bool last)
+{
+	unsigned tail = last ? 0 : cut_tail(p, n);
+
+	json_put_strn(o, key, p, n - tail);
+	if (tail)
+		memcpy(t->held, p + n - tail, tail);
+	t->n = tail;
+}
+
+/* The same with what was held before the new piece. */
 static void put_text(struct json_out *o, const char *key, struct text *t, const uint8_t *p, size_t n, bool last)
 {
 	struct buf b;
-	unsigned tail;
 
-	buf_init(&b, AGENT_DATA_MAX * 4);
+	if (t->n == 0) {
+		put_whole(o, key, t, p, n, last);
+		return;
+	}
+	buf_init(&b, UTF8_HELD_MAX + WIRE_PAYLOAD_MAX);
 	buf_add(&b, t->held, t->n);
 	buf_add(&b, p, n);
-	tail = last || b.failed ? 0 : cut_tail(buf_data(&b), buf_len(&b));
-	json_put_strn(o, key, buf_len(&b) ? buf_data(&b) : (const uint8_t *)"", buf_len(&b) - tail);
-	if (tail)
-		memcpy(t->held, buf_data(&b) + buf_len(&b) - tail, tail);
-	t->n = tail;
+	put_whole(o, key, t, buf_data(&b), buf_len(&b), last);
 	buf_done(&b);
 }
 
 /* ---- frames to the client ---- */
 
-static void frame_begin(struct json_out *o, struct buf *b, const char *type)
+/* Lines are written into one buffer of the front, again and again. */
+static void frame_begin(struct req *r, struct json_out *o, const char *type)
 {
-	buf_init(b, 4u << 20);
+	struct buf *b = &r->conn->front->line;
+
+	buf_clear(b);
 	json_out_init(o, b);
 	json_obj(o, NULL);
 	put_time(o, "timestamp", now_real_ns());
 	json_put_str(o, "type", type);
 }
 
-static void frame_end(struct req *r, struct json_out *o, struct buf *b)
+static void frame_end(struct req *r, struct json_out *o)
 {
+	struct buf *b = &r->conn->front->line;
+
 	json_end(o);
 	buf_adds(b, "\n");
 	if (b->failed)
 		conn_break(r->conn);
 	else
 		reply_data(r, buf_data(b), buf_len(b));
-	buf_done(b);
 }
 
 static void reply_head(struct req *r)
@@ -105,22 +119,20 @@ static void reply_head(struct req *r)
 static void send_started(struct req *r, struct exec *x)
 {
 	struct json_out o;
-	struct buf b;
 
-	frame_begin(&o, &b, "started");
+	frame_begin(r, &o, "started");
 	json_put_u64(&o, "pid", x->pid);
 	put_time(&o, "started_at", x->started_ns);
 	json_put_i64(&o, "exit_code", 0);
-	frame_end(r, &o, &b);
+	frame_end(r, &o);
 }
 
 static void send_output(struct req *r, struct exec *x, unsigned which, const uint8_t *p, size_t n, bool last)
 {
 	const char *key = which ? "stderr" : "stdout";
 	struct json_out o;
-	struct buf b;
 
-	frame_begin(&o, &b, key);
+	frame_begin(r, &o, key);
 	if (x->base64) {
 		json_put_str(&o, "encoding", "base64");
 		json_put_base64(&o, key, p, n);
@@ -128,7 +140,7 @@ static void send_output(struct req *r, struct exec *x, unsigned which, const uin
 		put_text(&o, key, &x->text[which], p, n, last);
 	}
 	json_put_i64(&o, "exit_code", 0);
-	frame_end(r, &o, &b);
+	frame_end(r, &o);
 }
 
 /* A character that was begun and never finished still is output. */
@@ -154,13 +166,12 @@ static void put_end(struct json_out *o, const struct exec *x, uint64_t code, uin
 static void send_exit(struct req *r, struct exec *x, uint64_t code, uint64_t sig, const char *error)
 {
 	struct json_out o;
-	struct buf b;
 
 	reply_head(r);
 	send_held(r, x);
-	frame_begin(&o, &b, "exit");
+	frame_begin(r, &o, "exit");
 	put_end(&o, x, code, sig, error);
-	frame_end(r, &o, &b);
+	frame_end(r, &o);
 	req_end(r);
 }
 

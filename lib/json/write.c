@@ -16,27 +16,40 @@ static size_t utf8_char(const uint8_t *p, size_t n)
 	return len <= n && utf8_is_valid(p, len) ? len : 0;
 }
 
+/* The escape of a byte that cannot stand in a string as it is. */
+static void put_escape(struct buf *b, uint8_t c)
+{
+	static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt", hex[] = "0123456789abcdef";
+	const char *at = c ? strchr(from, c) : NULL;
+	char text[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
+
+	if (at)
+		text[1] = to[at - from];
+	buf_add(b, text, at ? 2 : 6);
+}
+
+/* Most bytes of most texts are plain ASCII: they take the short way (command output passes here by the gigabyte). */
 static void put_quoted(struct buf *b, const void *s, size_t n)
 {
-	static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
 	const uint8_t *p = s;
 	size_t run = 0; /* bytes before p + run that can be copied as they are */
 	buf_add(b, "\"", 1);
 	while (run < n) {
 		uint8_t c = p[run];
-		size_t len = utf8_char(p + run, n - run);
-		if (len && c >= 0x20 && c != '"' && c != '\\' && c != 0x7f) {
+		if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
+			run++;
+			continue;
+		}
+		size_t len = c < 0x80 ? 0 : utf8_char(p + run, n - run);
+		if (len) {
 			run += len;
 			continue;
 		}
 		buf_add(b, p, run);
-		const char *at = c ? strchr(from, c) : NULL;
-		if (!len)
-			buf_adds(b, "\xef\xbf\xbd");
-		else if (at)
-			buf_printf(b, "\\%c", to[at - from]);
+		if (c < 0x80)
+			put_escape(b, c);
 		else
-			buf_printf(b, "\\u%04x", c);
+			buf_adds(b, "\xef\xbf\xbd");
 		p += run + 1;
 		n -= run + 1;
 		run = 0;
