@@ -42,7 +42,7 @@ static bool contains(uint64_t gpa, const void *what, size_t n)
 static void test_tables(void)
 {
 	struct acpi_machine m = { .vcpus = 8, .virtio = X86_VIRTIO_MAX, .virtio_stride_bytes = 0x1000 };
-	static const uint8_t last_irq[] = { 0x89, 6, 0, 3, 1, X86_PIN_VIRTIO + X86_VIRTIO_MAX - 1, 0, 0, 0, 0x79 };
+	static const uint8_t last_irq[] = { 0x89, 6, 0, 3, 1, X86_GSI_BASE + X86_PINS_MAX - 1, 0, 0, 0, 0x79 };
 	static const uint8_t com1[] = { 0x0c, 0x41, 0xd0, 0x05, 0x01 };
 	uint64_t xsdt = 0, fadt = 0, madt = 0, dsdt = 0, id[2] = { 0, 0 };
 	uint32_t flags = 0, len = 0;

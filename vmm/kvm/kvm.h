@@ -19,6 +19,7 @@ struct kvm_vm {
 	int fd;                   /* owned; -1 when not made */
 	uint32_t run_bytes;       /* size of a vCPU's shared page(s) */
 	uint32_t slots;           /* memory slots in use */
+	uint32_t coalesced_off;   /* where the queue of coalesced writes is in a vCPU's shared pages; 0: there is none */
 };
 
 struct kvm_cpuid_table {
@@ -52,6 +53,8 @@ int kvm_vm_routes(struct kvm_vm *vm, const struct kvm_route *pins, unsigned n, s
 int kvm_vm_irqfd(struct kvm_vm *vm, int event_fd, unsigned pin, struct fault *f);
 /* Guest writes of exactly `bytes` with this value at gpa signal event_fd without leaving the kernel. */
 int kvm_vm_ioeventfd(struct kvm_vm *vm, int event_fd, uint64_t gpa, unsigned bytes, uint64_t value, struct fault *f);
+/* Guest writes to [gpa, +bytes) are queued instead of leaving the kernel, until somebody looks. Does nothing when KVM cannot. */
+int kvm_vm_coalesce(struct kvm_vm *vm, uint64_t gpa, uint32_t bytes, struct fault *f);
 /* KVM_CHECK_EXTENSION: 0 when absent. */
 int kvm_vm_cap(const struct kvm_vm *vm, int cap);
 
@@ -65,6 +68,9 @@ int kvm_vcpu_get_sregs(struct kvm_vcpu *v, struct kvm_sregs *s, struct fault *f)
 int kvm_vcpu_set_sregs(struct kvm_vcpu *v, const struct kvm_sregs *s, struct fault *f);
 int kvm_vcpu_get_regs(struct kvm_vcpu *v, struct kvm_regs *r, struct fault *f);
 int kvm_vcpu_set_regs(struct kvm_vcpu *v, const struct kvm_regs *r, struct fault *f);
+/* The oldest queued write of the VM (any vCPU shows the same queue), or NULL; and done with it. Under the caller's lock. */
+const struct kvm_coalesced_mmio *kvm_coalesced_first(const struct kvm_vcpu *v, const struct kvm_vm *vm);
+void kvm_coalesced_drop(struct kvm_vcpu *v, const struct kvm_vm *vm);
 /* One KVM_RUN: 0 with v->run->exit_reason set, -EINTR (signal or immediate_exit), -EAGAIN (once, at an AP's INIT), other -errno. */
 int kvm_vcpu_run(struct kvm_vcpu *v);
 

@@ -94,6 +94,34 @@ int kvm_vcpu_set_regs(struct kvm_vcpu *v, const struct kvm_regs *r, struct fault
 	return vcpu_ioctl(v, KVM_SET_REGS, &copy, "setting registers", f);
 }
 
+static struct kvm_coalesced_mmio_ring *coalesced(const struct kvm_vcpu *v, const struct kvm_vm *vm)
+{
+	return (void *)((uint8_t *)v->run + vm->coalesced_off);
+}
+
+/* Entries that fit into the page after its head. */
+#define COALESCED_MAX ((4096u - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio))
+
+const struct kvm_coalesced_mmio *kvm_coalesced_first(const struct kvm_vcpu *v, const struct kvm_vm *vm)
+{
+	struct kvm_coalesced_mmio_ring *r = coalesced(v, vm);
+	uint32_t first;
+
+	if (!vm->coalesced_off)
+		return NULL;
+	first = __atomic_load_n(&r->first, __ATOMIC_ACQUIRE);
+	if (first >= COALESCED_MAX || first == __atomic_load_n(&r->last, __ATOMIC_ACQUIRE))
+		return NULL;
+	return &r->coalesced_mmio[first];
+}
+
+void kvm_coalesced_drop(struct kvm_vcpu *v, const struct kvm_vm *vm)
+{
+	struct kvm_coalesced_mmio_ring *r = coalesced(v, vm);
+
+	__atomic_store_n(&r->first, (uint32_t)((r->first + 1) % COALESCED_MAX), __ATOMIC_RELEASE);
+}
+
 int kvm_vcpu_run(struct kvm_vcpu *v)
 {
 	return ioctl(v->fd, KVM_RUN, 0) < 0 ? -errno : 0;

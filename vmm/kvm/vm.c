@@ -5,6 +5,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#define COALESCED_PAGE_BYTES 4096u
+
 int kvm_vm_init(struct kvm_vm *vm, int kvm_fd, struct fault *f)
 {
 	int n;
@@ -12,6 +14,7 @@ int kvm_vm_init(struct kvm_vm *vm, int kvm_fd, struct fault *f)
 	vm->kvm_fd = kvm_fd;
 	vm->fd = -1;
 	vm->slots = 0;
+	vm->coalesced_off = 0;
 	n = ioctl(kvm_fd, KVM_GET_API_VERSION, 0);
 	if (n < 0)
 		return fault_set(f, -errno, "descriptor %d is not /dev/kvm: %s", kvm_fd, strerror(errno));
@@ -122,6 +125,22 @@ int kvm_vm_ioeventfd(struct kvm_vm *vm, int event_fd, uint64_t gpa, unsigned byt
 
 	if (ioctl(vm->fd, KVM_IOEVENTFD, &r) < 0)
 		return fault_set(f, -errno, "ioeventfd at 0x%llx: %s", (unsigned long long)gpa, strerror(errno));
+	return 0;
+}
+
+int kvm_vm_coalesce(struct kvm_vm *vm, uint64_t gpa, uint32_t bytes, struct fault *f)
+{
+	struct kvm_coalesced_mmio_zone z = { .addr = gpa, .size = bytes };
+
+	if (!vm->coalesced_off) {
+		int page = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_COALESCED_MMIO);
+
+		if (page <= 0 || ((uint32_t)page + 1) * COALESCED_PAGE_BYTES > vm->run_bytes)
+			return 0;
+		vm->coalesced_off = (uint32_t)page * COALESCED_PAGE_BYTES;
+	}
+	if (ioctl(vm->fd, KVM_REGISTER_COALESCED_MMIO, &z) < 0)
+		return fault_set(f, -errno, "coalescing writes at 0x%llx: %s", (unsigned long long)gpa, strerror(errno));
 	return 0;
 }
 

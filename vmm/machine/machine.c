@@ -1,10 +1,12 @@
 #include "vmm/machine/machine.h"
 
 #include <errno.h>
+#include <linux/virtio_mmio.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "vmm/virtio/mmio.h"
@@ -76,6 +78,21 @@ static void uart_irq(void *arg)
 
 /* ---- building ---- */
 
+/* A page per virtio device from which the guest reads its registers without an exit (vdev_set_window). A KVM that has no read-only
+ * memory does without. mmap munmap. */
+static void machine_windows(struct machine *m)
+{
+	size_t bytes = (size_t)machine_count_devices(m->req) * MMIO_BYTES;
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return;
+	if (kvm_vm_memory(&m->kvm, X86_VIRTIO_GPA, bytes, p, true, NULL))
+		munmap(p, bytes);
+	else
+		m->windows = p;
+}
+
 static int machine_memory(struct machine *m, struct fault *f)
 {
 	const struct gm_region *r;
@@ -83,6 +100,8 @@ static int machine_memory(struct machine *m, struct fault *f)
 
 	for (unsigned i = 0; !err && (r = gm_region(&m->gm, i)); i++)
 		err = kvm_vm_memory(&m->kvm, r->gpa, r->len_bytes, r->host, false, f);
+	if (!err)
+		machine_windows(m);
 	return err;
 }
 
@@ -126,6 +145,23 @@ static int machine_platform(struct machine *m, unsigned pins, struct fault *f)
 	return err ? err : machine_add_power(m, f);
 }
 
+/* Writes that only matter once something else is read or written, and need no exit of their own: the IO-APIC's register number, and in each
+ * virtio device the driver's features and a queue's addresses. What is coalesced must have no effect that its window could show. */
+static int machine_coalesce(struct machine *m, struct fault *f)
+{
+	int err = kvm_vm_coalesce(&m->kvm, X86_IOAPIC_GPA, 4, f);
+
+	for (unsigned i = 0; i < m->n_virtio && !err; i++) {
+		uint64_t base = X86_VIRTIO_GPA + (uint64_t)i * MMIO_BYTES;
+
+		err = kvm_vm_coalesce(&m->kvm, base + VIRTIO_MMIO_DRIVER_FEATURES, 8, f);
+		if (!err)
+			err = kvm_vm_coalesce(&m->kvm, base + VIRTIO_MMIO_QUEUE_DESC_LOW,
+					      VIRTIO_MMIO_QUEUE_USED_HIGH + 4 - VIRTIO_MMIO_QUEUE_DESC_LOW, f);
+	}
+	return err;
+}
+
 /* Kernels without ACPI find the devices by their command line. */
 static int machine_cmdline_devices(struct machine *m, struct fault *f)
 {
@@ -133,7 +169,7 @@ static int machine_cmdline_devices(struct machine *m, struct fault *f)
 
 	for (unsigned i = 0; i < m->n_virtio; i++) {
 		int k = snprintf(m->req->cmdline + n, cap - n, " virtio_mmio.device=4K@0x%x:%u", X86_VIRTIO_GPA + i * MMIO_BYTES,
-				 X86_PIN_VIRTIO + i);
+				 X86_GSI_BASE + X86_PIN_VIRTIO + i);
 
 		if (k < 0 || (size_t)k >= cap - n)
 			return fault_set(f, -E2BIG, "kernel command line: too long once the devices are on it");
@@ -163,6 +199,7 @@ static void machine_zero(struct machine *m, struct ev_loop *loop, struct boot_re
 	m->console.fd = -1;
 	pthread_mutex_init(&m->stand_lock, NULL);
 	pthread_mutex_init(&m->end_lock, NULL);
+	pthread_mutex_init(&m->coalesced_lock, NULL);
 	pthread_cond_init(&m->stand_changed, NULL);
 }
 
@@ -195,6 +232,8 @@ int machine_build(struct machine *m, int kvm_fd, struct ev_loop *loop, struct bo
 		err = machine_guest(m, &entry, f);
 	if (!err)
 		err = machine_vcpus(m, &entry, f);
+	if (!err)
+		err = machine_coalesce(m, f);
 	return err;
 }
 

@@ -42,12 +42,29 @@ static void exit_pio(struct machine_vcpu *v)
 		stats_add(&v->stats.unclaimed, unclaimed);
 }
 
+/* Carries out the writes that KVM has queued. One by one, each before it is taken off: whoever finds the queue empty may rely on all of
+ * them, whichever thread did it. */
+static void drain_coalesced(struct machine *m)
+{
+	const struct kvm_coalesced_mmio *w;
+
+	if (!kvm_coalesced_first(&m->vcpu[0].kvm, &m->kvm))
+		return;
+	pthread_mutex_lock(&m->coalesced_lock);
+	while ((w = kvm_coalesced_first(&m->vcpu[0].kvm, &m->kvm))) {
+		bus_write(&m->mmio, w->phys_addr, w->data, w->len <= sizeof(w->data) ? w->len : sizeof(w->data));
+		kvm_coalesced_drop(&m->vcpu[0].kvm, &m->kvm);
+	}
+	pthread_mutex_unlock(&m->coalesced_lock);
+}
+
 static void exit_mmio(struct machine_vcpu *v)
 {
 	struct kvm_run *r = v->kvm.run;
 	unsigned len = r->mmio.len <= sizeof(r->mmio.data) ? r->mmio.len : sizeof(r->mmio.data);
 	bool claimed;
 
+	drain_coalesced(v->m);
 	if (r->mmio.is_write)
 		claimed = bus_write(&v->m->mmio, r->mmio.phys_addr, r->mmio.data, len);
 	else

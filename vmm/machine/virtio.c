@@ -54,6 +54,8 @@ int machine_add_virtio(struct machine *m, struct vdev *v, bool own_thread, struc
 	err = vdev_attach(v, slot->loop);
 	if (err)
 		return fault_errno(f, err, v->ops->name);
+	if (m->windows)
+		vdev_set_window(v, m->windows + (size_t)i * MMIO_BYTES);
 	for (unsigned q = 0; q < v->ops->queues && !err; q++)
 		err = kvm_vm_ioeventfd(&m->kvm, vdev_kick_fd(v, q), base + MMIO_QUEUE_NOTIFY, 4, q, f);
 	return err ? err : bus_add(&m->mmio, base, MMIO_BYTES, &virtio_bus_ops, v, f);

@@ -9,6 +9,8 @@
 #define MAGIC 0x74726976u  /* "virt" */
 #define VENDOR 0x6163696du /* "mica" */
 
+#define WINDOW_CONFIG_BYTES 128u /* no device of ours has more configuration */
+
 #define S_ACK VIRTIO_CONFIG_S_ACKNOWLEDGE
 #define S_DRIVER VIRTIO_CONFIG_S_DRIVER
 #define S_DRIVER_OK VIRTIO_CONFIG_S_DRIVER_OK
@@ -76,7 +78,7 @@ uint64_t mmio_read(struct vdev *v, uint32_t off, unsigned width)
 	if (off < VIRTIO_MMIO_CONFIG && (width != 4 || off % 4))
 		return 0;
 	if (off == VIRTIO_MMIO_INTERRUPT_STATUS)
-		return atomic_load(&v->irq_status);
+		return atomic_load(v->irq_at);
 	pthread_mutex_lock(&v->lock);
 	if (off < VIRTIO_MMIO_CONFIG)
 		value = reg_read(v, off);
@@ -99,7 +101,7 @@ static void reset(struct vdev *v)
 	v->broken_why = NULL;
 	v->active = false;
 	v->stats.resets++;
-	atomic_store(&v->irq_status, 0);
+	atomic_store(v->irq_at, 0);
 	vdev_resync(v);
 }
 
@@ -242,7 +244,7 @@ void mmio_write(struct vdev *v, uint32_t off, unsigned width, uint64_t value)
 	if (off < VIRTIO_MMIO_CONFIG && (width != 4 || off % 4))
 		return;
 	if (off == VIRTIO_MMIO_INTERRUPT_ACK) {
-		atomic_fetch_and(&v->irq_status, ~(uint32_t)value);
+		atomic_fetch_and(v->irq_at, ~(uint32_t)value);
 		return;
 	}
 	pthread_mutex_lock(&v->lock);
@@ -250,5 +252,33 @@ void mmio_write(struct vdev *v, uint32_t off, unsigned width, uint64_t value)
 		reg_write(v, off, (uint32_t)value);
 	else if (v->status & S_DRIVER)
 		v->ops->config_write(v, off - VIRTIO_MMIO_CONFIG, &value, width);
+	mmio_window(v);
 	pthread_mutex_unlock(&v->lock);
+}
+
+static void window_put(struct vdev *v, uint32_t off, uint32_t value)
+{
+	atomic_store((_Atomic uint32_t *)(void *)(v->window + off), value);
+}
+
+/* The generation differs from old and new while the configuration is being written, so that a driver that reads it before and after
+ * notices; one that did not is told by the interrupt that follows. */
+void mmio_window(struct vdev *v)
+{
+	static const uint16_t regs[] = { VIRTIO_MMIO_MAGIC_VALUE, VIRTIO_MMIO_VERSION, VIRTIO_MMIO_DEVICE_ID, VIRTIO_MMIO_VENDOR_ID,
+		VIRTIO_MMIO_DEVICE_FEATURES, VIRTIO_MMIO_QUEUE_NUM_MAX, VIRTIO_MMIO_QUEUE_READY, VIRTIO_MMIO_STATUS, VIRTIO_MMIO_SHM_LEN_LOW,
+		VIRTIO_MMIO_SHM_LEN_HIGH, VIRTIO_MMIO_SHM_BASE_LOW, VIRTIO_MMIO_SHM_BASE_HIGH };
+
+	if (!v->window)
+		return;
+	for (unsigned i = 0; i < ARRAY_LEN(regs); i++)
+		window_put(v, regs[i], reg_read(v, regs[i]));
+	window_put(v, VIRTIO_MMIO_CONFIG_GENERATION, ~v->config_generation);
+	for (uint32_t off = 0; off < WINDOW_CONFIG_BYTES; off += 4) {
+		uint32_t value = 0;
+
+		v->ops->config_read(v, off, &value, sizeof(value));
+		window_put(v, VIRTIO_MMIO_CONFIG + off, value);
+	}
+	window_put(v, VIRTIO_MMIO_CONFIG_GENERATION, v->config_generation);
 }

@@ -15,5 +15,7 @@
 /* off < MMIO_BYTES, width 1, 2, 4 or 8. Registers answer to width 4 alone, config space (from 0x100) to any. */
 uint64_t mmio_read(struct vdev *v, uint32_t off, unsigned width);
 void mmio_write(struct vdev *v, uint32_t off, unsigned width, uint64_t value);
+/* Brings the window (vdev_set_window) up to date; nothing without one. The lock is held. */
+void mmio_window(struct vdev *v);
 
 #endif

@@ -1,7 +1,8 @@
 /* What all devices share: loop, locks, interrupts, the broken state. See vdev.h. */
-#include "vmm/virtio/vdev.h"
+#include "vmm/virtio/mmio.h"
 
 #include <errno.h>
+#include <linux/virtio_mmio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@ int vdev_init(struct vdev *v, const struct vdev_ops *ops, struct gm *gm)
 {
 	memset(v, 0, sizeof(*v));
 	v->ops = ops;
+	v->irq_at = &v->irq_status;
 	v->gm = gm;
 	v->note_fd = -1;
 	v->note_io.fd = -1;
@@ -130,6 +132,15 @@ void vdev_set_irq(struct vdev *v, void (*irq)(void *arg), void *arg)
 	v->irq_arg = arg;
 }
 
+void vdev_set_window(struct vdev *v, void *page)
+{
+	pthread_mutex_lock(&v->lock);
+	v->window = page;
+	v->irq_at = (_Atomic uint32_t *)(void *)(v->window + VIRTIO_MMIO_INTERRUPT_STATUS);
+	mmio_window(v);
+	pthread_mutex_unlock(&v->lock);
+}
+
 struct vdev_stats vdev_stats_get(struct vdev *v)
 {
 	struct vdev_stats s;
@@ -142,7 +153,7 @@ struct vdev_stats vdev_stats_get(struct vdev *v)
 
 void vdev_raise_irq(struct vdev *v, uint32_t irq_status_bits)
 {
-	atomic_fetch_or(&v->irq_status, irq_status_bits);
+	atomic_fetch_or(v->irq_at, irq_status_bits);
 	v->stats.irqs++;
 	if (v->irq)
 		v->irq(v->irq_arg);
@@ -171,6 +182,7 @@ bool vdev_pop(struct vdev *v, struct vq *q, struct vq_chain *c)
 void vdev_config_changed(struct vdev *v)
 {
 	v->config_generation++;
+	mmio_window(v);
 	if (v->active)
 		vdev_raise_irq(v, VDEV_IRQ_CONFIG);
 }
@@ -183,6 +195,7 @@ void vdev_break(struct vdev *v, const char *why)
 	v->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	v->stats.needs_reset++;
 	v->active = false;
+	mmio_window(v);
 	if (v->status & VIRTIO_CONFIG_S_DRIVER_OK)
 		vdev_raise_irq(v, VDEV_IRQ_CONFIG);
 	vdev_resync(v);

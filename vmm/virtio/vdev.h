@@ -75,7 +75,9 @@ struct vdev {
 	uint32_t status;           /* VIRTIO_CONFIG_S_* */
 	uint32_t features_sel, driver_sel, queue_sel;
 	uint32_t config_generation;
-	_Atomic uint32_t irq_status; /* VDEV_IRQ_* */
+	_Atomic uint32_t irq_status; /* VDEV_IRQ_*, when there is no window … */
+	_Atomic uint32_t *irq_at;  /* … where they are: there, or in the window, which holds the one and only copy then */
+	uint8_t *window;           /* borrowed; see vdev_set_window(); NULL: none */
 	bool active;               /* DRIVER_OK, not broken */
 	bool resync;               /* ops->sync is due */
 	const char *broken_why;    /* static text; NULL when nothing is broken */
@@ -92,6 +94,10 @@ int vdev_attach(struct vdev *v, struct ev_loop *loop);
 /* The eventfd to bind QueueNotify of that queue to (KVM_IOEVENTFD at base+0x50, 4 bytes, datamatch queue); -1 without a loop. */
 int vdev_kick_fd(const struct vdev *v, unsigned queue);
 void vdev_set_irq(struct vdev *v, void (*irq)(void *arg), void *arg);
+/* Optional, before vCPUs run: a zeroed page of MMIO_BYTES that the guest can read and not write, in place of reads of the registers; its
+ * writes still go to mmio_write(). The device keeps it up to date: at the end of every write, and when it breaks or its
+ * configuration changes. Saves the exit of every read, of InterruptStatus in each interrupt above all. */
+void vdev_set_window(struct vdev *v, void *page);
 /* A copy of the counters. Any thread. */
 struct vdev_stats vdev_stats_get(struct vdev *v);
 

@@ -77,7 +77,7 @@ static void dsdt_com1(struct aml *a)
 	aml_int(a, 0);
 	crs = aml_resources(a);
 	aml_io(a, X86_PORT_COM1, 8);
-	aml_irq_edge(a, X86_PIN_COM1);
+	aml_irq_edge(a, X86_GSI_BASE + X86_PIN_COM1);
 	aml_resources_end(a, crs);
 	aml_end(a, dev);
 }
@@ -127,7 +127,7 @@ static void dsdt_virtio(struct aml *a, const struct acpi_machine *m, unsigned i)
 	aml_int(a, i);
 	crs = aml_resources(a);
 	aml_memory32(a, X86_VIRTIO_GPA + i * m->virtio_stride_bytes, m->virtio_stride_bytes);
-	aml_irq_edge(a, X86_PIN_VIRTIO + i);
+	aml_irq_edge(a, X86_GSI_BASE + X86_PIN_VIRTIO + i);
 	aml_resources_end(a, crs);
 	aml_end(a, dev);
 }
@@ -199,7 +199,7 @@ static uint64_t acpi_madt(struct acpi_area *area, const struct acpi_machine *m)
 	p[0] = 1; /* IO-APIC */
 	p[1] = 12;
 	put32(p + 4, X86_IOAPIC_GPA);
-	put32(p + 8, 0);
+	put32(p + 8, X86_GSI_BASE);
 	p += 12;
 	return table_end(area, t, "APIC", (size_t)(p - t), 5);
 }

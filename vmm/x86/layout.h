@@ -37,10 +37,12 @@
 #define X86_PORT_RESET 0x602u
 #define X86_PORT_COM1 0x3f8u
 
-/* interrupt pins of the IO-APIC (= ACPI's global system interrupts) */
-#define X86_PIN_COM1 4u
-#define X86_PIN_VIRTIO 5u              /* first virtio device, the others follow */
-#define X86_PINS_MAX 24u
+/* interrupt pins of the IO-APIC; ACPI's global system interrupts are pin + X86_GSI_BASE. There are no more pins than lines: a
+ * guest reads and writes each of them several times while it boots, and each time is an exit */
+#define X86_PIN_COM1 0u
+#define X86_PIN_VIRTIO 1u              /* first virtio device, the others follow */
+#define X86_PINS_MAX 20u
+#define X86_GSI_BASE 4u                /* so that COM1 has its usual number */
 #define X86_VIRTIO_MAX (X86_PINS_MAX - X86_PIN_VIRTIO)
 
 #define X86_SLEEP_TYPE_S5 5u
