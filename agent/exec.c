@@ -25,7 +25,7 @@ struct exec {
 	struct ev_io net, from[2], to, death; /* stream; stdout, stderr; stdin; pidfd */
 	struct ev_timer timer;
 	int fd, from_fd[2], to_fd, pid_fd;    /* owned; -1 when closed. A terminal is from_fd[0] and, dup'ed, to_fd */
-	bool tty, killed, reaped;
+	bool tty, killed;
 	bool counted;          /* the grace is over: only left[] more bytes are read */
 	size_t left[2];
 	pid_t pid;
@@ -49,7 +49,7 @@ static void exec_free(struct exec *x)
 	fd_close(&x->from_fd[1]);
 	fd_close(&x->to_fd);
 	fd_close(&x->pid_fd);
-	if (x->pid && !x->reaped)
+	if (x->pid)
 		waitpid(x->pid, NULL, 0); /* has ended: every caller saw its pidfd ready */
 	buf_done(&x->in);
 	buf_done(&x->out);
@@ -92,11 +92,6 @@ static void lose(struct exec *x)
 	}
 }
 
-static void begin(struct exec *x, uint16_t type, size_t *mark)
-{
-	*mark = wire_begin(&x->out, type, 0);
-}
-
 /* Watches exactly what can make progress now. */
 static void watch(struct exec *x)
 {
@@ -129,7 +124,7 @@ static bool settle(struct exec *x)
 		return false;
 	}
 	if (x->state == DRAINING && rc == 0 && x->from_fd[0] < 0 && x->from_fd[1] < 0) {
-		begin(x, A_EXIT, &mark);
+		mark = wire_begin(&x->out, A_EXIT, 0);
 		wire_u64(&x->out, A_T_CODE, (uint64_t)x->code);
 		wire_u64(&x->out, A_T_TIME_NS, now_real_ns());
 		if (x->sig)
@@ -151,7 +146,7 @@ static ssize_t read_frame(struct exec *x, unsigned i)
 {
 	size_t mark, data, n = AGENT_DATA_MAX;
 	uint8_t *p;
-	begin(x, i ? A_STDERR : A_STDOUT, &mark);
+	mark = wire_begin(&x->out, i ? A_STDERR : A_STDOUT, 0);
 	data = wire_open(&x->out, A_T_DATA);
 	p = buf_room(&x->out, n);
 	if (x->counted && n > x->left[i])
@@ -326,8 +321,10 @@ static void on_death(struct ev_io *io, uint32_t events)
 	x->state = DRAINING;
 	close_stdin(x);
 	(void)obey_all(x); /* drops what waited for it */
-	if (ev_timer_set(x->a->loop, &x->timer, GRACE_MS) < 0)
-		close_from_command(x, 0), close_from_command(x, 1);
+	if (ev_timer_set(x->a->loop, &x->timer, GRACE_MS) < 0) {
+		close_from_command(x, 0);
+		close_from_command(x, 1);
+	}
 	(void)settle(x);
 }
 
@@ -399,7 +396,7 @@ int exec_run(struct conn *c, const struct spawn *s, const struct plumbing *p)
 	x->from_fd[1] = p->from[1];
 	x->to_fd = p->to;
 	x->pid_fd = pidfd_of(s->pid);
-	begin(x, A_STARTED, &mark);
+	mark = wire_begin(&x->out, A_STARTED, 0);
 	wire_u64(&x->out, A_T_PID, (uint64_t)s->pid);
 	wire_u64(&x->out, A_T_TIME_NS, now_real_ns());
 	wire_end(&x->out, mark);
