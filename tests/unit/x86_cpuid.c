@@ -8,7 +8,7 @@ static struct kvm_cpuid_table t;
 
 static struct kvm_cpuid_entry2 *add(uint32_t leaf, uint32_t sub, uint32_t a, uint32_t b, uint32_t c, uint32_t d)
 {
-	struct kvm_cpuid_entry2 *e = &t.entries[t.head.nent++];
+	struct kvm_cpuid_entry2 *e = &t.entries[t.nent++];
 
 	*e = (struct kvm_cpuid_entry2){ .function = leaf, .index = sub, .eax = a, .ebx = b, .ecx = c, .edx = d };
 	return e;
@@ -18,7 +18,7 @@ static const struct kvm_cpuid_entry2 *get(uint32_t leaf, uint32_t sub)
 {
 	static const struct kvm_cpuid_entry2 none;
 
-	for (uint32_t i = 0; i < t.head.nent; i++)
+	for (uint32_t i = 0; i < t.nent; i++)
 		if (t.entries[i].function == leaf && t.entries[i].index == sub)
 			return &t.entries[i];
 	return &none;
@@ -70,7 +70,7 @@ static void test_full(void)
 	for (unsigned i = 0; i < KVM_CPUID_MAX; i++)
 		add(i ? 0x1000 + i : 0, 0, 0x1f, 0, 0, 0);
 	cpuid_filter(&t, 8, true, true);
-	ok(t.head.nent == KVM_CPUID_MAX, "a full table stays one");
+	ok(t.nent == KVM_CPUID_MAX, "a full table stays one");
 }
 
 int main(void)

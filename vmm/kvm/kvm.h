@@ -22,8 +22,8 @@ struct kvm_vm {
 	uint32_t coalesced_off;   /* where the queue of coalesced writes is in a vCPU's shared pages; 0: there is none */
 };
 
-struct kvm_cpuid_table {
-	struct kvm_cpuid2 head;
+struct kvm_cpuid_table { /* laid out as struct kvm_cpuid2, whose array has no size */
+	uint32_t nent, padding;
 	struct kvm_cpuid_entry2 entries[KVM_CPUID_MAX];
 };
 

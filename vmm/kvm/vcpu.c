@@ -52,7 +52,7 @@ int kvm_vcpu_cpuid(struct kvm_vcpu *v, const struct kvm_cpuid_table *t, struct f
 int kvm_vcpu_msrs(struct kvm_vcpu *v, const struct kvm_msr_entry *m, unsigned n, struct fault *f)
 {
 	struct {
-		struct kvm_msrs head;
+		uint32_t nmsrs, padding; /* as struct kvm_msrs */
 		struct kvm_msr_entry entries[16];
 	} t;
 	int set;
@@ -60,7 +60,7 @@ int kvm_vcpu_msrs(struct kvm_vcpu *v, const struct kvm_msr_entry *m, unsigned n,
 	if (n > ARRAY_LEN(t.entries))
 		return fault_set(f, -E2BIG, "vCPU %u: %u model-specific registers at once", v->id, n);
 	memset(&t, 0, sizeof(t));
-	t.head.nmsrs = n;
+	t.nmsrs = n;
 	memcpy(t.entries, m, n * sizeof(*m));
 	set = ioctl(v->fd, KVM_SET_MSRS, &t);
 	if (set < 0)

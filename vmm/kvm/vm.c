@@ -80,7 +80,7 @@ int kvm_vm_real_mode_pages(struct kvm_vm *vm, uint64_t tss_gpa, uint64_t map_gpa
 int kvm_vm_routes(struct kvm_vm *vm, const struct kvm_route *pins, unsigned n, struct fault *f)
 {
 	struct {
-		struct kvm_irq_routing head;
+		uint32_t nr, flags; /* as struct kvm_irq_routing */
 		struct kvm_irq_routing_entry entries[KVM_PINS_MAX];
 	} t;
 	unsigned used = 0;
@@ -98,7 +98,7 @@ int kvm_vm_routes(struct kvm_vm *vm, const struct kvm_route *pins, unsigned n, s
 		e->u.msi.address_hi = pins[i].address_hi;
 		e->u.msi.data = pins[i].data;
 	}
-	t.head.nr = used;
+	t.nr = used;
 	if (ioctl(vm->fd, KVM_SET_GSI_ROUTING, &t) < 0)
 		return fault_errno(f, -errno, "interrupt routes");
 	return 0;
@@ -154,10 +154,10 @@ int kvm_vm_cap(const struct kvm_vm *vm, int cap)
 int kvm_cpuid_supported(int kvm_fd, struct kvm_cpuid_table *out, struct fault *f)
 {
 	memset(out, 0, sizeof(*out));
-	out->head.nent = KVM_CPUID_MAX;
+	out->nent = KVM_CPUID_MAX;
 	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, out) < 0)
 		return fault_errno(f, -errno, "CPUID that this KVM supports");
-	if (out->head.nent > KVM_CPUID_MAX)
-		return fault_set(f, -E2BIG, "this KVM names %u CPUID entries, more than %u", out->head.nent, KVM_CPUID_MAX);
+	if (out->nent > KVM_CPUID_MAX)
+		return fault_set(f, -E2BIG, "this KVM names %u CPUID entries, more than %u", out->nent, KVM_CPUID_MAX);
 	return 0;
 }

@@ -28,7 +28,7 @@ static const uint32_t cpuid_emptied[] = { 5, 0xa, 0x12, 0x14, 0x80000022 };
 
 static struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid_table *t, uint32_t leaf, uint32_t subleaf)
 {
-	for (uint32_t i = 0; i < t->head.nent; i++)
+	for (uint32_t i = 0; i < t->nent; i++)
 		if (t->entries[i].function == leaf && t->entries[i].index == subleaf)
 			return &t->entries[i];
 	return NULL;
@@ -38,16 +38,16 @@ static void cpuid_drop(struct kvm_cpuid_table *t, uint32_t leaf)
 {
 	uint32_t kept = 0;
 
-	for (uint32_t i = 0; i < t->head.nent; i++)
+	for (uint32_t i = 0; i < t->nent; i++)
 		if (t->entries[i].function != leaf)
 			t->entries[kept++] = t->entries[i];
-	t->head.nent = kept;
+	t->nent = kept;
 }
 
 static void cpuid_add(struct kvm_cpuid_table *t, struct kvm_cpuid_entry2 e)
 {
-	if (t->head.nent < KVM_CPUID_MAX)
-		t->entries[t->head.nent++] = e;
+	if (t->nent < KVM_CPUID_MAX)
+		t->entries[t->nent++] = e;
 }
 
 /* Bits that an APIC id needs for n cores. */
@@ -78,7 +78,7 @@ static void cpuid_topology(struct kvm_cpuid_table *t, uint32_t leaf, unsigned vc
 /* Leaf 4 (Intel) and 0x8000001d (AMD): caches are shared as on one thread a core, the last level by all. */
 static void cpuid_caches(struct kvm_cpuid_table *t, unsigned vcpus)
 {
-	for (uint32_t i = 0; i < t->head.nent; i++) {
+	for (uint32_t i = 0; i < t->nent; i++) {
 		struct kvm_cpuid_entry2 *e = &t->entries[i];
 		uint32_t level = e->eax >> 5 & 7, sharing = level >= 3 ? vcpus - 1 : 0;
 
@@ -146,7 +146,7 @@ void cpuid_filter(struct kvm_cpuid_table *t, unsigned vcpus, bool tsc_deadline, 
 
 void cpuid_set_apic(struct kvm_cpuid_table *t, uint32_t apic_id)
 {
-	for (uint32_t i = 0; i < t->head.nent; i++) {
+	for (uint32_t i = 0; i < t->nent; i++) {
 		struct kvm_cpuid_entry2 *e = &t->entries[i];
 
 		switch (e->function) {
