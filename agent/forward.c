@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -140,6 +139,8 @@ static void pump(struct lane *down, struct lane *up)
 void forward(struct job *j)
 {
 	struct fault f = {.text = ""};
+	static struct lane lane_down, lane_up; /* of this process, which does nothing else; too large for a small stack */
+	struct lane *down = &lane_down, *up = &lane_up;
 	char upstream[512];
 	uint64_t until = now_mono_ms() + DIAL_MS;
 	int fd, rc = wire_get_str(j->req, A_T_UPSTREAM, upstream, sizeof upstream);
@@ -149,9 +150,6 @@ void forward(struct job *j)
 		fd = dial_unix(upstream + 5, until, &f);
 	else
 		fd = dial_tcp(upstream, until, &f);
-	struct lane *down = malloc(sizeof *down), *up = malloc(sizeof *up);
-	if (fd >= 0 && (!down || !up))
-		fd = fault_set(&f, -ENOMEM, "out of memory");
 	if (fd < 0) {
 		job_refuse(j, fd, &f);
 		return;
@@ -159,8 +157,6 @@ void forward(struct job *j)
 	job_ok(j);
 	down->from = up->to = j->fd;
 	down->to = up->from = fd;
-	down->at = up->at = up->len = 0;
-	down->ended = down->closed = up->ended = up->closed = false;
 	down->len = buf_len(&j->in); /* raw bytes that came right behind the request; at most FRAME_MAX */
 	if (down->len > sizeof down->bytes) { /* only with a request near the frame limit */
 		if (write_full(fd, buf_data(&j->in), down->len - sizeof down->bytes) < 0)
