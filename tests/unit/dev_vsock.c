@@ -63,9 +63,11 @@ static void give_buffers(unsigned n, uint32_t bytes)
 	turn();
 }
 
+static uint64_t features = VDEV_F(VIRTIO_RING_F_EVENT_IDX);
+
 static void start(unsigned buffers)
 {
-	vdrv_start(&d, &gm, vsock_vdev(vs), VDEV_F(VIRTIO_RING_F_EVENT_IDX), 64);
+	vdrv_start(&d, &gm, vsock_vdev(vs), features, 64);
 	tx_gpa = vdrv_alloc(&d, 70000);
 	turn();
 	give_buffers(buffers, RX_BYTES);
@@ -521,6 +523,76 @@ static void test_many(void)
 	ok(vsock_streams(vs) == 0, "all gone");
 }
 
+/* Used transmit buffers are told late and together; received packets at once. */
+static void test_interrupts(void)
+{
+	unsigned irqs;
+
+	features = 0; /* every interrupt is wanted */
+	start(32);
+	features = VDEV_F(VIRTIO_RING_F_EVENT_IDX);
+	guest_opens(50);
+	got_op(VIRTIO_VSOCK_OP_RESPONSE);
+	usleep(6000);
+	turn();
+	irqs = d.irqs;
+	send_packet(packet(VIRTIO_VSOCK_OP_RW, 1025, 50), "1", 1);
+	ok(d.irqs == irqs, "no interrupt for one packet at once");
+	usleep(6000);
+	turn();
+	ok(d.irqs == irqs + 1, "but soon");
+	for (int i = 0; i < 40; i++)
+		send_packet(packet(VIRTIO_VSOCK_OP_RW, 1025, 50), "1", 1);
+	ok(d.irqs > irqs + 1, "and when a quarter of the ring was used");
+	usleep(6000);
+	turn();
+	irqs = d.irqs;
+	ok(write(in.fd, "x", 1) == 1, "a byte for the guest");
+	turn();
+	ok(d.irqs == irqs + 1, "interrupts at once");
+	fd_close(&in.fd);
+	turn();
+}
+
+/* Buffers with split headers between whole ones: each kind is served, bytes stay in order. */
+static void test_mixed_buffers(void)
+{
+	uint8_t out[3000], back[3000];
+	size_t got = 0;
+	uint32_t id, len;
+
+	start(1);
+	guest_opens(51);
+	got_op(VIRTIO_VSOCK_OP_RESPONSE);
+	for (unsigned i = 0; i < sizeof(out); i++)
+		out[i] = (uint8_t)(i ^ (i >> 3));
+	d.heap = 0x40000;
+	for (unsigned i = 0; i < 12; i++) {
+		uint64_t at = vdrv_alloc(&d, 1024);
+		struct vdrv_seg whole = { at, 300, true }, split[2] = { { at, 10, true }, { at + 10, 290, true } };
+
+		vdrv_add(&d, 0, i % 3 ? &whole : split, i % 3 ? 1 : 2);
+	}
+	vdrv_kick(&d, 0);
+	turn();
+	ok(write(in.fd, out, 3000) == 3000, "3000 bytes");
+	turn();
+	while (vdrv_used(&d, 0, &id, &len)) {
+		struct vring_desc e;
+		struct virtio_vsock_hdr h;
+
+		gm_read(&gm, d.q[0].desc + 16 * id, &e, sizeof(e));
+		gm_read(&gm, e.addr, &h, HDR); /* both kinds lie in one piece here */
+		if (len != HDR + h.len || h.op != VIRTIO_VSOCK_OP_RW || got + h.len > sizeof(back))
+			break;
+		gm_read(&gm, e.addr + HDR, back + got, h.len);
+		got += h.len;
+	}
+	ok(got == 3000 && !memcmp(out, back, got), "in order over both kinds of buffers: %zu", got);
+	fd_close(&in.fd);
+	turn();
+}
+
 /* The guest resets, kicks and answers from another thread while streams are opened, fed and closed on the loop's. */
 static void *host_side(void *arg)
 {
@@ -612,6 +684,8 @@ int main(void)
 	test_peer_credit();
 	test_bulk();
 	test_many();
+	test_interrupts();
+	test_mixed_buffers();
 	test_thread();
 	test_iov_balance();
 	conn.calls = 0;

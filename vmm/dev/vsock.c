@@ -8,13 +8,34 @@
 static void stream_event(struct ev_io *io, uint32_t events);
 static void stream_timeout(struct ev_timer *t);
 
+static void tx_irq(struct vsock *s)
+{
+	ev_timer_del(s->v.loop, &s->tx_timer);
+	s->tx_used = 0;
+	vdev_used(&s->v, &s->v.q[TXQ]);
+}
+
+static void tx_timeout(struct ev_timer *t)
+{
+	struct vsock *s = t->arg;
+
+	vdev_enter(&s->v);
+	if (s->tx_used)
+		tx_irq(s);
+	vdev_leave(&s->v);
+}
+
 void vsock_flush_irqs(struct vsock *s)
 {
 	if (s->rx_used)
 		vdev_used(&s->v, &s->v.q[RXQ]);
-	if (s->tx_used)
-		vdev_used(&s->v, &s->v.q[TXQ]);
-	s->rx_used = s->tx_used = false;
+	s->rx_used = false;
+	if (!s->v.active)
+		return;
+	if (s->tx_used >= TX_IRQ_PACKETS || s->tx_used >= s->v.q[TXQ].size / 4u)
+		tx_irq(s);
+	else if (s->tx_used && !s->tx_timer.slot && ev_timer_set(s->v.loop, &s->tx_timer, TX_IRQ_MS))
+		tx_irq(s); /* no memory for a timer */
 }
 
 /* ---- life of a stream ---- */
@@ -250,7 +271,7 @@ static int vsock_activate(struct vdev *v)
 {
 	struct vsock *s = (struct vsock *)v;
 
-	if (!v->q[RXQ].ready || !v->q[TXQ].ready)
+	if (!v->loop || !v->q[RXQ].ready || !v->q[TXQ].ready)
 		return -EINVAL;
 	s->live = true;
 	return 0;
@@ -276,7 +297,8 @@ static void drop_streams(struct vsock *s)
 	}
 	s->replies = 0;
 	s->tx_paused = false;
-	s->rx_used = s->tx_used = false;
+	s->rx_used = false;
+	s->tx_used = 0;
 }
 
 static void vsock_sync(struct vdev *v)
@@ -307,6 +329,7 @@ static void vsock_detach_loop(struct vdev *v)
 	struct vsock *s = (struct vsock *)v;
 
 	drop_streams(s);
+	ev_timer_del(s->v.loop, &s->tx_timer);
 	while (s->t.all)
 		remove_stream(s, s->t.all);
 }
@@ -344,6 +367,8 @@ int vsock_new(struct vsock **out, struct gm *gm, uint64_t guest_cid, struct faul
 		return fault_errno(f, err, "mutex");
 	}
 	s->cid = guest_cid;
+	s->tx_timer.fn = tx_timeout;
+	s->tx_timer.arg = s;
 	vtable_init(&s->t, VSOCK_STREAMS_MAX, VSOCK_BUDGET_BYTES, VSOCK_ALLOC_MIN_BYTES, VSOCK_ALLOC_MAX_BYTES);
 	*out = s;
 	return 0;

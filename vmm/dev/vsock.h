@@ -19,7 +19,7 @@
 #define VSOCK_STREAMS_MAX 4096u
 #define VSOCK_INCOMING_MAX 256u  /* of them: opened by the guest */
 #define VSOCK_ALLOC_MIN_BYTES 16384u
-#define VSOCK_ALLOC_MAX_BYTES 262144u
+#define VSOCK_ALLOC_MAX_BYTES 524288u
 #define VSOCK_BUDGET_BYTES (128u << 20) /* most that can be buffered for slow host readers: all streams */
 
 struct vsock;

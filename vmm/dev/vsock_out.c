@@ -150,7 +150,7 @@ void vsock_transmit(struct vsock *s)
 		}
 		on_packet(s, &h);
 		s->v.stats.requests++;
-		s->tx_used = true;
+		s->tx_used++;
 		vq_push(q, s->chain.head, 0);
 	}
 }

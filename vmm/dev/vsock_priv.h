@@ -16,6 +16,9 @@
 #define BATCH_BYTES_MAX 65536u   /* bytes moved for one stream before the next has its turn */
 #define TURN_BYTES_MAX (1u << 20) /* bytes and … */
 #define TURN_PACKETS_MAX 256     /* … packets per turn of the loop */
+/* The guest frees its packets when it hears that they were used; nothing waits for that, so it hears once for many. */
+#define TX_IRQ_PACKETS 64u
+#define TX_IRQ_MS 3u
 #define LINGER_MS 8000u          /* a closed stream waits this long for the guest */
 
 struct listener {
@@ -39,7 +42,9 @@ struct vsock {
 	uint64_t cid;
 	bool live; /* was active; streams may stand on the guest's side */
 	bool drop; /* a reset took the guest's side away: sync ends all streams */
-	bool rx_used, tx_used; /* buffers were returned: interrupt at the end of the turn */
+	bool rx_used;          /* buffers were returned: interrupt at the end of the turn */
+	unsigned tx_used;      /* packets returned since the last interrupt for them */
+	struct ev_timer tx_timer;
 	bool tx_paused;        /* replies are full: no more packets from the guest until some are gone */
 	struct vtable t;
 	unsigned by_guest; /* streams that the guest has opened */
