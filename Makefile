@@ -280,9 +280,11 @@ PAYLOAD_FILES = $(foreach p,$(PAYLOAD),$(lastword $(subst =, ,$(p))))
 $(O)/mica: tools/pack.py $(O)/bin/mica $(PAYLOAD_FILES)
 	tools/pack.py $@ $(O)/bin/mica $(PAYLOAD)
 
+all: $(O)/mica
+
 .PHONY: run version
-run: $(O)/mica $(O)/tests/rig/kvmcheck ## the main job on this machine: launch, copy in, exec, copy out, delete
-	tests/it/mainjob.sh $(O)/tests/rig/kvmcheck $(O)/mica
+run: $(O)/mica ## the main job on this machine: launch, copy in, exec, copy out, delete
+	tests/it/mainjob.sh $(O)/mica
 version: $(O)/mica ## what the one file is made of
 	$(O)/mica version
 

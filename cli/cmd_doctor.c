@@ -30,7 +30,7 @@ struct finding {
 static void try_guest(struct finding *d)
 {
 	char *words[] = { (char[]){ "true" } };
-	struct private_ask ask = { .cpus = 1, .ram_mb = 256, .kvm = d->kvm, .timeout_ms = 60000 };
+	struct private_ask ask = { .cpus = 1, .ram_mb = 256, .kvm = d->kvm };
 	d->code = private_start(d->p, &ask);
 	d->booted = !d->code;
 	if (d->booted) {

@@ -26,7 +26,7 @@ static const struct opt run_opts[] = {
 	{ "gid", 0, OPT_NUMBER, "N", "group to run as" },
 	{ "net", 0, OPT_FLAG, NULL, "with a network (needs root); without: none at all" },
 	{ "stdin", 0, OPT_FLAG, NULL, "pass our standard input (default: unless it is a terminal)" },
-	{ "timeout", 0, OPT_DURATION, "TIME", "for the VM to come up (default 60s)" },
+	{ "timeout", 0, OPT_DURATION, "TIME", "for the VM to come up (default 60s; 5m on the emulated route)" },
 	{ "kvm", 0, OPT_TEXT, "PATH", "KVM device (default /dev/kvm)" },
 	{ "quiet", 'q', OPT_FLAG, NULL, "no progress bars" },
 	{ 0 },
@@ -115,7 +115,7 @@ static int run(struct args *a)
 	if (code)
 		return code;
 	struct private_ask ask = { .cpus = arg_u64(a, "cpus", 1), .ram_mb = arg_u64(a, "ram-mb", 512), .disk_bytes = arg_u64(a, "disk", 0), .net = arg_flag(a, "net", false),
-				   .kvm = arg_text(a, "kvm") ? arg_text(a, "kvm") : "/dev/kvm", .timeout_ms = arg_u64(a, "timeout", 60000) };
+				   .kvm = arg_text(a, "kvm") ? arg_text(a, "kvm") : "/dev/kvm", .timeout_ms = arg_u64(a, "timeout", 0) };
 	code = private_start(&p, &ask);
 	if (!code)
 		code = work(&p, a, in, n_in, out, n_out);

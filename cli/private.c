@@ -14,6 +14,8 @@
 
 #define READY_MS 30000
 #define STOP_MS 10000
+#define READY_HARDWARE_MS 60000
+#define READY_EMULATED_MS 300000 /* guests run a hundred times slower there */
 
 int private_probe(struct private_vm *p, const struct private_ask *ask)
 {
@@ -141,7 +143,8 @@ static int create_vm(struct private_vm *p, const struct private_ask *ask)
 	json_obj(&o, NULL);
 	json_put_bool(&o, "persistent", false);
 	json_end(&o);
-	snprintf(target, sizeof(target), "/hostgroup/run/nodes?wait=agent&timeout=%llums", (unsigned long long)ask->timeout_ms);
+	uint64_t timeout_ms = ask->timeout_ms ? ask->timeout_ms : p->host.route == ROUTE_EMULATED ? READY_EMULATED_MS : READY_HARDWARE_MS;
+	snprintf(target, sizeof(target), "/hostgroup/run/nodes?wait=agent&timeout=%llums", (unsigned long long)timeout_ms);
 	int code = remote_ask(&p->remote, "POST", target, &body, &an);
 	buf_done(&body);
 	if (code)

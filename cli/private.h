@@ -12,7 +12,7 @@ struct private_ask {
 	bool net;                /* with a bridge and a way out; needs root */
 	const char *kvm;         /* device path */
 	enum route force;        /* ROUTE_NONE: as probed */
-	uint64_t timeout_ms;     /* until its agent answers */
+	uint64_t timeout_ms;     /* until its agent answers; 0: what fits the route */
 };
 struct private_vm {
 	struct parts parts;
