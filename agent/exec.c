@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define GRACE_MS 200u  /* a command has ended but something it left behind holds its output open: this long we read on */
-#define KILL_MS 1000u  /* from HUP to KILL once the host is gone */
+#define KILL_MS 3000u  /* from HUP to KILL once the host is gone */
 #define OUT_MAX (AGENT_DATA_MAX + 1024u)
 #define TURN_MAX 16u   /* frames moved for one stream before others get their turn */
 

@@ -230,7 +230,7 @@ def test_kill(a):
     pid = s.recv().num(T_PID)
     child = int(s.recv().get(T_DATA))
     s.close()
-    ok(wait_for(lambda: not alive(pid) and not alive(child), 4), "and KILL to the whole group when HUP is not heeded")
+    ok(wait_for(lambda: not alive(pid) and not alive(child), 10), "and KILL to the whole group when HUP is not heeded")
     shutil.rmtree(d, ignore_errors=True)
 
 
