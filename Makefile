@@ -283,7 +283,12 @@ $(O)/mica: tools/pack.py $(O)/bin/mica $(PAYLOAD_FILES)
 all: $(O)/mica
 
 .PHONY: run version
-run: $(O)/mica ## the main job on this machine: launch, copy in, exec, copy out, delete
+run: ## install what is missing, build, and do the main job: launch, copy in, exec, copy out, delete
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory main-job
+
+.PHONY: main-job
+main-job: $(O)/mica ## the main job alone
 	tests/it/mainjob.sh $(O)/mica
 version: $(O)/mica ## what the one file is made of
 	$(O)/mica version
