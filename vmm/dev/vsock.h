@@ -16,11 +16,11 @@
 #include "vmm/virtio/vdev.h"
 
 #define VSOCK_HOST_CID 2u
-#define VSOCK_STREAMS_MAX 4096u
+#define VSOCK_STREAMS_MAX 2048u
 #define VSOCK_INCOMING_MAX 256u  /* of them: opened by the guest */
 #define VSOCK_ALLOC_MIN_BYTES 16384u
 #define VSOCK_ALLOC_MAX_BYTES 524288u
-#define VSOCK_BUDGET_BYTES (128u << 20) /* most that can be buffered for slow host readers: all streams */
+#define VSOCK_BUDGET_BYTES (64u << 20) /* most that can be buffered for slow host readers: all streams */
 
 struct vsock;
 /* The answer to vsock_connect. Neither callback may call a vsock_ function (the device's lock is held). fd ≥ 0: connected, the callee owns it. Else -ECONNREFUSED (no listener in the guest), -ETIMEDOUT,
