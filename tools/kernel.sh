@@ -52,12 +52,19 @@ install_from() {
 	cp "$1/config" "$O/kernel/$flavour/config"
 	touch "$O/kernel/$flavour/vmlinux"
 }
-for c in "$cache" "$O/kernel/cache"; do
-	if [ -f "$c/$key/vmlinux" ] && [ -f "$c/$key/config" ]; then
-		install_from "$c/$key"
-		exit 0
-	fi
-done
+from_cache() {
+	for c in "$cache" "$O/kernel/cache"; do
+		if [ -f "$c/$key/vmlinux" ] && [ -f "$c/$key/config" ]; then
+			install_from "$c/$key"
+			exit 0
+		fi
+	done
+}
+from_cache
+# Two builds that want the same kernel: the second waits and finds the first one's result.
+mkdir -p "$cache"
+exec 9> "$cache/.lock-$flavour"
+flock -n 9 || { echo "kernel: another build makes $flavour, waiting for it" >&2; flock 9; from_cache; }
 
 "$here/kernel-config-check.sh" "$conf/min.config" "$conf/$flavour.config"
 for tool in "$cc" ld flex bison bc make perl patch; do
@@ -85,7 +92,7 @@ echo "kernel: building $flavour (10 to 20 minutes on two cores, once; log: $log)
 start=$(date +%s)
 kmake KCONFIG_ALLCONFIG="$work/fragment" allnoconfig > "$log" 2>&1 || { tail -n 20 "$log" >&2; die "configuring the kernel failed"; }
 "$here/kernel-config-check.sh" -c "$work/b/.config" "$work/fragment"
-kmake -j"$jobs" vmlinux >> "$log" 2>&1 || { tail -n 20 "$log" >&2; die "building the kernel failed (log: $log)"; }
+kmake -j"$jobs" vmlinux >> "$log" 2>&1 9>&- || { tail -n 20 "$log" >&2; die "building the kernel failed (log: $log)"; }
 
 mkdir -p "$work/out"
 # Symbols go; the notes stay: the PVH entry point is one of them.
