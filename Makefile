@@ -53,7 +53,8 @@ LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
 VMM_MEM := vmm/mem/gm.o
 VMM_VIRTIO := vmm/virtio/queue.o vmm/virtio/chain.o vmm/virtio/vdev.o vmm/virtio/mmio.o
 VMM_BACK := vmm/back/tap.o vmm/back/vstream.o vmm/back/vtable.o
-VMM_DEV := vmm/dev/blk.o vmm/dev/net.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_in.o vmm/dev/vsock_out.o
+VMM_DEV := vmm/dev/blk.o vmm/dev/blk_io.o vmm/dev/net.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_life.o vmm/dev/vsock_in.o \
+	vmm/dev/vsock_out.o
 DEVICE_ROOMS := $(VMM_MEM) $(VMM_VIRTIO) $(VMM_BACK) $(VMM_DEV)
 
 VMM_X86 := vmm/x86/boot.o vmm/x86/elf.o vmm/x86/bzimage.o vmm/x86/aml.o vmm/x86/acpi.o vmm/x86/cpuid.o vmm/x86/state.o \
@@ -303,7 +304,7 @@ UNIT_BINS = $(UNIT_TESTS:%=$(O)/tests/unit/%)
 FUZZ_BINS = $(FUZZ_TESTS:%=$(O)/tests/fuzz/%)
 FUZZ_ITEMS = $(foreach f,$(FUZZ_TESTS),'=fuzz/$(f) $(O)/tests/fuzz/$(f) tests/fuzz/corpus/$(f)')
 KVMCHECK := $(O)/tests/rig/kvmcheck
-IT_ITEM = '@1500 =guests tests/it/run.sh $(KVMCHECK) $(O)/mica' '@300 =emulated tests/it/emulated.sh $(KVMCHECK) $(O)/mica'
+IT_ITEM = '=config tests/it/suite.py $(O)/mica config' '@1500 =guests tests/it/run.sh $(KVMCHECK) $(O)/mica' '@300 =emulated tests/it/emulated.sh $(KVMCHECK) $(O)/mica'
 
 define FUZZ_RULE
 $(O)/tests/fuzz/$(1): $(O)/obj/tests/fuzz/$(1).o $(O)/obj/tests/fuzz/replay.o $$(addprefix $(O)/obj/,$$(FUZZ_$(1))) $$(FUZZLIBS_$(1))

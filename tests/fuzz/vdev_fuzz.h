@@ -111,14 +111,33 @@ static inline void fuzz_step(struct fuzz *f)
 	}
 }
 
+/* What the guest reads in the window is what a read of the register would have answered. */
+static inline void fuzz_window(struct fuzz *f, const uint8_t *window)
+{
+	static const uint32_t regs[] = { VIRTIO_MMIO_DEVICE_FEATURES, VIRTIO_MMIO_QUEUE_NUM_MAX, VIRTIO_MMIO_QUEUE_READY, VIRTIO_MMIO_STATUS,
+					 VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_CONFIG_GENERATION, VIRTIO_MMIO_CONFIG };
+
+	for (unsigned i = 0; i < ARRAY_LEN(regs); i++) {
+		uint32_t shown;
+
+		memcpy(&shown, window + regs[i], sizeof(shown));
+		if (shown != vdrv_rd(&f->d, regs[i]))
+			abort();
+	}
+}
+
 static inline void fuzz_run(struct fuzz *f, const uint8_t *data, size_t size)
 {
+	static _Alignas(4096) uint8_t window[MMIO_BYTES];
+
 	f->in = (struct fuzz_in){ data, size };
+	vdev_set_window(f->d.v, window);
 	gm_zero(f->gm, 0, 1 << 20);
 	fuzz_start(f);
 	fuzz_turn(f);
 	for (int i = 0; i < FUZZ_STEPS_MAX && f->in.left; i++)
 		fuzz_step(f);
+	fuzz_window(f, window);
 	vdrv_wr(&f->d, VIRTIO_MMIO_STATUS, 0);
 	fuzz_turn(f);
 	if (f->gm->iov_live) /* an iovec that was not given back */

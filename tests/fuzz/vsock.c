@@ -1,6 +1,6 @@
 /*
  * virtio-vsock by registers and rings, and packets. Host's side: a byte chooses
- *   0 packet from the guest: op, host port choice, guest port, flags, u16 length, u32 credit   1 receive buffer: u16 length
+ *   0 packet from the guest: op (upper half 15: another type, 14: another address), host port choice, guest port, flags, u16 length, u32 credit   1 receive buffer: u16 length
  *   2 connect: port     3 write: stream, u16 bytes     4 read     5 shut one direction     6 close     7 let timers run
  * Host ports: 0 → 1025 (listened to), 1 → 9 (not), else the host's own ports in the order of connects.
  */
@@ -45,11 +45,14 @@ static int on_incoming(void *arg, uint32_t port, uint32_t guest_port, int fd)
 
 static void guest_packet(struct fuzz *f)
 {
-	struct virtio_vsock_hdr h = { .src_cid = 3, .dst_cid = 2, .type = 1 };
+	struct virtio_vsock_hdr h = { .dst_cid = 2 };
 	struct vdrv_seg s[2] = { { 0x20000, sizeof(h), false }, { 0x21000, 0, false } };
 	unsigned port;
 
-	h.op = (uint16_t)(fuzz_u(f, 1) & 15);
+	port = (unsigned)fuzz_u(f, 1);
+	h.op = port & 15;
+	h.type = port >> 4 == 15 ? 2 : 1;
+	h.src_cid = port >> 4 == 14 ? 9 : 3;
 	port = (unsigned)fuzz_u(f, 1);
 	h.dst_port = port == 0 ? 1025 : port == 1 ? 9 : 0x40000000u + port - 2;
 	h.src_port = (uint32_t)(fuzz_u(f, 1) & 15);

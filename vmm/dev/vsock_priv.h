@@ -1,5 +1,5 @@
-/* Shared by the three files of the vsock device: vsock.c (interface, life of streams), vsock_in.c (packets to the guest, receive queue),
- * vsock_out.c (packets from the guest, transmit queue). Loop's thread, lock held, unless said. */
+/* Shared by the files of the vsock device: vsock.c (registers, interrupts, interface), vsock_life.c (life of streams), vsock_in.c (packets to
+ * the guest, receive queue), vsock_out.c (packets from the guest, transmit queue). Loop's thread, lock held, unless said. */
 #ifndef VMM_DEV_VSOCK_PRIV_H
 #define VMM_DEV_VSOCK_PRIV_H
 
@@ -58,6 +58,15 @@ struct vsock {
 };
 
 /* vsock.c */
+/* Interrupts for what this turn returned. */
+void vsock_flush_irqs(struct vsock *s);
+struct listener *vsock_find_listener(struct vsock *s, uint32_t port);
+
+/* vsock_life.c */
+/* A stream with a socketpair, under ports that are free; NULL and *err otherwise. */
+struct vstream *vsock_stream_new(struct vsock *s, uint32_t host_port, uint32_t guest_port, int *err);
+/* Closes and frees it, without a word to anybody. */
+void vsock_remove_stream(struct vsock *s, struct vstream *st);
 /* After anything happened to a stream: state changes that follow, list, watcher. May free it: true when it is gone. */
 bool vsock_settle(struct vsock *s, struct vstream *st);
 /* Tells the guest RST and lets the stream go (last bytes still reach the host). */
@@ -68,8 +77,6 @@ void vsock_detach(struct vsock *s, struct vstream *st, int err);
 void vsock_connected(struct vsock *s, struct vstream *st);
 /* A guest's REQUEST. -errno: answer RST. */
 int vsock_incoming(struct vsock *s, const struct virtio_vsock_hdr *h);
-/* Interrupts for what this turn returned. */
-void vsock_flush_irqs(struct vsock *s);
 
 /* vsock_in.c */
 /* Queues a RST; when the ring is full it is dropped: the guest's next packet asks for it again. */
