@@ -17,7 +17,7 @@ enum exec_state {
 	RUNNING,  /* → DRAINING (command ended), LOST (host gone) */
 	DRAINING, /* ended; its last output goes out → ENDING, LOST */
 	ENDING,   /* A_EXIT stands in out; once it is written → freed; → LOST */
-	LOST      /* group got HUP, KILL follows → freed when the process is gone */
+	LOST      /* group got HUP, KILL follows; output is read and dropped → freed when the process is gone */
 };
 struct exec {
 	struct agent *a;
@@ -81,8 +81,14 @@ static void lose(struct exec *x)
 	ev_del(x->a->loop, &x->net);
 	fd_close(&x->fd);
 	close_stdin(x);
-	close_from_command(x, 0);
-	close_from_command(x, 1);
+	buf_clear(&x->out);
+	for (unsigned i = 0; i < 2; i++) {
+		/* A pipe stays open for a while: SIGPIPE would end a command before it has cleaned up. A terminal hangs up by closing. */
+		if (x->tty)
+			close_from_command(x, i);
+		else if (x->from_fd[i] >= 0 && x->from[i].fd < 0)
+			(void)ev_add(x->a->loop, &x->from[i], x->from_fd[i], EPOLLIN);
+	}
 	kill(-x->pid, SIGHUP); /* not reaped yet, so the group's number is still ours */
 	kill(-x->pid, SIGCONT);
 	x->state = LOST;
@@ -168,6 +174,12 @@ static ssize_t read_frame(struct exec *x, unsigned i)
 
 static void pump(struct exec *x, unsigned i)
 {
+	if (x->state == LOST) {
+		if (read_frame(x, i) == 0)
+			close_from_command(x, i);
+		buf_clear(&x->out);
+		return;
+	}
 	for (unsigned turn = 0; turn < TURN_MAX && x->from_fd[i] >= 0 && buf_len(&x->out) == 0; turn++) {
 		ssize_t got = read_frame(x, i);
 		if (got == 0)
