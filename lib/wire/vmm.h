@@ -42,7 +42,7 @@ enum vmm_tag { /* u64 unless said */
 	V_T_PORT, V_T_GUEST_PORT, V_T_REASON, /* str */ V_T_TEXT, /* str */
 	V_T_STAT,    /* record: NAME str, VALUE; counters of vmm/machine/stats.h */
 	V_T_NAME, /* str */ V_T_VALUE,
-	V_T_NO_ACPI, /* 1: devices by virtio_mmio.device= on the command line, for kernels without ACPI */
+	V_T_NO_ACPI, /* 1: refused today (400): without ACPI a guest of ours has no interrupts */
 };
 
 #endif

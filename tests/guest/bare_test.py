@@ -241,6 +241,7 @@ def test_bad_boots():
     refused("a kernel that is empty", "neither", kernel=disk(0))
     refused("a disk of 700 bytes", "512", disks=[(disk(700), False)])
     refused("a CID of the host's", "context id", cid=2)
+    refused("a kernel without ACPI", "ACPI", extra=vmmctl.field(vmmctl.T_NO_ACPI, 1))
 
 
 # ---- virtio-blk
@@ -519,7 +520,8 @@ def main():
     print("1..%d" % count)
     for path in FILES:
         os.unlink(path)
-    shutil.rmtree(os.path.dirname(ELF))
+    if not os.environ.get("BARE_ELF"):
+        shutil.rmtree(os.path.dirname(ELF))
     return 1 if failed else 0
 
 

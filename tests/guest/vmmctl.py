@@ -3,7 +3,7 @@
 
   vmmctl.py [options] KERNEL       boots it, prints events, the console (-c) and the end; exit 0 for poweroff/reboot/killed, 3 otherwise
     --vmm PROG --kvm PATH (default /dev/kvm) --initrd FILE --cmdline TEXT --ram-mb N (128) --cpus N (1)
-    --disk FILE[:ro] (repeat)  --cid N (3; 0 none)  --no-acpi  --time SECONDS (30)
+    --disk FILE[:ro] (repeat)  --cid N (3; 0 none)  --time SECONDS (30)
     -c show the console   -s show stats at the end   --connect PORT: join stdin/stdout to that guest port once the guest listens
     --listen PORT (repeat): print what arrives   --until TEXT: end the VM when the console says so
   vmmctl.py --state SOCKET STATS|PAUSE|RESUME|QUIT   talks to a vmm that runs
@@ -135,7 +135,7 @@ class Vmm:
                 raise Refused(frame.payload)
             self.event(frame)
 
-    def boot(self, kernel, cmdline="", ram_bytes=128 << 20, cpus=1, initrd=None, disks=(), cid=3, nets=(), no_acpi=False, extra=b""):
+    def boot(self, kernel, cmdline="", ram_bytes=128 << 20, cpus=1, initrd=None, disks=(), cid=3, nets=(), extra=b""):
         """disks: (path, read_only[, id]); nets: (fd, mac bytes). Paths or descriptors."""
         fds, opened = [], []
 
@@ -158,8 +158,6 @@ class Vmm:
             p += field(T_NET, field(T_FD, add(fd)) + field(T_MAC, mac))
         if cid:
             p += field(T_CID, cid)
-        if no_acpi:
-            p += field(T_NO_ACPI, 1)
         try:
             return self.call(BOOT, p + extra, fds)
         finally:
@@ -279,7 +277,6 @@ def main():
         p.add_argument("--" + name, type=int, default=default)
     p.add_argument("--disk", action="append", default=[])
     p.add_argument("--listen", action="append", type=int, default=[])
-    p.add_argument("--no-acpi", action="store_true")
     p.add_argument("-c", action="store_true", dest="show")
     p.add_argument("-s", action="store_true", dest="stats")
     p.add_argument("kernel")
@@ -292,7 +289,7 @@ def main():
         for port in args.listen:
             vmm.listen(port)
         try:
-            vmm.boot(args.kernel, args.cmdline, args.ram_mb << 20, args.cpus, args.initrd, disks, args.cid, no_acpi=args.no_acpi)
+            vmm.boot(args.kernel, args.cmdline, args.ram_mb << 20, args.cpus, args.initrd, disks, args.cid)
         except Refused as e:
             print("refused: %d %s" % (e.status, e), file=sys.stderr)
             return 3

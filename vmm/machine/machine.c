@@ -162,27 +162,11 @@ static int machine_coalesce(struct machine *m, struct fault *f)
 	return err;
 }
 
-/* Kernels without ACPI find the devices by their command line. */
-static int machine_cmdline_devices(struct machine *m, struct fault *f)
-{
-	size_t n = strlen(m->req->cmdline), cap = sizeof(m->req->cmdline);
-
-	for (unsigned i = 0; i < m->n_virtio; i++) {
-		int k = snprintf(m->req->cmdline + n, cap - n, " virtio_mmio.device=4K@0x%x:%u", X86_VIRTIO_GPA + i * MMIO_BYTES,
-				 X86_GSI_BASE + X86_PIN_VIRTIO + i);
-
-		if (k < 0 || (size_t)k >= cap - n)
-			return fault_set(f, -E2BIG, "kernel command line: too long once the devices are on it");
-		n += (size_t)k;
-	}
-	return 0;
-}
-
 static int machine_guest(struct machine *m, struct boot_entry *entry, struct fault *f)
 {
 	struct acpi_machine tables = { .vcpus = m->req->vcpus, .virtio = m->n_virtio, .virtio_stride_bytes = MMIO_BYTES };
 	struct boot_files files = { .kernel_fd = m->req->kernel_fd, .initrd_fd = m->req->initrd_fd, .cmdline = m->req->cmdline };
-	int err = m->req->no_acpi ? machine_cmdline_devices(m, f) : acpi_write(&m->gm, &tables, f);
+	int err = acpi_write(&m->gm, &tables, f);
 
 	return err ? err : boot_load(&m->gm, &files, entry, f);
 }

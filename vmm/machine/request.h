@@ -24,14 +24,13 @@ struct request_net {
 struct boot_request {
 	unsigned vcpus;
 	uint64_t ram_bytes;
-	char cmdline[VMM_CMDLINE_MAX + 512]; /* room for what the machine adds */
+	char cmdline[VMM_CMDLINE_MAX];
 	int kernel_fd, initrd_fd, console_fd, report_fd; /* owned; -1 when absent */
 	struct request_disk disk[VMM_DISKS_MAX];
 	unsigned n_disks;
 	struct request_net net[REQUEST_NETS_MAX];
 	unsigned n_nets;
 	uint64_t cid; /* 0: no vsock */
-	bool no_acpi;
 };
 
 /* Takes every descriptor of fds[0..n) over: into the request or closed. 0 or -errno with a sentence. */
