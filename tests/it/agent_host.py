@@ -226,6 +226,13 @@ def test_kill(a):
     s.close()
     ok(wait_for(lambda: os.path.exists(d + "/hup")), "a closed stream sends HUP")
     s = a.open()
+    script = f"trap 'head -c 300000 /dev/zero; echo end >&2; echo > {d}/clean; exit' HUP; echo up; while :; do sleep 0.05; done"
+    s.send(EXEC, [(T_CMD, "sh"), (T_ARG, "-c"), (T_ARG, script)])
+    s.recv()
+    s.recv()
+    s.close()
+    ok(wait_for(lambda: os.path.exists(d + "/clean")), "a command may clean up, and write, though nobody listens")
+    s = a.open()
     s.send(EXEC, [(T_CMD, "sh"), (T_ARG, "-c"), (T_ARG, "trap '' HUP TERM; sleep 60 & echo $!; wait; sleep 60")])
     pid = s.recv().num(T_PID)
     child = int(s.recv().get(T_DATA))
