@@ -196,7 +196,7 @@ int vsock_connect(struct vsock *s, uint32_t guest_port, unsigned timeout_ms, vso
 		err = ev_timer_set(s->v.loop, &st->timer, timeout_ms);
 	if (st && err)
 		vsock_remove_stream(s, st);
-	if (!err) {
+	if (st && !err) {
 		st->connected = fn;
 		st->connected_arg = arg;
 		st->owed = OWE_REQUEST;
