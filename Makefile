@@ -60,7 +60,7 @@ DEVICE_ROOMS := $(VMM_MEM) $(VMM_VIRTIO) $(VMM_BACK) $(VMM_DEV)
 VMM_X86 := vmm/x86/boot.o vmm/x86/elf.o vmm/x86/bzimage.o vmm/x86/aml.o vmm/x86/acpi.o vmm/x86/cpuid.o vmm/x86/state.o \
 	vmm/x86/ioapic.o vmm/x86/uart.o
 VMM_MACHINE := vmm/machine/machine.o vmm/machine/virtio.o vmm/machine/devices.o vmm/machine/power.o vmm/machine/vcpu.o \
-	vmm/machine/console.o vmm/machine/request.o vmm/machine/control.o vmm/machine/sandbox.o vmm/machine/probe.o
+	vmm/machine/console.o vmm/machine/request.o vmm/machine/control.o vmm/machine/control_ask.o vmm/machine/sandbox.o vmm/machine/probe.o
 VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(DEVICE_ROOMS) $(VMM_X86) $(VMM_MACHINE) \
 	vmm/kvm/vm.o vmm/kvm/vcpu.o vmm/bus/bus.o vmm/main.o
 JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/jail.o vmm/jail/main.o

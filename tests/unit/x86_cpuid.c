@@ -27,7 +27,7 @@ static const struct kvm_cpuid_entry2 *get(uint32_t leaf, uint32_t sub)
 static void fill(void)
 {
 	memset(&t, 0, sizeof(t));
-	add(0, 0, 0xd, 0, 0, 0);
+	add(0, 0, 0xd, 0x68747541, 0, 0);
 	add(1, 0, 0, 0xff000800, 0xffffffff, 0xffffffff);
 	add(4, 3, 0xfc1c163 & 0xffff, 0, 0, 0);
 	add(7, 0, 0, 0xffffffff, 0xffffffff, 0);

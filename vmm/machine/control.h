@@ -40,4 +40,13 @@ int control_init(struct control *c, int listen_fd, int kvm_fd, struct fault *f);
 /* Serves until the machine has ended or a V_BOOT failed. Exit status for the process. */
 int control_run(struct control *c);
 
+/* ---- between the files of the control socket ---- */
+
+/* Sends what was written into c->out since wire_begin() returned mark. A peer that cannot be written to is dropped; the next asks anew. */
+void control_send(struct control *c, size_t mark, const int *fds, unsigned n_fds);
+void control_ok(struct control *c, uint32_t id);
+void control_err(struct control *c, uint32_t id, uint64_t status, int err, const char *text);
+/* control_ask.c: carries out one request; takes fds over. */
+void control_do(struct control *c, const struct wire_msg *m, int *fds, unsigned n_fds);
+
 #endif

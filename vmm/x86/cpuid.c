@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define BIT(n) (1u << (n))
+#define HYGON_EBX 0x6f677948u /* "Hygo" */
 
 /* Bits taken away, by leaf and register (0 eax … 3 edx). One line, one reason. */
 static const struct {
@@ -90,6 +91,13 @@ static void cpuid_caches(struct kvm_cpuid_table *t, unsigned vcpus)
 	}
 }
 
+static bool cpuid_is_amd(struct kvm_cpuid_table *t)
+{
+	const struct kvm_cpuid_entry2 *e = cpuid_find(t, 0, 0);
+
+	return e && (e->ebx == signature_AMD_ebx || e->ebx == HYGON_EBX);
+}
+
 static void cpuid_packages(struct kvm_cpuid_table *t, unsigned vcpus)
 {
 	struct kvm_cpuid_entry2 *e;
@@ -100,7 +108,7 @@ static void cpuid_packages(struct kvm_cpuid_table *t, unsigned vcpus)
 		e->edx = vcpus > 1 ? e->edx | BIT(28) : e->edx & ~BIT(28);
 	}
 	e = cpuid_find(t, 0x80000008, 0);
-	if (e)
+	if (e && cpuid_is_amd(t))
 		e->ecx = (vcpus - 1) | cpuid_id_bits(vcpus) << 12;
 	e = cpuid_find(t, 0x80000001, 0);
 	if (e && vcpus == 1)

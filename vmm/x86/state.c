@@ -16,7 +16,7 @@ int state_msrs(struct kvm_vcpu *v, struct fault *f)
 {
 	static const struct kvm_msr_entry msrs[] = {
 		{ .index = 0x2ff, .data = MTRR_WRITE_BACK_ENABLED },
-		{ .index = 0x1a0, .data = 1 },
+		{ .index = 0x1a0, .data = 1 | 1 << 11 | 1 << 12 }, /* no branch trace store, no PEBS */
 	};
 
 	return kvm_vcpu_msrs(v, msrs, ARRAY_LEN(msrs), f);
