@@ -28,6 +28,8 @@ offline="point $upper at the tarball $file (sha256 $want) or at its unpacked fol
 
 mkdir -p "$O/src"
 O=$(cd "$O" && pwd)
+exec 8> "$O/src/.$name.lock" # two kernels at once want one source once
+flock 8
 tmp=$(mktemp -d "$O/src/.$name.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' INT TERM HUP

@@ -23,8 +23,10 @@ libraries() { # the third-party libraries are checked by their own key; here the
 }
 check 'every program is a static PIE without interpreter or libraries' make --no-print-directory O="$O" check-static
 check 'includes go one way' tools/arrows
+check 'every kernel option has its reason' tools/kernel-config-check.sh kernel-config/*.config
 libraries again && check 'a second build in another folder' make_in again progs
 check '  has the same bytes' same_bytes
+check '  and makes the same image' eval 'O="$t/again" tools/image.sh && cmp "$O/image/min.ext4" "$t/again/image/min.ext4"'
 if command -v clang >/dev/null; then
 	libraries clang && check 'clang builds it without a warning' make_in clang CC=clang progs
 else
