@@ -34,6 +34,8 @@ static const char *put_wait(struct req *r, struct buf *b)
 	const char *wait = param(r, "wait"), *timeout = param(r, "timeout");
 	uint64_t ms;
 
+	if (wait && strcmp(wait, "none") == 0)
+		wait = NULL;
 	if (wait && strcmp(wait, "agent") != 0 && strcmp(wait, "userdata") != 0)
 		return "wait must be agent or userdata";
 	if (timeout && parse_duration_ms(timeout, &ms))

@@ -17,7 +17,7 @@ void h_not_yet(struct req *r)
 
 void h_no_such(struct req *r)
 {
-	reply_error(r, 404, "this version of the daemon keeps no secrets");
+	reply_error(r, 404, "this version of the daemon keeps none of these");
 }
 
 /* ---- info ---- */

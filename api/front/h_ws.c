@@ -124,7 +124,9 @@ static void shell_bytes(struct req *r, struct ws *w, const uint8_t *p, size_t n)
 
 static void on_message(struct req *r, struct ws *w, const struct ws_event *e)
 {
-	if (e->op == WS_TEXT) {
+	if (e->op == WS_TEXT && w->shell) {
+		/* not ours, and nothing in the shell's protocol: passed over, as its clients do */
+	} else if (e->op == WS_TEXT) {
 		close_ws(r, WS_CLOSE_UNSUPPORTED, "binary messages only");
 	} else if (!w->shell) {
 		stream_send_raw(r, e->data, e->n);

@@ -22,9 +22,9 @@ const struct route routes[] = {
 	{ "DELETE", "/secrets/{}", 0, h_no_such },
 
 	/* before /vm/{}: "commits" is never a VM */
-	{ "GET", "/vm/commits", 0, h_not_yet },
-	{ "DELETE", "/vm/commits/{}", 0, h_not_yet },
-	{ "POST", "/vm/commits/{}/fork", 0, h_not_yet },
+	{ "GET", "/vm/commits", 0, h_no_such },
+	{ "DELETE", "/vm/commits/{}", 0, h_no_such },
+	{ "POST", "/vm/commits/{}/fork", 0, h_no_such },
 
 	{ "GET", "/vm/{}", 0, h_describe },
 	{ "GET", "/vm/{}/tags", 0, h_tags_get },

@@ -110,7 +110,7 @@ def case_refused_requests(rig):
             ("POST", EXEC + "?cmd=a&background=true", 501), ("GET", "/vm/demo-1/cp?path=/x&mode=zip", 400),
             ("GET", "/vm/demo-1/cp?mode=binary", 400), ("POST", "/vm/demo-1/cp?path=/x&mode=cp-v1-recursive", 400),
             ("POST", "/vm/demo-1/cp?path=/x&permissions=9", 400), ("GET", "/vm/demo-1/shell", 426), ("GET", "/vm/demo-1/fs/stat", 400),
-            ("GET", "/vm/commits", 501), ("GET", "/secrets", 404), ("POST", "/vm/demo-1/shutdown?action=explode", 400),
+            ("GET", "/vm/commits", 404), ("POST", "/vm/demo-1/commit", 501), ("GET", "/secrets", 404), ("POST", "/vm/demo-1/shutdown?action=explode", 400),
             ("GET", "/nodes?tag=a&tag_prefix=b", 400), ("GET", "/hostgroup/nosuch/nodes", 404)]:
         status, headers, body = api.call(method, path)
         good = status == want and headers.get("content-type") == "application/json" and json.loads(body)["error"]
@@ -326,7 +326,7 @@ def case_exec_lost_agent(rig):
             rig2.agent.kill()
             last = list(frames)[-1]
             tap.ok(last["type"] == "exit" and last["exit_code"] != 0 and "lost" in last["error"], "last frame: %s" % last)
-        same(api.call("POST", query(EXEC, cmd="true"))[0], 503, "then no exec at all")
+        tap.ok(api.call("POST", query(EXEC, cmd="true"))[0] in (502, 503), "then no exec at all")
     except (OSError, Broken):
         traceback.print_exc()
         tap.ok(False, "lost agent")
@@ -540,6 +540,7 @@ def case_shell(rig):
         ws.send(b"\x01" + struct.pack(">I", len(line)) + line)
         seen, _ = shell_frames(ws, b"done")
         tap.ok(b"30 100" in seen and b"/tmp" in seen, "window size and cwd: %r" % seen[-120:])
+        ws.send(b"text is passed over", opcode=1)
         ws.send(b"hey", opcode=9)
         op, data = ws.recv()
         while op != 10:
@@ -555,7 +556,7 @@ def case_shell(rig):
 
 
 def case_shell_refusals(rig):
-    for data, opcode, code in ((b"text", 1, 1003), (b"\x01" + struct.pack(">I", 99) + b"short", 2, 1002), (b"x" * 126, 9, 1002)):
+    for data, opcode, code in ((b"\x01" + struct.pack(">I", 99) + b"short", 2, 1002), (b"x" * 126, 9, 1002)):
         with rig.api.conn(10) as conn:
             ws = WebSocket(conn, query("/vm/demo-1/shell", shell="/bin/sh"))
             ws.send(data, opcode=opcode)
@@ -625,6 +626,13 @@ def case_forward(rig):
         same(WebSocket(conn, "/vm/demo-1/forward", headers).reply.status, 502, "nobody listens: the upgrade is refused")
     with rig.api.conn(10) as conn:
         same(WebSocket(conn, "/vm/demo-1/forward").reply.status, 400, "no upstream named: 400")
+    headers["X-Inlets-Upstream"] = "unix:" + rig.agent_sock
+    with rig.api.conn(10) as conn:
+        ws = WebSocket(conn, "/vm/demo-1/forward", headers)
+        same(ws.reply.status, 101, "forward to a unix socket")
+        ws.send(b"text", opcode=1)
+        op, data = ws.recv()
+        same((op, struct.unpack(">H", data[:2])[0]), (8, 1003), "a text message closes a forward with 1003")
 
 
 # ---- what front is left with ----
