@@ -204,6 +204,8 @@ static ssize_t move_data(struct vsock *s, struct vstream *st)
 		st->readable = false;
 	if (got <= 0)
 		return 0;
+	if (st->host_hup) /* what a host left behind may take its time, as long as it moves */
+		(void)ev_timer_set(s->v.loop, &st->timer, LINGER_MS);
 	s->v.stats.in_bytes += (size_t)got;
 	return got;
 }
