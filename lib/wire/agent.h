@@ -15,7 +15,15 @@
 #define AGENT_HELLO_PORT 1025u /* host listens (CID 2) */
 #define AGENT_PROTO 1u         /* raised when an old peer would misread */
 #define AGENT_DATA_MAX 32768u  /* most bytes in one A_T_DATA */
-#define AGENT_ARGS_MAX 1024u   /* most A_T_ARG, A_T_ENV, A_T_EXCLUDE fields each */
+#define AGENT_ARGS_MAX 1024u   /* most A_T_ARG, A_T_ENV, A_T_EXCLUDE, A_T_PATH, A_T_PATTERN fields each */
+
+/* background commands */
+#define AGENT_RING_DEFAULT (1u << 20)   /* bytes of output kept per command */
+#define AGENT_RING_MIN 4096u            /* less is raised to it */
+#define AGENT_RING_BUDGET (256u << 20)  /* of all commands together, until they are reaped */
+#define AGENT_WAIT_MAX_MS 600000u
+#define AGENT_WAIT_DEFAULT_MS 30000u
+#define AGENT_GRACE_DEFAULT_MS 5000u    /* from TERM to KILL */
 
 enum agent_type {
 	/* hello stream: guest → host first; then host → guest requests, answered WIRE_OK / WIRE_ERR with the same id */
@@ -40,6 +48,18 @@ enum agent_type {
 	A_SECRET_PUT = 44, /* NAME DATA [PERM UID GID] → WIRE_OK: /run/slicer/secrets/NAME */
 	A_USERDATA = 45,   /* DATA: script; run once per disk → WIRE_OK at start */
 
+	/* background commands: live in the agent, not in a stream; ids "ex_" + 8 hex, lost with the agent. An id never given: 404; reaped: 410 */
+	A_BG_START = 48,   /* CMD ARG* ENV* [CWD UID GID SHELL RING_BYTES] → A_BG_IS; WIRE_ERR 503 when the rings' budget is used up, CODE as A_EXEC */
+	A_BG_LIST = 49,    /* → A_BG_IS* (oldest first), WIRE_OK */
+	A_BG_INFO = 50,    /* EXEC_ID → A_BG_IS */
+	A_BG_LOGS = 51,    /* EXEC_ID [FROM_ID FOLLOW(1)] → (A_STARTED|A_STDOUT|A_STDERR|A_GAP|A_EXIT)*, always WIRE_OK last; all carry FRAME_ID TIME_NS */
+	A_BG_KILL = 52,    /* EXEC_ID [SIGNAL_NAME GRACE_MS] → A_BG_IS with SIGNAL_NAME (absent when it had ended: nothing was sent) */
+	A_BG_WAIT = 53,    /* EXEC_ID [TIMEOUT_MS, at most 600000] → A_BG_IS with TIMED_OUT(0/1) */
+	A_BG_REAP = 54,    /* EXEC_ID → WIRE_OK; WIRE_ERR 409 while it runs */
+
+	A_FS_WATCH = 56,   /* PATH* [PATTERN* EVENT* RECURSIVE(1) ONE_SHOT(1) DEBOUNCE_MS TIMEOUT_MS MAX_EVENTS UID] → WIRE_OK once it watches,
+	                    * A_FS_EVENT*, at the end WIRE_OK with TEXT (why it ended). The host closing ends it. */
+
 	/* exec and shell: host → guest after the request */
 	A_STDIN = 64,      /* DATA */
 	A_STDIN_EOF = 65,  /* nothing more will come; the stream stays open for output */
@@ -62,6 +82,10 @@ enum agent_type {
 	A_HEALTH_IS = 90,  /* UPTIME_NS (agent) SYS_UPTIME_NS VERSION USERDATA_RAN(0/1) [USERDATA_CODE] */
 	A_STATS_IS = 91,   /* fields A_T_STAT_* below, u64 each; loads in 1/100, percentages not sent */
 	A_FS_ENTRY = 92,   /* NAME SOURCE_TYPE "file"|"directory"|"symlink" SIZE TIME_NS (mtime) PERM */
+	A_BG_IS = 93,      /* EXEC_ID PID CMD ARG* CWD UID TIME_NS (start) RUNNING(0/1) BYTES_WRITTEN BYTES_DROPPED NEXT_ID RING_BYTES;
+	                    * ended: CODE END_NS [SIGNAL number] */
+	A_GAP = 94,        /* frames that were evicted: FRAME_ID (of what follows) TIME_NS DROPPED_BYTES DROPPED_FRAMES, WIRE_T_TEXT */
+	A_FS_EVENT = 95,   /* FRAME_ID (from 1) EVENT "create"|"write"|"remove"|"rename"|"chmod"|"overflow" PATH TIME_NS SIZE IS_DIR(0/1) [WIRE_T_TEXT] */
 };
 
 enum agent_tag { /* u64 unless said */
@@ -80,6 +104,12 @@ enum agent_tag { /* u64 unless said */
 	A_T_STAT_LOAD1, A_T_STAT_LOAD5, A_T_STAT_LOAD15, A_T_STAT_DISK_READ, A_T_STAT_DISK_WRITE,
 	A_T_STAT_NET_READ, A_T_STAT_NET_WRITE, A_T_STAT_DISK_INFLIGHT, A_T_STAT_OPEN_CONNS, A_T_STAT_OPEN_FILES,
 	A_T_STAT_ENTROPY, A_T_STAT_SPACE_TOTAL, A_T_STAT_SPACE_USED, A_T_STAT_SPACE_FREE,
+	A_T_EXEC_ID = 112, /* str "ex_" + 8 hex */ A_T_RING_BYTES, A_T_FROM_ID, /* first frame wanted; absent or 0: 1 */ A_T_FOLLOW,
+	A_T_FRAME_ID, /* per command or watch, from 1, each one more than the last */ A_T_SIGNAL_NAME, /* str TERM KILL INT HUP QUIT USR1 USR2, also with SIG */
+	A_T_GRACE_MS, A_T_TIMEOUT_MS, A_T_TIMED_OUT, A_T_RUNNING, A_T_END_NS, /* real time */
+	A_T_BYTES_WRITTEN, A_T_BYTES_DROPPED, A_T_NEXT_ID, A_T_DROPPED_BYTES, A_T_DROPPED_FRAMES,
+	A_T_PATTERN, /* str glob, repeats: of the full path or of its last part */ A_T_EVENT, /* str, repeats in a request; also "all" */
+	A_T_ONE_SHOT, A_T_DEBOUNCE_MS, A_T_MAX_EVENTS, A_T_IS_DIR,
 };
 
 #endif
