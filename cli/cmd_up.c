@@ -22,6 +22,7 @@
 #define RESTARTS_WINDOW_MS 60000 /* … within that time: give up */
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 5000
+#define CORE_ALSO_MS 500
 
 static const struct opt up_opts[] = {
 	{ "state", 0, OPT_TEXT, "DIR", "the daemon's folder (MICA_STATE; default /var/lib/mica, or ~/.local/state/mica)" },
@@ -170,17 +171,41 @@ static bool note_death(struct up *u)
 	return true;
 }
 
+/* Core is over: with a reason to end the program (1, u->code is set), or not (0). */
+static int core_ended(struct up *u, int status)
+{
+	bool clean = WIFEXITED(status) && !WEXITSTATUS(status);
+	if (!u->fatal && u->state != UP_STOPPING && !clean)
+		return 0;
+	if (!u->fatal)
+		u->code = clean ? EXIT_OK : EXIT_FAIL;
+	stack_finish(&u->stack, 2000);
+	return 1;
+}
+
+/* The others end when core does, and may be reaped before it: what core says about its end decides. 1 as core_ended. */
+static int core_also(struct up *u)
+{
+	pid_t core = u->stack.pids[STACK_CORE];
+	int status;
+	if (!core)
+		return 0;
+	AUTO_FD pidfd = pidfd_of(core);
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	if (pidfd < 0 || poll(&p, 1, CORE_ALSO_MS) <= 0 || waitpid(core, &status, WNOHANG) != core)
+		return 0;
+	stack_reaped(&u->stack, core);
+	read_lines(u);
+	return core_ended(u, status);
+}
+
 /* 1: the program ends with u->code. */
 static int on_death(struct up *u, int which, int status)
 {
 	char how[64];
 	read_lines(u);
-	if (which == STACK_CORE && (u->state == UP_STOPPING || u->fatal || (WIFEXITED(status) && !WEXITSTATUS(status)))) {
-		if (!u->fatal)
-			u->code = WIFEXITED(status) && !WEXITSTATUS(status) ? EXIT_OK : EXIT_FAIL;
-		stack_finish(&u->stack, 2000);
+	if (which == STACK_CORE ? core_ended(u, status) : core_also(u))
 		return 1;
-	}
 	if (u->state == UP_STOPPING) /* core decides when it is over; it notices a lost peer itself */
 		return 0;
 	snprintf(how, sizeof(how), WIFSIGNALED(status) ? "was killed by signal %d" : "ended with status %d", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
