@@ -17,7 +17,7 @@ int kvm_vm_init(struct kvm_vm *vm, int kvm_fd, struct fault *f)
 	vm->coalesced_off = 0;
 	n = ioctl(kvm_fd, KVM_GET_API_VERSION, 0);
 	if (n < 0)
-		return fault_set(f, -errno, "descriptor %d is not /dev/kvm: %s", kvm_fd, strerror(errno));
+		return fault_set(f, -errno, "what was given as /dev/kvm is no KVM: %s", strerror(errno));
 	if (n != KVM_API_VERSION)
 		return fault_set(f, -ENOTSUP, "/dev/kvm speaks version %d, not %d: the host's kernel is too old", n, KVM_API_VERSION);
 	/* the newest of what we build on: split irqchip, irqfd and ioeventfd are older */

@@ -18,7 +18,7 @@
 #define PROBE_RAM_BYTES (2u << 20)
 #define PROBE_CODE_GPA 0x10000u
 #define PROBE_PORT 0xe9u
-#define PROBE_TIME_LIMIT_US 500000
+#define PROBE_TIME_LIMIT_S 5
 
 /* Each row runs at CPL0 in 64-bit mode, then writes to PROBE_PORT. rsp and rdi point to writable memory. */
 static const struct {
@@ -120,10 +120,10 @@ static void alarm_arrived(int sig)
 	(void)sig; /* ends KVM_RUN */
 }
 
-static void probe_alarm(unsigned us)
+static void probe_alarm(unsigned seconds)
 {
 	struct sigaction sa = { .sa_handler = alarm_arrived };
-	struct itimerval t = { .it_value = { 0, us } };
+	struct itimerval t = { .it_value = { seconds, 0 } };
 
 	sigaction(SIGALRM, &sa, NULL);
 	setitimer(ITIMER_REAL, &t, NULL);
@@ -153,7 +153,7 @@ void probe_kvm(struct probe *p, int kvm_fd)
 	if (!err) {
 		p->vcpus_max = (unsigned)kvm_vm_cap(&vm, KVM_CAP_NR_VCPUS);
 		probe_tables(ram);
-		probe_alarm(PROBE_TIME_LIMIT_US);
+		probe_alarm(PROBE_TIME_LIMIT_S);
 		err = probe_run(p, &v, ram, &f);
 		probe_alarm(0);
 	}
