@@ -264,7 +264,8 @@ static void end_by_panic(struct machine *m, const char *words, const char *regis
 void machine_end(struct machine *m, enum machine_reason why, struct machine_vcpu *v, const char *fmt, ...)
 {
 	char registers[sizeof(m->panic_registers)] = "", words[CONSOLE_PANIC_BYTES] = "";
-	bool guest = why == REASON_REBOOT || why == REASON_TRIPLE_FAULT || why == REASON_PANIC;
+	bool restart = why == REASON_REBOOT || why == REASON_TRIPLE_FAULT || why == REASON_PANIC;
+	bool guest = restart || why == REASON_POWEROFF;
 	va_list ap;
 
 	if (v)
@@ -273,7 +274,7 @@ void machine_end(struct machine *m, enum machine_reason why, struct machine_vcpu
 	pthread_mutex_lock(&m->end_lock);
 	if (m->reason == REASON_NONE) {
 		/* words alone are a hint (a user can print them); words and a restart are a panic */
-		if (guest && (atomic_load(&m->panicked) || words[0])) {
+		if ((guest && atomic_load(&m->panicked)) || (restart && words[0])) {
 			end_by_panic(m, words, registers);
 		} else {
 			int n;

@@ -99,7 +99,7 @@ int machine_pause(struct machine *m);
 int machine_resume(struct machine *m);
 
 /* Any thread; the first call counts. Text: printf, one sentence or several lines. v: whose registers go with it, NULL for none; only
- * from that vCPU's own thread. A guest that had panicked ends with REASON_PANIC, whatever it did then. */
+ * from that vCPU's own thread. A guest that said it panicked ends with REASON_PANIC, whatever it did then. */
 void machine_end(struct machine *m, enum machine_reason why, struct machine_vcpu *v, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 const char *machine_reason_word(enum machine_reason why);
