@@ -202,9 +202,12 @@ static bool stays(const struct vm *vm, bool failed)
 
 static void note_failure(struct vm *vm)
 {
+	const char *fault;
+
 	free(vm->r.fault);
 	vm->r.fault = report_compose(vm);
-	core_say(vm->core, "NOTE", "%s: %s", vm->r.name, vm->r.fault ? vm->r.fault : "failed");
+	fault = vm->r.fault ? vm->r.fault : "failed"; /* its first line; the rest is with the VM, and with who waited for it */
+	core_say(vm->core, "NOTE", "%s: %.*s", vm->r.name, (int)strcspn(fault, "\n"), fault);
 }
 
 #define WAIT_FOR_LIFE (1u << GOAL_MADE | 1u << GOAL_READY | 1u << GOAL_USERDATA)

@@ -91,7 +91,7 @@ static void on_grown(struct vm *vm, const struct wire_msg *m)
 {
 	struct fault f = { "" };
 
-	if (!m || m->type != WIRE_OK) {
+	if ((!m || m->type != WIRE_OK) && vm->state == VM_RUNNING) { /* one that stops meanwhile grows at its next boot */
 		peer_result(m, "the agent", &f, NULL);
 		core_say(vm->core, "NOTE", "%s: its root file system did not grow to its disk: %s", vm->r.name, f.text);
 	}

@@ -340,6 +340,8 @@ class World:
             os.dup2(copy, 3)
             os.closerange(4, 2000)
             Vmm(socket.socket(fileno=3)).run()
+        except BaseException as e:
+            open(os.path.join(self.root, 'vmm-error'), 'a').write(f'{os.getpid()} {e!r}\n')
         finally:
             os._exit(9)
 
