@@ -143,14 +143,36 @@ struct session {
 	const char *vm;
 };
 
+/* write_full for descriptors that somebody made non-blocking: they are shared with whoever started us. */
+static int write_wait(int fd, const uint8_t *p, size_t n, int cancel_fd)
+{
+	while (n) {
+		ssize_t got = write(fd, p, n);
+		if (got >= 0) {
+			p += got;
+			n -= (size_t)got;
+		} else if (errno == EAGAIN) {
+			struct pollfd pfd[2] = { { .fd = fd, .events = POLLOUT }, { .fd = cancel_fd, .events = POLLIN } };
+			if (poll(pfd, 2, -1) > 0 && pfd[1].revents)
+				return -ECANCELED;
+		} else if (errno != EINTR) {
+			return -errno;
+		}
+	}
+	return 0;
+}
+
 static int put(struct session *s, int fd, const uint8_t *p, size_t n)
 {
 	if (s->ask->quiet_output || !n)
 		return 0;
-	int err = write_full(fd, p, n);
+	int err = write_wait(fd, p, n, s->c->r->cancel_fd);
 	if (!err)
 		return 0;
 	s->over = true;
+	s->code = 128 + SIGINT;
+	if (err == -ECANCELED)
+		return 0;
 	if (err == -EPIPE) { /* as a program of this machine would end: `… | head` is no error */
 		s->code = 128 + SIGPIPE;
 		return 0;

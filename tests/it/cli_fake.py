@@ -173,6 +173,11 @@ class Fake(http.server.BaseHTTPRequestHandler):
                 self.reply(507, {"error": "no space left in the guest"})
                 self.close_connection = True
                 return None
+            if path == "/dropped":
+                left = int(self.headers["Content-Length"])
+                while left > 0:
+                    left -= len(self.rfile.read(min(left, 1 << 20)))
+                return self.reply(200, b"")
             uploads[path] = (mode, q, self.body(), self.headers.get("X-Slicer-Unpacked-Size"))
             return self.reply(200, b"")
         if path == "/cut":
@@ -444,6 +449,24 @@ def case_cp_out_bad():
     assert done.returncode == 1 and b"no such file" in done.stderr and os.listdir(os.path.join(top, "keep")) == ["f"], done
     done = run("vm", "cp", "a", "b")
     assert done.returncode == 2, done
+
+
+def case_progress():
+    """cp: a bar on a terminal, nothing but the error text elsewhere"""
+    with open(os.path.join(top, "larger"), "wb") as f:
+        f.truncate(600 << 20)
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.execve(mica, [mica, "vm", "cp", os.path.join(top, "larger"), "vm-1:/dropped"], environ)
+    data = b""
+    try:
+        while True:
+            data += os.read(fd, 65536)
+    except OSError:
+        pass
+    assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 0 and b"larger  [" in data and b"/600MiB" in data and b"/s" in data, data[-300:]
+    os.close(fd)
+    assert run("vm", "cp", "larger", "vm-1:/dropped").stderr == b""
 
 
 def case_shell():
