@@ -78,6 +78,7 @@ CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cl
 CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
+	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o \
 	agent/stream.o agent/copy_in.o agent/copy_out.o agent/fs.o agent/forward.o agent/machine.o agent/stats.o agent/userdata.o
 AGENT_OBJS := $(AGENT_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_ARC)
 
@@ -323,7 +324,7 @@ $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
 PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
-	'=agent tests/it/agent_host.py $(O)/guest/agent' \
+	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'
 

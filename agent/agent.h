@@ -1,6 +1,6 @@
 /*
  * agent: what the host does inside a guest, served over vsock streams (lib/wire/agent.h, PROTOCOL.md beside this file).
- * One thread, one event loop: commands and shells are pumped here (exec.c); copies, file-system
+ * One thread, one event loop: commands and shells are pumped here (exec.c, in the background bg.h); copies, file-system
  * requests and forwards are short-lived children that own their stream and run as the target user (job.c), so that
  * the kernel checks permissions and a closed stream ends them. The agent trusts its host; what
  * guest users can change (passwd, paths, links) is read bounded and never followed by name twice.
@@ -17,9 +17,11 @@
 
 #define DEFAULT_UID 1000u      /* who a request without UID acts as */
 #define SESSIONS_MAX 512u      /* streams served at once; more get 503 */
+#define BG_MAX 1024u           /* background commands that are not reaped; more get 503 */
 #define FRAME_MAX (WIRE_HEAD_BYTES + WIRE_PAYLOAD_MAX)
 
 struct hello;
+struct bg;
 struct agent {
 	struct ev_loop *loop;
 	struct ev_io listen;
@@ -30,6 +32,7 @@ struct agent {
 	uint64_t started_ns;    /* monotonic */
 	unsigned sessions;
 	struct rlimit files;    /* what commands get; the agent itself takes more */
+	struct bg *bg;          /* owned; background commands, NULL before the first */
 	int stop_signal;        /* what init is to be sent once the answer is out; 0: nothing */
 };
 
@@ -102,6 +105,7 @@ struct spawn {
 	const struct command *cmd;
 	const struct who *who;
 	bool become;     /* change user */
+	bool ends_with_us; /* killed when the agent ends */
 	const struct rlimit *files; /* borrowed: limit on open files to set */
 	bool tty;        /* fds[0] is a terminal: make it the controlling one */
 	int fds[3];      /* borrowed: 0, 1, 2 of the child; all > 2 */
@@ -115,6 +119,13 @@ int spawn_run(struct spawn *s);
 /* ---- serving (exec.c, job.c, machine.c, stats.c, userdata.c) ---- */
 
 void exec_start(struct conn *c, const struct wire_msg *m);  /* A_EXEC, A_SHELL */
+void bg_start(struct conn *c, const struct wire_msg *m);    /* A_BG_…: bg.h */
+void bg_list(struct conn *c, const struct wire_msg *m);
+void bg_info(struct conn *c, const struct wire_msg *m);
+void bg_logs(struct conn *c, const struct wire_msg *m);
+void bg_kill(struct conn *c, const struct wire_msg *m);
+void bg_wait(struct conn *c, const struct wire_msg *m);
+void bg_reap(struct conn *c, const struct wire_msg *m);
 void health_answer(struct conn *c, const struct wire_msg *m);
 void stats_answer(struct conn *c, const struct wire_msg *m);
 void secret_put(struct conn *c, const struct wire_msg *m);
@@ -141,6 +152,8 @@ job_fn copy_in, copy_out, fs_readdir, fs_stat, fs_mkdir, fs_remove, forward, gro
 /* ---- answers (conn.c) ---- */
 
 unsigned err_status(int err); /* HTTP status that fits a negative errno */
+/* Answers on the loop; the connection is closed by who dispatched it. */
+void conn_refuse(struct conn *c, uint32_t id, int err, const struct fault *f, const char *code);
 void err_frame(struct buf *b, uint32_t id, int err, const struct fault *f, const char *code);
 
 /* ---- hello stream (hello.c) and what comes over it (machine.c) ---- */

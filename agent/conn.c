@@ -18,6 +18,13 @@ static const struct {
 	{A_HEALTH, health_answer, NULL},
 	{A_STATS, stats_answer, NULL},
 	{A_SECRET_PUT, secret_put, NULL},
+	{A_BG_START, bg_start, NULL},
+	{A_BG_LIST, bg_list, NULL},
+	{A_BG_INFO, bg_info, NULL},
+	{A_BG_LOGS, bg_logs, NULL},
+	{A_BG_KILL, bg_kill, NULL},
+	{A_BG_WAIT, bg_wait, NULL},
+	{A_BG_REAP, bg_reap, NULL},
 	{A_CP_IN, NULL, copy_in},
 	{A_CP_OUT, NULL, copy_out},
 	{A_FORWARD, NULL, forward},
@@ -37,6 +44,7 @@ unsigned err_status(int err)
 	} map[] = {
 		{-EINVAL, 400}, {-EISDIR, 400}, {-ENOTDIR, 400}, {-ENAMETOOLONG, 400}, {-ELOOP, 400}, {-EPROTO, 400}, {-E2BIG, 400},
 		{-EACCES, 403}, {-EPERM, 403}, {-EROFS, 403}, {-ENOENT, 404}, {-EEXIST, 409}, {-ENOTEMPTY, 409}, {-EBUSY, 409},
+		{-EIDRM, 410},
 		{-EOPNOTSUPP, 501}, {-ENOSYS, 501}, {-ECONNREFUSED, 502}, {-EHOSTUNREACH, 502}, {-ENETUNREACH, 502}, {-EHOSTDOWN, 502},
 		{-ETIMEDOUT, 504}, {-EAGAIN, 503}, {-ENOSPC, 507}, {-EDQUOT, 507},
 	};
@@ -75,15 +83,20 @@ int conn_take_fd(struct conn *c)
 }
 
 /* A small answer fits the socket's buffer; a host that left no room for it gets none. */
-static void refuse(struct conn *c, uint32_t id, int err, const char *text)
+void conn_refuse(struct conn *c, uint32_t id, int err, const struct fault *f, const char *code)
 {
 	struct buf b;
-	struct fault f;
-	fault_set(&f, err, "%s", text);
 	buf_init(&b, 4096);
-	err_frame(&b, id, err, &f, NULL);
+	err_frame(&b, id, err, f, code);
 	(void)buf_write_fd(&b, c->fd);
 	buf_done(&b);
+}
+
+static void refuse(struct conn *c, uint32_t id, int err, const char *text)
+{
+	struct fault f;
+	fault_set(&f, err, "%s", text);
+	conn_refuse(c, id, err, &f, NULL);
 }
 
 static void dispatch(struct conn *c, const struct wire_msg *m)

@@ -84,8 +84,18 @@ static int say_why(struct fault *f, const struct spawn *s, const char **code)
 	return s->err;
 }
 
-/* Plumbing and process. 0 with the descriptors in p, s->pid set; or -errno with a sentence and a code. */
-static int launch(struct spawn *s, struct plumbing *p, const struct wire_msg *m, struct fault *f, const char **code)
+void plumbing_close(struct plumbing *p, bool ours)
+{
+	for (unsigned i = 0; i < 3; i++)
+		fd_close(&p->child[i]);
+	if (!ours)
+		return;
+	fd_close(&p->from[0]);
+	fd_close(&p->from[1]);
+	fd_close(&p->to);
+}
+
+int exec_launch(struct spawn *s, struct plumbing *p, const struct wire_msg *m, struct fault *f, const char **code)
 {
 	uint64_t with_stdin = 0;
 	*p = (struct plumbing){{-1, -1, -1}, {-1, -1}, -1};
@@ -100,15 +110,6 @@ static int launch(struct spawn *s, struct plumbing *p, const struct wire_msg *m,
 	return rc < 0 ? say_why(f, s, code) : 0;
 }
 
-static void refuse(struct conn *c, int err, const struct fault *f, const char *code)
-{
-	struct buf b;
-	buf_init(&b, 4096);
-	err_frame(&b, 0, err, f, code);
-	(void)buf_write_fd(&b, c->fd);
-	buf_done(&b);
-}
-
 void exec_start(struct conn *c, const struct wire_msg *m)
 {
 	struct fault f = {.text = ""};
@@ -121,18 +122,15 @@ void exec_start(struct conn *c, const struct wire_msg *m)
 	if (rc == 0)
 		rc = command_parse(&cmd, m, &w, &f);
 	if (rc == 0)
-		rc = launch(&s, &p, m, &f, &code);
-	for (unsigned i = 0; i < 3; i++)
-		fd_close(&p.child[i]);
+		rc = exec_launch(&s, &p, m, &f, &code);
+	plumbing_close(&p, false);
 	if (rc == 0 && (rc = exec_run(c, &s, &p)) < 0) {
 		kill(-s.pid, SIGKILL);
 		waitpid(s.pid, NULL, 0);
 	}
 	if (rc < 0) {
-		refuse(c, rc, &f, code);
-		fd_close(&p.from[0]);
-		fd_close(&p.from[1]);
-		fd_close(&p.to);
+		conn_refuse(c, 0, rc, &f, code);
+		plumbing_close(&p, true);
 	}
 	command_done(&cmd);
 }

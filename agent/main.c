@@ -55,12 +55,12 @@ static void fill_standard_fds(void)
 	fd_close(&fd);
 }
 
-/* A stream may need six descriptors. Children get the old limit back: a high one misleads programs that use select(2). */
+/* A stream may need six descriptors, a background command three. Children get the old limit back: a high one misleads programs that use select(2). */
 static void raise_file_limit(struct agent *a)
 {
 	if (getrlimit(RLIMIT_NOFILE, &a->files) < 0)
 		return;
-	struct rlimit own = {.rlim_cur = SESSIONS_MAX * 6 + 64, .rlim_max = a->files.rlim_max};
+	struct rlimit own = {.rlim_cur = SESSIONS_MAX * 6 + BG_MAX * 3 + 64, .rlim_max = a->files.rlim_max};
 	if (own.rlim_cur > own.rlim_max)
 		own.rlim_cur = own.rlim_max;
 	if (own.rlim_cur > a->files.rlim_cur)

@@ -4,7 +4,9 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,7 +44,7 @@ static int search_exec(const struct spawn *s, char *scratch)
 }
 
 /* In the vfork child: shares our memory until exec, so it only writes to s and scratch.
- * System calls: setsid ioctl(TIOCSCTTY) dup2 rt_sigaction rt_sigprocmask umask prlimit64 setgroups setresgid setresuid chdir execve. */
+ * System calls: setsid ioctl(TIOCSCTTY) dup2 rt_sigaction rt_sigprocmask umask prlimit64 setgroups setresgid setresuid prctl chdir execve. */
 static void child(struct spawn *s, char *scratch)
 {
 	sigset_t none;
@@ -59,6 +61,8 @@ static void child(struct spawn *s, char *scratch)
 	(void)setrlimit(RLIMIT_NOFILE, s->files);
 	if (s->become && (s->err = who_become(s->who)) < 0)
 		return;
+	if (s->ends_with_us && syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) /* after the change of user, which clears it */
+		goto failed;
 	if (chdir(s->cmd->cwd) < 0 && (s->cmd->cwd_given || chdir("/") < 0)) {
 		s->at_cwd = true;
 		goto failed;

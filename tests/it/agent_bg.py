@@ -1,0 +1,379 @@
+#!/usr/bin/env python3
+"""The guest's agent on unix sockets: background commands, watches, chunked uploads. No guest needed. usage: agent_bg.py AGENT"""
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from agent_wire import *  # noqa: E402,F403
+
+ROOT = os.getuid() == 0
+count = failed = 0
+
+
+def ok(cond, what, more=""):
+    global count, failed
+    count += 1
+    failed += not cond
+    print(("ok" if cond else "not ok"), count, "-", what)
+    if not cond and more != "":
+        print("#", str(more)[:600])
+    sys.stdout.flush()
+
+
+def refused(m, status, word=""):
+    return m is not None and m.kind == ERR and m.num(T_STATUS) == status and word in m.text(T_TEXT)
+
+
+def wait_for(cond, seconds=5):
+    end = time.time() + seconds
+    while time.time() < end:
+        if cond():
+            return True
+        time.sleep(0.02)
+    return cond()
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+# ---- background commands ----
+
+def start(a, cmd, args=(), more=()):
+    return a.ask(BG_START, [(T_CMD, cmd)] + [(T_ARG, x) for x in args] + list(more))
+
+
+def sh(a, script, more=()):
+    m = start(a, "sh", ["-c", script], more)
+    assert m.kind == BG_IS, m
+    return m.text(T_EXEC_ID)
+
+
+def info(a, ident):
+    return a.ask(BG_INFO, [(T_EXEC_ID, ident)])
+
+
+def wait(a, ident, ms=20000):
+    return a.ask(BG_WAIT, [(T_EXEC_ID, ident), (T_TIMEOUT_MS, ms)])
+
+
+def reap(a, ident):
+    return a.ask(BG_REAP, [(T_EXEC_ID, ident)])
+
+
+def end(a, ident):
+    a.ask(BG_KILL, [(T_EXEC_ID, ident), (T_SIGNAL_NAME, "KILL")])
+    wait(a, ident)
+    return reap(a, ident)
+
+
+def logs(a, ident, from_id=0, follow=False):
+    s = a.open()
+    s.send(BG_LOGS, [(T_EXEC_ID, ident), (T_FROM_ID, from_id), (T_FOLLOW, int(follow))])
+    frames = []
+    while (m := s.recv()) is not None:
+        frames.append(m)
+        if m.kind in (OK, ERR):
+            break
+    s.close()
+    return frames
+
+
+def data(frames, kind=None):
+    return b"".join(m.get(T_DATA) for m in frames if m.kind in ((kind,) if kind else (STDOUT, STDERR)))
+
+
+def test_bg_life(a):
+    before = time.time_ns()
+    m = start(a, "sh", ["-c", "echo out; echo err >&2; sleep 0.4; echo late; exit 5", "it's"], [(T_CWD, "/tmp")])
+    ident = m.text(T_EXEC_ID)
+    ok(m.kind == BG_IS and len(ident) == 11 and ident.startswith("ex_") and m.num(T_PID) > 1 and m.num(T_RING_BYTES) == 1 << 20
+       and m.num(T_RUNNING) == 1 and m.text(T_CWD) == "/tmp" and m.num(T_TIME_NS) >= before, "start answers id, pid, ring and time", m)
+    ok(m.text(T_CMD) == "sh" and [v for t, v in m.fields if t == T_ARG] == [b"-c", b"echo out; echo err >&2; sleep 0.4; echo late; exit 5", b"it's"]
+       and m.num(T_UID) == (1000 if ROOT else os.getuid()), "command, arguments and user stand as asked", m)
+    ok(wait_for(lambda: info(a, ident).num(T_BYTES_WRITTEN) == 8), "info counts what it wrote")
+    f = logs(a, ident)
+    ok([m.kind for m in f[:1]] == [STARTED] and f[0].num(T_FRAME_ID) == 1 and f[-1].kind == OK and EXIT not in [m.kind for m in f]
+       and data(f, STDOUT) == b"out\n" and data(f, STDERR) == b"err\n", "a log of a running command: started, output, done", f)
+    t = time.time()
+    f = logs(a, ident, follow=True)
+    ok(data(f, STDOUT) == b"out\nlate\n" and f[-2].kind == EXIT and f[-2].num(T_CODE) == 5 and f[-1].kind == OK and time.time() - t < 3,
+       "a follower sees the rest and the exit last", f)
+    ids = [m.num(T_FRAME_ID) for m in f[:-1]]
+    ok(ids == list(range(1, len(ids) + 1)) and all(m.num(T_TIME_NS) >= before for m in f[:-1]), "frame ids are 1, 2, 3 …, each with its time", ids)
+    m = info(a, ident)
+    ok(m.num(T_RUNNING) == 0 and m.num(T_CODE) == 5 and m.get(T_SIGNAL) is None and m.num(T_END_NS) > before
+       and m.num(T_NEXT_ID) == ids[-1] + 1 and m.num(T_BYTES_DROPPED) == 0, "info after the end", m)
+    f = logs(a, ident, from_id=3)
+    ok([m.num(T_FRAME_ID) for m in f[:-1]] == ids[2:], "replay from an id", f)
+    f = logs(a, ident, from_id=ids[-1] + 1, follow=True)
+    ok([m.kind for m in f] == [OK], "one who has seen the exit gets nothing again", f)
+    m = wait(a, ident)
+    ok(m.num(T_TIMED_OUT) == 0 and m.num(T_CODE) == 5, "wait after the end answers at once", m)
+    m = a.ask(BG_KILL, [(T_EXEC_ID, ident)])
+    ok(m.kind == BG_IS and m.num(T_RUNNING) == 0 and m.get(T_SIGNAL_NAME) is None, "kill after the end does nothing and says so", m)
+    ok(reap(a, ident).kind == OK, "reap")
+    for kind, name in ((BG_INFO, "info"), (BG_LOGS, "logs"), (BG_KILL, "kill"), (BG_WAIT, "wait"), (BG_REAP, "reap")):
+        m = a.ask(kind, [(T_EXEC_ID, ident)])
+        ok(refused(m, 410, "reaped"), f"{name} after the reaping: 410", m)
+    for bad in ("ex_00000001", "ex_", "x", "ex_zzzzzzzz", "ex_" + "1" * 40, "ex_1\0"):
+        m = info(a, bad)
+        ok(refused(m, 404), f"an id never given ({bad!r}): 404", m)
+    ok(refused(a.ask(BG_INFO), 404), "no id: 404")
+
+
+def test_bg_refusals(a):
+    m = start(a, "no-such-command")
+    ok(refused(m, 404, "not found") and m.text(T_CODE_WORD) == "127", "a command that is not there: 127", m)
+    m = start(a, "/etc/passwd")
+    ok(m.kind == ERR and m.text(T_CODE_WORD) == "126", "one that is not executable: 126", m)
+    ok(refused(start(a, ""), 400), "an empty command")
+    ok(refused(start(a, "true", more=[(T_CWD, "/no/where")]), 400, "working directory"), "a folder that is not there")
+    m = start(a, "true", ["x" * 65000])
+    ok(refused(m, 400, "longer"), "arguments that would not fit an answer", m)
+    ok([m.kind for m in list_all(a)] == [OK], "nothing of these is listed")
+
+
+def list_all(a):
+    s = a.open()
+    s.send(BG_LIST)
+    out = []
+    while (m := s.recv()) is not None:
+        out.append(m)
+        if m.kind in (OK, ERR):
+            break
+    s.close()
+    return out
+
+
+def test_bg_list(a):
+    ids = [start(a, "sleep", ["60"]).text(T_EXEC_ID) for _ in range(3)]
+    more = [start(a, "sh", ["-c", "sleep 60 #" + "z" * 50000]).text(T_EXEC_ID) for _ in range(20)]
+    f = list_all(a)
+    ok([m.text(T_EXEC_ID) for m in f[:-1]] == ids + more and f[-1].kind == OK, "the list is complete, oldest first, 1 MiB of it", len(f))
+    for i in ids + more:
+        end(a, i)
+    ok([m.kind for m in list_all(a)] == [OK], "and empty once all are reaped")
+
+
+def test_bg_survives(a):
+    s = a.open()
+    s.send(BG_START, [(T_CMD, "sleep"), (T_ARG, "60")])
+    m = s.recv()
+    s.close()
+    s = a.open()
+    s.send(BG_LOGS, [(T_EXEC_ID, m.text(T_EXEC_ID)), (T_FOLLOW, 1)])
+    s.recv()
+    s.close()
+    time.sleep(0.3)
+    ok(alive(m.num(T_PID)) and os.getsid(m.num(T_PID)) == m.num(T_PID), "it survives its starter and its followers, in a session of its own")
+    ok(refused(reap(a, m.text(T_EXEC_ID)), 409, "still runs"), "reap of a running command: 409")
+    end(a, m.text(T_EXEC_ID))
+    t = time.time()
+    ident = sh(a, "sleep 30 & echo $!; exit 3")
+    m = wait(a, ident)
+    ok(m.num(T_CODE) == 3 and time.time() - t < 5 and data(logs(a, ident)).strip().isdigit(), "what it leaves behind does not hold up its end", m)
+    os.kill(int(data(logs(a, ident))), signal.SIGKILL)
+    reap(a, ident)
+
+
+def test_bg_wait(a):
+    ident = sh(a, "sleep 0.5; exit 2")
+    t = time.time()
+    m = wait(a, ident, 100)
+    ok(m.num(T_TIMED_OUT) == 1 and m.num(T_RUNNING) == 1 and m.get(T_CODE) is None and time.time() - t < 0.45, "wait gives up after its time", m)
+    m = wait(a, ident, 0)
+    ok(m.num(T_TIMED_OUT) == 1, "a wait of 0 asks")
+    m = wait(a, ident)
+    ok(m.num(T_TIMED_OUT) == 0 and m.num(T_CODE) == 2, "wait sees the end", m)
+    reap(a, ident)
+    ident = sh(a, "sleep 30")
+    s = a.open()
+    s.send(BG_WAIT, [(T_EXEC_ID, ident)])
+    time.sleep(0.05)
+    m = a.ask(BG_KILL, [(T_EXEC_ID, ident), (T_SIGNAL_NAME, "SIGINT")])
+    ok(m.text(T_SIGNAL_NAME) == "INT", "a signal by name", m)
+    m = s.recv()
+    ok(m.num(T_SIGNAL) == 2 and m.num(T_CODE) == 130, "one who waits sees a signal's end", m)
+    s.close()
+    reap(a, ident)
+
+
+def test_bg_kill(a):
+    ident = sh(a, "sleep 60")
+    m = a.ask(BG_KILL, [(T_EXEC_ID, ident)])
+    ok(m.text(T_SIGNAL_NAME) == "TERM" and m.text(T_EXEC_ID) == ident, "kill sends TERM", m)
+    m = wait(a, ident)
+    ok(m.num(T_CODE) == 143 and m.num(T_SIGNAL) == 15, "and the end says so", m)
+    reap(a, ident)
+    ident = sh(a, "trap '' TERM; echo $$; while :; do sleep 0.05; done")
+    wait_for(lambda: info(a, ident).num(T_BYTES_WRITTEN))
+    t = time.time()
+    a.ask(BG_KILL, [(T_EXEC_ID, ident), (T_GRACE_MS, 300)])
+    m = wait(a, ident)
+    ok(m.num(T_SIGNAL) == 9 and 0.25 < time.time() - t < 3, "one that ignores TERM is killed after the grace", m)
+    reap(a, ident)
+    ident = sh(a, "(trap '' TERM; echo up; exec sleep 60) & echo $!; wait")
+    wait_for(lambda: len(data(logs(a, ident)).split()) == 2)
+    child = next(int(x) for x in data(logs(a, ident)).split() if x.isdigit())
+    a.ask(BG_KILL, [(T_EXEC_ID, ident), (T_GRACE_MS, 600)])
+    m = wait(a, ident)
+    ok(m.num(T_SIGNAL) == 15 and alive(child), "the command ends by TERM, one of its group does not", m)
+    ok(wait_for(lambda: not alive(child)), "the grace's KILL reaches it all the same")
+    reap(a, ident)
+    ident = sh(a, "trap 'echo usr1; exit 0' USR1; echo up; while :; do sleep 0.05; done")
+    wait_for(lambda: info(a, ident).num(T_BYTES_WRITTEN))
+    for word in ("STOP", "9", "", "SIGSIG"):
+        ok(refused(a.ask(BG_KILL, [(T_EXEC_ID, ident), (T_SIGNAL_NAME, word)]), 400, "TERM KILL"), f"signal {word!r} is refused")
+    a.ask(BG_KILL, [(T_EXEC_ID, ident), (T_SIGNAL_NAME, "usr1")])
+    wait(a, ident)
+    ok(data(logs(a, ident)) == b"up\nusr1\n", "USR1 arrives")
+    reap(a, ident)
+
+
+def test_bg_ring(a):
+    ident = sh(a, "yes 0123456789abcde | head -c 4000000; echo end", [(T_RING_BYTES, 65536)])
+    m = wait(a, ident)
+    w, d = m.num(T_BYTES_WRITTEN), m.num(T_BYTES_DROPPED)
+    ok(w == 4000004 and w - 65536 < d < w, "a ring keeps the newest output, and counts", m)
+    f = logs(a, ident)
+    ok([x.kind for x in f[:2]] == [STARTED, GAP] and f[1].num(T_FRAME_ID) == f[2].num(T_FRAME_ID) and f[1].num(T_DROPPED_BYTES) == d
+       and f[1].num(T_DROPPED_FRAMES) == f[2].num(T_FRAME_ID) - 2 and f[1].text(T_TEXT), "a gap stands for what is gone", f[:3])
+    ok(len(data(f)) + d == w and data(f).endswith(b"\nend\n") and f[-2].kind == EXIT, "gap and output together are everything")
+    n = f[2].num(T_FRAME_ID)
+    f = logs(a, ident, from_id=n - 3)
+    ok(f[0].kind == GAP and f[0].num(T_DROPPED_FRAMES) == 3 and f[0].num(T_DROPPED_BYTES) <= d and "at most" in f[0].text(T_TEXT),
+       "from amid the gap: its frames, and a bound that says so", f[:2])
+    f = logs(a, ident, from_id=n)
+    ok(f[0].kind == STDOUT and f[0].num(T_FRAME_ID) == n, "from behind it: no gap", f[:1])
+    reap(a, ident)
+    m = start(a, "true", more=[(T_RING_BYTES, 1)])
+    ok(m.num(T_RING_BYTES) == 4096, "a tiny ring is made 4 KiB", m)
+    wait(a, m.text(T_EXEC_ID))
+    reap(a, m.text(T_EXEC_ID))
+    # a reader that does not read holds up nobody
+    s = a.open()
+    ident = sh(a, "yes 0123456789abcde | head -c 50000000; echo end", [(T_RING_BYTES, 1 << 18)])
+    s.send(BG_LOGS, [(T_EXEC_ID, ident), (T_FOLLOW, 1)])
+    first = s.recv()
+    t = time.time()
+    m = wait(a, ident)
+    ok(m.num(T_CODE) == 0 and m.num(T_TIMED_OUT) == 0, f"50 MB pass beside a reader that does not read ({time.time() - t:.1f} s)", m)
+    f = [first]
+    while (m := s.recv()) is not None:
+        f.append(m)
+        if m.kind == OK:
+            break
+    gone = sum(m.num(T_DROPPED_BYTES) for m in f if m.kind == GAP)
+    ok(any(m.kind == GAP for m in f) and gone + len(data(f)) == 50000004 and f[-2].kind == EXIT, "it gets gaps that count to the byte, and the exit",
+       (gone, len(data(f))))
+    want, fine = 1, True
+    for m in f[:-1]:
+        if m.kind == GAP:
+            want += m.num(T_DROPPED_FRAMES)
+            fine &= m.num(T_FRAME_ID) == want
+        else:
+            fine &= m.num(T_FRAME_ID) == want
+            want += 1
+    ok(fine, "and every frame id is either there or in a gap")
+    s.close()
+    reap(a, ident)
+    # a slow reader whose command is reaped under it
+    ident = sh(a, "yes | head -c 4000000", [(T_RING_BYTES, 4 << 20)])
+    wait(a, ident)
+    s = a.open()
+    s.send(BG_LOGS, [(T_EXEC_ID, ident), (T_FOLLOW, 1)])
+    s.recv()
+    reap(a, ident)
+    last = None
+    while (m := s.recv()) is not None:
+        last = m
+    ok(refused(last, 410), "a log that is reaped while it is read ends with 410, not as if it were whole", last)
+    s.close()
+
+
+def test_bg_budget(a):
+    ids = []
+    for i in range(4):
+        ids.append(start(a, "sleep", ["60"], [(T_RING_BYTES, 64 << 20)]).text(T_EXEC_ID))
+    m = start(a, "true")
+    ok(refused(m, 503, "256 MiB"), "256 MiB of rings are given out: 503", m)
+    ok(end(a, ids.pop()).kind == OK, "reaping one")
+    m = start(a, "true")
+    ok(m.kind == BG_IS, "makes room", m)
+    ids.append(m.text(T_EXEC_ID))
+    ok(refused(start(a, "true", more=[(T_RING_BYTES, 1 << 62)]), 503), "a ring beyond all bounds: 503")
+    for i in ids:
+        end(a, i)
+
+
+def fds(a):
+    return len(os.listdir(f"/proc/{a.p.pid}/fd"))
+
+
+def test_bg_many(a):
+    before, t = fds(a), time.time()
+    ids = [sh(a, f"echo {i}; sleep 60", [(T_RING_BYTES, 4096)]) for i in range(60)]
+    follow = [a.open() for _ in ids]
+    for s, i in zip(follow, ids):
+        s.send(BG_LOGS, [(T_EXEC_ID, i), (T_FOLLOW, 1)])
+    fine = all(s.recv().kind == STARTED and s.recv().get(T_DATA) == b"%d\n" % n for n, s in enumerate(follow))
+    ok(fine, f"60 commands with a follower each ({time.time() - t:.1f} s)")
+    for i in ids:
+        a.ask(BG_KILL, [(T_EXEC_ID, i), (T_SIGNAL_NAME, "KILL")])
+    fine = all([s.recv().kind, s.recv().kind, s.recv()] == [EXIT, OK, None] for s in follow)
+    ok(fine, "each follower sees the end")
+    for s in follow:
+        s.close()
+    ok(all(reap(a, i).kind == OK for i in ids) and wait_for(lambda: fds(a) == before), "and no descriptor is left behind", (before, fds(a)))
+
+
+def test_bg_dies_with_agent(program):
+    a = Agent(program)
+    pid = start(a, "sleep", ["60"]).num(T_PID)
+    up = alive(pid)
+    a.stop()
+    ok(up and wait_for(lambda: not alive(pid)), "background commands end with the agent")
+
+
+def main():
+    program = os.path.abspath(sys.argv[1])
+    a = Agent(program)
+    work = tempfile.mkdtemp(prefix="mica-agent-")
+    os.chmod(work, 0o777)
+    os.chmod(a.dir.name, 0o755)
+    try:
+        test_bg_life(a)
+        test_bg_refusals(a)
+        test_bg_list(a)
+        test_bg_survives(a)
+        test_bg_wait(a)
+        test_bg_kill(a)
+        test_bg_ring(a)
+        test_bg_budget(a)
+        test_bg_many(a)
+        ok(a.p.poll() is None, "the agent lived through all of it")
+        test_bg_dies_with_agent(program)
+    finally:
+        a.stop()
+        shutil.rmtree(work, ignore_errors=True)
+    print(f"1..{count}")
+    return 1 if failed else 0
+
+
+sys.exit(main())
