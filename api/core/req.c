@@ -206,6 +206,8 @@ bool req_creator_waits(const struct vm *vm)
 
 void req_free_all(struct vm *vm)
 {
-	while (vm->reqs)
-		drop(vm->reqs);
+	for (struct req *q = vm->reqs, *next; q; q = next) {
+		next = q->next;
+		drop(q);
+	}
 }

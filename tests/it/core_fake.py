@@ -206,7 +206,10 @@ class Vmm:
                 elif s is self.hello:
                     self.on_hello()
                 elif s in self.streams:
-                    self.on_stream(s)
+                    try:
+                        self.on_stream(s)
+                    except OSError: # core was killed before it read the answer
+                        self.streams.remove(s)
 
 
 # ---- made-up jail and netd: threads of the test -------------------------------------------------------------------
