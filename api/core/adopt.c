@@ -48,8 +48,9 @@ static void on_jail(void *arg, const struct wire_msg *m, int *fds, unsigned n_fd
 	}
 	vm_watch_pid(vm, fds[0]);
 	fds[0] = -1;
-	if (vm->adopt_new) { /* it was never told to boot: begun afresh */
-		vm->never_booted = vm->stop_asked = true;
+	if (vm->adopt_new || vm->stop_asked) { /* it was never told to boot: begun afresh; or it shall end (it answered late) */
+		vm->never_booted |= vm->adopt_new;
+		vm->stop_asked = true;
 		vm_kill(vm);
 		return;
 	}

@@ -192,7 +192,7 @@ static int bind_unix(const char *path, struct fault *f)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	struct stat st;
-	int fd;
+	int fd, tries;
 
 	if (strlen(path) >= sizeof(a.sun_path))
 		return fault_set(f, -ENAMETOOLONG, "API socket '%s': the path is longer than %zu bytes: choose a shorter one", path,
@@ -201,7 +201,9 @@ static int bind_unix(const char *path, struct fault *f)
 	if (lstat(path, &st) == 0) {
 		if (!S_ISSOCK(st.st_mode))
 			return fault_set(f, -EEXIST, "API socket '%s': a file is there that is no socket: choose another path", path);
-		if (answers(&a))
+		for (tries = 0; tries < BIND_TRIES && answers(&a); tries++)
+			usleep(100000);
+		if (tries == BIND_TRIES)
 			return fault_set(f, -EADDRINUSE, "API socket '%s' is in use by another program: choose another path", path);
 		unlink(path);
 	}

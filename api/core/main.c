@@ -266,6 +266,10 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; i < c->config.n_notes; i++)
 		core_say(c, "NOTE", "%s", c->config.notes[i]);
+	for (size_t i = 0; i < c->config.n_groups; i++)
+		if (c->emulated && c->config.groups[i].kernel.fd >= 0)
+			core_say(c, "NOTE", "host group '%s': this machine's KVM runs no stock kernels, so kernel_file '%s' may not boot ('mica doctor' tells why)",
+				 c->config.groups[i].name, c->config.groups[i].kernel.path);
 	core_net_start(c);
 	err = ev_run(c->loop);
 	registry_done(&c->reg);

@@ -162,7 +162,7 @@ void vm_process_gone(struct vm *vm)
 		return;
 	if (peer_there(&vm->vmm))
 		peer_drain(&vm->vmm); /* its last frame may still be unread */
-	if (vm->adopting) /* nobody was there to see why it ended: only its report may say that it failed */
+	if (vm->state == VM_ADOPTING) /* nobody was there to see why it ended: only its report may say that it failed */
 		vm->stop_asked = true;
 	drop_process(vm);
 	vm->state = VM_ENDING;

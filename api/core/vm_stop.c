@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <string.h>
 
+#include "api/core/adopt.h"
 #include "api/core/req.h"
 #include "api/core/timers.h"
 #include "lib/wire/jail.h"
@@ -125,8 +126,9 @@ void vm_on_timer(struct ev_timer *t)
 	case VM_ENDING:
 		vm_settle(vm);
 		break;
-	case VM_ADOPTING: /* connected, and no hello: what is there is none of ours */
-		vm_process_gone(vm);
+	case VM_ADOPTING: /* its socket is held and it says nothing: never start a second one on its disk, and let the rest go on */
+		core_say(vm->core, "NOTE", "%s: its process does not answer; it is taken back as soon as it does", vm->r.name);
+		adopt_decided(vm);
 		break;
 	default:
 		break;

@@ -672,8 +672,10 @@ def test_adoption(w):
     pgone = w.create('ok', (T_PERSISTENT, 1)).str(T_VM)
     paused = w.create('ok').str(T_VM)
     w.ask(C_PAUSE, (T_VM, paused))
+    mute = w.create('ok').str(T_VM)
     before = dict(w.pids)
     w.kill9()
+    os.kill(before[mute], signal.SIGSTOP)
     for name in (gone, pgone):
         os.kill(before[name], signal.SIGKILL)
     w.wait_for(lambda: gone not in w.pids and pgone not in w.pids)
@@ -682,6 +684,10 @@ def test_adoption(w):
     os.mkdir(os.path.join(w.state, 'vm/ok-901'))
     open(os.path.join(w.state, 'vm/ok-901/record'), 'w').write('mica-vm=1\nname=ok-901\n')
     w.start((('ok', 1), ('mute', 0), ('panic', 0), ('die', 0), ('deaf', 0)))
+    ok(mute in w.folders() and w.pids.get(mute) == before[mute] and refused(w.ask(C_CONNECT, (T_VM, mute)), 503) and any(mute in x for x in w.lines),
+       'a vmm that does not answer is waited for, not doubled or removed', w.lines)
+    os.kill(before[mute], signal.SIGCONT)
+    ok(w.wait_for(lambda: w.ask(C_READY, (T_VM, mute)).num(T_READY) == 1) and w.ask(C_DELETE, (T_VM, mute)).type == OK, 'and taken back later')
     names = w.names()
     ok(keep in names and eph in names and gone not in names and pgone in names and 'ok-1' in names, 'what lives is adopted', names)
     ok(w.pids.get(keep) == before[keep] and w.status_of(keep) == 'Running' and w.ask(C_DESCRIBE, (T_VM, keep)).all(T_TAG) == ['k'], 'same process, same tags')
