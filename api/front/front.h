@@ -240,6 +240,9 @@ void stream_send_data(struct req *r, uint16_t type, const uint8_t *p, size_t n);
 /* ---- params.c ---- */
 const char *param(const struct req *r, const char *key); /* NULL when absent or empty */
 bool param_is_true(const struct req *r, const char *key);
+/* A decimal, or a Go duration in ms, as a u64 field when it is there. false: answered. */
+bool param_put_u64(struct req *r, struct buf *b, const char *key, uint16_t tag, uint64_t max);
+bool param_put_ms(struct req *r, struct buf *b, const char *key, uint16_t tag);
 /* Adds a decimal parameter as a u64 field when it is there. false: it was bad and the request is answered. */
 bool param_put_u32(struct req *r, struct buf *b, const char *key, uint16_t tag);
 /* Octal permissions ("0644"). Same result. */
@@ -271,6 +274,24 @@ void reply_object(struct req *r, int status, const struct wire_msg *m, put_fn *p
 void list_begin(struct req *r);
 void list_answer(struct req *r, const struct wire_msg *m, put_fn *put);
 
+/* ---- line.c: NDJSON lines of exec, in the foreground and from history ---- */
+#define UTF8_HELD_MAX 3u
+/* Text of one output stream whose last character may be cut in the middle. */
+struct text {
+	uint8_t held[UTF8_HELD_MAX];
+	unsigned n;
+};
+const char *signal_name(uint64_t number); /* "TERM"; "" for 0 */
+/* m: the frame of history whose id and time the line carries; NULL: now, without id. */
+void line_begin(struct req *r, struct json_out *o, const char *type, const struct wire_msg *m);
+void line_end(struct req *r, struct json_out *o);
+/* One piece of stdout (0) or stderr (1): as text with t, which holds what is incomplete (n 0: writes that); as base64 without. */
+void line_output(struct req *r, const struct wire_msg *m, unsigned which, struct text *t, const uint8_t *p, size_t n);
+/* The fields of a command from the query: cmd args env uid gid cwd shell. false: answered. */
+bool put_command(struct req *r, struct buf *b);
+/* A WIRE_ERR to a command that did not start: its exit code by the code word; 0 when it is another refusal. */
+uint64_t start_failure(const struct wire_msg *m);
+
 /* ---- handlers ---- */
 void h_healthz(struct req *r);
 void h_info(struct req *r);
@@ -292,12 +313,20 @@ void h_daemon_shutdown(struct req *r);
 void h_stats_all(struct req *r);
 void h_stats_one(struct req *r);
 void h_exec(struct req *r);
+void bg_start(struct req *r); /* POST exec with background=true */
+void h_bg_list(struct req *r);
+void h_bg_info(struct req *r);
+void h_bg_logs(struct req *r);
+void h_bg_kill(struct req *r);
+void h_bg_wait(struct req *r);
+void h_bg_reap(struct req *r);
 void h_cp_in(struct req *r);
 void h_cp_out(struct req *r);
 void h_readdir(struct req *r);
 void h_stat(struct req *r);
 void h_mkdir(struct req *r);
 void h_remove(struct req *r);
+void h_watch(struct req *r);
 void h_shell(struct req *r);
 void h_forward(struct req *r);
 void h_not_yet(struct req *r);

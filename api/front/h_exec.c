@@ -4,13 +4,6 @@
 #include <string.h>
 #include "api/front/front.h"
 
-#define UTF8_HELD_MAX 3u
-
-/* Text of one output stream whose last character may be cut in the middle. */
-struct text {
-	uint8_t held[UTF8_HELD_MAX];
-	unsigned n;
-};
 struct exec {
 	bool base64, buffered, stdin_open, started;
 	uint64_t pid, started_ns;
@@ -27,85 +20,7 @@ static void exec_done(void *state)
 	free(x);
 }
 
-/* ---- names ---- */
-
-static const char *signal_name(uint64_t n)
-{
-	static const char *const names[] = { "", "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV",
-					     "USR2", "PIPE", "ALRM", "TERM" };
-
-	return n < ARRAY_LEN(names) ? names[n] : n == 31 ? "SYS" : n == 24 ? "XCPU" : n == 25 ? "XFSZ" : "unknown";
-}
-
-/* ---- UTF-8 in pieces ---- */
-
-/* How many bytes at the end of p are the beginning of a character that could still be completed: 0–3. */
-static unsigned cut_tail(const uint8_t *p, size_t n)
-{
-	for (unsigned back = 1; back <= 3 && back <= n; back++) {
-		uint8_t c = p[n - back];
-		unsigned want = c >= 0xf0 && c <= 0xf4 ? 4 : c >= 0xe0 && c < 0xf0 ? 3 : c >= 0xc2 && c < 0xe0 ? 2 : 0;
-
-		if (want)
-			return want > back ? back : 0;
-		if (c < 0x80 || c >= 0xc0)
-			return 0;
-	}
-	return 0;
-}
-
-/* Writes all whole characters as a member and holds the rest. */
-static void put_whole(struct json_out *o, const char *key, struct text *t, const uint8_t *p, size_t n, bool last)
-{
-	unsigned tail = last ? 0 : cut_tail(p, n);
-
-	json_put_strn(o, key, p, n - tail);
-	if (tail)
-		memcpy(t->held, p + n - tail, tail);
-	t->n = tail;
-}
-
-/* The same with what was held before the new piece. */
-static void put_text(struct json_out *o, const char *key, struct text *t, const uint8_t *p, size_t n, bool last)
-{
-	struct buf b;
-
-	if (t->n == 0) {
-		put_whole(o, key, t, p, n, last);
-		return;
-	}
-	buf_init(&b, UTF8_HELD_MAX + WIRE_PAYLOAD_MAX);
-	buf_add(&b, t->held, t->n);
-	buf_add(&b, p, n);
-	put_whole(o, key, t, buf_data(&b), buf_len(&b), last);
-	buf_done(&b);
-}
-
 /* ---- frames to the client ---- */
-
-/* Lines are written into one buffer of the front, again and again. */
-static void frame_begin(struct req *r, struct json_out *o, const char *type)
-{
-	struct buf *b = &r->conn->front->line;
-
-	buf_clear(b);
-	json_out_init(o, b);
-	json_obj(o, NULL);
-	put_time(o, "timestamp", now_real_ns());
-	json_put_str(o, "type", type);
-}
-
-static void frame_end(struct req *r, struct json_out *o)
-{
-	struct buf *b = &r->conn->front->line;
-
-	json_end(o);
-	buf_adds(b, "\n");
-	if (b->failed)
-		conn_break(r->conn);
-	else
-		reply_data(r, buf_data(b), buf_len(b));
-}
 
 static void reply_head(struct req *r)
 {
@@ -120,27 +35,11 @@ static void send_started(struct req *r, struct exec *x)
 {
 	struct json_out o;
 
-	frame_begin(r, &o, "started");
+	line_begin(r, &o, "started", NULL);
 	json_put_u64(&o, "pid", x->pid);
 	put_time(&o, "started_at", x->started_ns);
 	json_put_i64(&o, "exit_code", 0);
-	frame_end(r, &o);
-}
-
-static void send_output(struct req *r, struct exec *x, unsigned which, const uint8_t *p, size_t n, bool last)
-{
-	const char *key = which ? "stderr" : "stdout";
-	struct json_out o;
-
-	frame_begin(r, &o, key);
-	if (x->base64) {
-		json_put_str(&o, "encoding", "base64");
-		json_put_base64(&o, key, p, n);
-	} else {
-		put_text(&o, key, &x->text[which], p, n, last);
-	}
-	json_put_i64(&o, "exit_code", 0);
-	frame_end(r, &o);
+	line_end(r, &o);
 }
 
 /* A character that was begun and never finished still is output. */
@@ -148,7 +47,7 @@ static void send_held(struct req *r, struct exec *x)
 {
 	for (unsigned i = 0; i < 2; i++)
 		if (x->text[i].n)
-			send_output(r, x, i, NULL, 0, true);
+			line_output(r, NULL, i, x->base64 ? NULL : &x->text[i], NULL, 0);
 }
 
 static void put_end(struct json_out *o, const struct exec *x, uint64_t code, uint64_t sig, const char *error)
@@ -169,9 +68,9 @@ static void send_exit(struct req *r, struct exec *x, uint64_t code, uint64_t sig
 
 	reply_head(r);
 	send_held(r, x);
-	frame_begin(r, &o, "exit");
+	line_begin(r, &o, "exit", NULL);
 	put_end(&o, x, code, sig, error);
-	frame_end(r, &o);
+	line_end(r, &o);
 	req_end(r);
 }
 
@@ -238,7 +137,7 @@ static void on_output(struct req *r, struct exec *x, unsigned which, const struc
 	if (x->buffered)
 		gather_output(r, x, which, &f);
 	else
-		send_output(r, x, which, f.p, f.n, false);
+		line_output(r, NULL, which, x->base64 ? NULL : &x->text[which], f.p, f.n);
 }
 
 static void on_command_exit(struct req *r, struct exec *x, const struct wire_msg *m)
@@ -257,15 +156,24 @@ static void on_command_exit(struct req *r, struct exec *x, const struct wire_msg
 		send_exit(r, x, code, sig, error);
 }
 
+uint64_t start_failure(const struct wire_msg *m)
+{
+	char word[16] = "";
+	uint64_t code = 0;
+
+	if (wire_get_str(m, WIRE_T_CODE, word, sizeof(word)) || parse_u64(word, 255, &code))
+		return 0;
+	return code;
+}
+
 /* The command did not start (its code word is "127" not found, "126" not executable), or the request was refused. */
 static void on_refused(struct req *r, struct exec *x, const struct wire_msg *m)
 {
-	char text[1024] = "the agent refused", word[16] = "";
-	uint64_t code = 0;
+	char text[1024] = "the agent refused";
+	uint64_t code = start_failure(m);
 
 	wire_get_str(m, WIRE_T_TEXT, text, sizeof(text));
-	wire_get_str(m, WIRE_T_CODE, word, sizeof(word));
-	if (parse_u64(word, 255, &code) && !x->started) {
+	if (code == 0 && !x->started) {
 		reply_refusal(r, m);
 		return;
 	}
@@ -329,8 +237,7 @@ static void stdin_end(struct req *r)
 	stream_send(r);
 }
 
-/* The fields of A_EXEC (and some of A_SHELL). false: answered. */
-static bool put_command(struct req *r, struct buf *b, const struct exec *x)
+bool put_command(struct req *r, struct buf *b)
 {
 	wire_str(b, A_T_CMD, param(r, "cmd"));
 	if (!param_put_all(r, b, "args", A_T_ARG, AGENT_ARGS_MAX) || !param_put_all(r, b, "env", A_T_ENV, AGENT_ARGS_MAX) ||
@@ -338,8 +245,6 @@ static bool put_command(struct req *r, struct buf *b, const struct exec *x)
 		return false;
 	param_put_str(r, b, "cwd", A_T_CWD);
 	param_put_str(r, b, "shell", A_T_SHELL);
-	if (x->stdin_open)
-		wire_u64(b, A_T_STDIN, 1);
 	return true;
 }
 
@@ -347,19 +252,22 @@ static void exec_opened(struct req *r)
 {
 	struct exec *x = r->state;
 
-	if (!put_command(r, stream_begin(r, A_EXEC), x))
+	struct buf *b = stream_begin(r, A_EXEC);
+
+	if (!put_command(r, b))
 		return;
+	if (x->stdin_open)
+		wire_u64(b, A_T_STDIN, 1);
 	stream_send(r);
 	if (!r->ended && x->stdin_open)
 		req_read_body(r, stdin_piece, stdin_end);
 }
 
 /* What is wrong with the query, or NULL. */
-static const char *check_query(struct req *r, struct exec *x, int *status)
+static const char *check_query(struct req *r, struct exec *x)
 {
 	const char *stdio = param(r, "stdio");
 
-	*status = 400;
 	x->stdin_open = param_is_true(r, "stdin");
 	x->buffered = param_is_true(r, "buffered");
 	x->base64 = stdio && strcmp(stdio, "base64") == 0;
@@ -369,10 +277,8 @@ static const char *check_query(struct req *r, struct exec *x, int *status)
 		return "stdio must be text or base64";
 	if (x->buffered && x->stdin_open)
 		return "buffered and stdin cannot be used together";
-	if (param_is_true(r, "background")) {
-		*status = 501;
-		return "this version of the daemon does not run commands in the background yet";
-	}
+	if (param_is_true(r, "background") && (x->buffered || x->stdin_open))
+		return "a command in the background takes neither stdin nor buffered";
 	return NULL;
 }
 
@@ -380,7 +286,6 @@ void h_exec(struct req *r)
 {
 	const char *vm = vm_name(r), *wrong;
 	struct exec *x;
-	int status;
 
 	if (!vm)
 		return;
@@ -393,14 +298,17 @@ void h_exec(struct req *r)
 	buf_init(&x->gathered[1], GATHER_BYTES_MAX);
 	r->state = x;
 	r->state_done = exec_done;
-	wrong = check_query(r, x, &status);
+	wrong = check_query(r, x);
 	if (wrong) {
-		reply_error(r, status, "%s", wrong);
+		reply_error(r, 400, "%s", wrong);
 		return;
 	}
 	if (!x->stdin_open) {
 		req_read_body(r, NULL, NULL);
 		body_feed(r->conn);
 	}
-	stream_open(r, vm, false, &exec_ops, exec_opened);
+	if (param_is_true(r, "background"))
+		bg_start(r);
+	else
+		stream_open(r, vm, false, &exec_ops, exec_opened);
 }

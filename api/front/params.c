@@ -20,6 +20,36 @@ bool param_is_true(const struct req *r, const char *key)
 	return v && (strcmp(v, "true") == 0 || strcmp(v, "1") == 0);
 }
 
+bool param_put_u64(struct req *r, struct buf *b, const char *key, uint16_t tag, uint64_t max)
+{
+	const char *v = param(r, key);
+	uint64_t n;
+
+	if (!v)
+		return true;
+	if (parse_u64(v, max, &n)) {
+		reply_error(r, 400, "%s must be a decimal number, at most %llu", key, (unsigned long long)max);
+		return false;
+	}
+	wire_u64(b, tag, n);
+	return true;
+}
+
+bool param_put_ms(struct req *r, struct buf *b, const char *key, uint16_t tag)
+{
+	const char *v = param(r, key);
+	uint64_t ms;
+
+	if (!v)
+		return true;
+	if (parse_duration_ms(v, &ms)) {
+		reply_error(r, 400, "%s must be a duration such as 200ms or 5m", key);
+		return false;
+	}
+	wire_u64(b, tag, ms);
+	return true;
+}
+
 bool param_put_u32(struct req *r, struct buf *b, const char *key, uint16_t tag)
 {
 	const char *v = param(r, key);

@@ -41,12 +41,12 @@ const struct route routes[] = {
 	{ "POST", "/vm/{}/commit", 0, h_not_yet },
 
 	{ "POST", "/vm/{}/exec", ROUTE_STREAM, h_exec },
-	{ "GET", "/vm/{}/exec", 0, h_not_yet },
-	{ "GET", "/vm/{}/exec/{}", 0, h_not_yet },
-	{ "DELETE", "/vm/{}/exec/{}", 0, h_not_yet },
-	{ "GET", "/vm/{}/exec/{}/logs", 0, h_not_yet },
-	{ "POST", "/vm/{}/exec/{}/kill", 0, h_not_yet },
-	{ "GET", "/vm/{}/exec/{}/wait-exit", 0, h_not_yet },
+	{ "GET", "/vm/{}/exec", 0, h_bg_list },
+	{ "GET", "/vm/{}/exec/{}", 0, h_bg_info },
+	{ "DELETE", "/vm/{}/exec/{}", 0, h_bg_reap },
+	{ "GET", "/vm/{}/exec/{}/logs", 0, h_bg_logs },
+	{ "POST", "/vm/{}/exec/{}/kill", ROUTE_BODY, h_bg_kill },
+	{ "GET", "/vm/{}/exec/{}/wait-exit", 0, h_bg_wait },
 
 	{ "GET", "/vm/{}/cp", 0, h_cp_out },
 	{ "POST", "/vm/{}/cp", ROUTE_STREAM, h_cp_in },
@@ -54,7 +54,7 @@ const struct route routes[] = {
 	{ "GET", "/vm/{}/fs/stat", 0, h_stat },
 	{ "POST", "/vm/{}/fs/mkdir", ROUTE_BODY, h_mkdir },
 	{ "DELETE", "/vm/{}/fs/remove", 0, h_remove },
-	{ "GET", "/vm/{}/fs/watch", 0, h_not_yet },
+	{ "GET", "/vm/{}/fs/watch", 0, h_watch },
 	{ "GET", "/vm/{}/shell", 0, h_shell },
 	{ "GET", "/vm/{}/forward", 0, h_forward },
 };

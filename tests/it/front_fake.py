@@ -107,7 +107,9 @@ def case_refused_requests(rig):
             ("GET", "/vm/%zz", 400), ("GET", "/vm/DEMO-1", 404), ("GET", "/vm/demo-1/logs?lines=x", 400),
             ("POST", EXEC, 400), ("POST", EXEC + "?cmd=", 400), ("POST", EXEC + "?cmd=a&uid=x", 400),
             ("POST", EXEC + "?cmd=a&stdio=hex", 400), ("POST", EXEC + "?cmd=a&buffered=true&stdin=true", 400),
-            ("POST", EXEC + "?cmd=a&background=true", 501), ("GET", "/vm/demo-1/cp?path=/x&mode=zip", 400),
+            ("POST", EXEC + "?cmd=a&background=true&stdin=true", 400), ("POST", EXEC + "?cmd=a&background=true&ring_bytes=x", 400),
+            ("GET", EXEC + "/ex_00000000", 404), ("GET", EXEC + "/" + "x" * 300, 404), ("GET", EXEC + "/ex_00000000/wait-exit?timeout=601", 400),
+            ("GET", "/vm/demo-1/fs/watch", 400), ("GET", "/vm/demo-1/fs/watch?paths=/&debounce=x", 400), ("GET", "/vm/demo-1/cp?path=/x&mode=zip", 400),
             ("GET", "/vm/demo-1/cp?mode=binary", 400), ("POST", "/vm/demo-1/cp?path=/x&mode=cp-v1-recursive", 400),
             ("POST", "/vm/demo-1/cp?path=/x&permissions=9", 400), ("GET", "/vm/demo-1/shell", 426), ("GET", "/vm/demo-1/fs/stat", 400),
             ("GET", "/vm/commits", 404), ("POST", "/vm/demo-1/commit", 501), ("GET", "/secrets", 404), ("POST", "/vm/demo-1/shutdown?action=explode", 400),
@@ -406,6 +408,97 @@ def case_many_exec(rig):
     same(good, 200, "100 full-duplex streams at once")
     for conn in conns:
         conn.close()
+
+
+# ---- in the background ----
+
+def bg_start(rig, cmd, *args, **params):
+    status, _, body = rig.api.call("POST", query(EXEC, cmd=cmd, args=args, background=True, stdio="base64", uid=0, **params))
+    got = json.loads(body)
+    same(status, 201, "background %s: 201" % cmd)
+    return got
+
+
+def bg_lines(rig, exec_id, **params):
+    status, headers, body = rig.api.call("GET", query("%s/%s/logs" % (EXEC, exec_id), **params))
+    same((status, headers["content-type"]), (200, "application/x-ndjson"), "logs")
+    return [json.loads(line) for line in body.split(b"\n") if line]
+
+
+def case_background(rig):
+    api = rig.api
+    made = bg_start(rig, "sh", "-c", "echo one; echo two >&2; sleep 0.5; echo three; exit 4")
+    tap.ok(made["exec_id"].startswith("ex_") and made["pid"] > 0 and made["started_at"].endswith("Z") and made["ring_bytes"] == 1 << 20, "%s" % made)
+    url = EXEC + "/" + made["exec_id"]
+    info = api.get(url)
+    same((info["command"], info["args"][0], info["running"], info["uid"]), ("sh", "-c", True, 0), "info while it runs")
+    tap.ok("exit_code" not in info, "no exit code yet")
+    got = api.get(url + "/wait-exit?timeout=10")
+    same((got["running"], got["exit_code"], got["timed_out"]), (False, 4, False), "wait-exit")
+    lines = bg_lines(rig, made["exec_id"])
+    text = b"".join(base64.b64decode(line.get("stdout", "")) + base64.b64decode(line.get("stderr", "")) for line in lines)
+    same((text, lines[0]["type"], lines[-1]["type"], lines[-1]["exit_code"]), (b"one\ntwo\nthree\n", "started", "exit", 4), "replay")
+    ids = [line["id"] for line in lines]
+    same(ids, list(range(ids[0], ids[0] + len(ids))), "ids without a gap")
+    same([line["id"] for line in bg_lines(rig, made["exec_id"], from_id=ids[2])], ids[2:], "replay from an id")
+    tap.ok(any(line.get("stdout") == "three\n" for line in bg_lines(rig, made["exec_id"], stdio="text")), "and as text")
+    tap.ok(made["exec_id"] in [e["exec_id"] for e in api.get(EXEC)], "list")
+    same(json.loads(api.call("DELETE", url)[2]), {"exec_id": made["exec_id"], "reaped": True}, "reap")
+    same([api.call(m, url + p)[0] for m, p in (("GET", ""), ("GET", "/logs"), ("POST", "/kill"), ("GET", "/wait-exit"), ("DELETE", ""))], [410] * 5,
+         "then 410")
+    status, _, body = api.call("POST", query(EXEC, cmd="/no/such", background=True))
+    tap.ok(status == 400 and b"127" in body, "a command that is not there: %r" % body)
+
+
+def case_background_kill(rig):
+    api = rig.api
+    made = bg_start(rig, "sleep", "1000")
+    url = EXEC + "/" + made["exec_id"]
+    same(api.call("DELETE", url)[0], 409, "reap while it runs: 409")
+    got = api.get(url + "/wait-exit?timeout=0")
+    same((got["running"], got["timed_out"]), (True, True), "wait-exit that times out")
+    got = json.loads(api.call("POST", url + "/kill", {"signal": "TERM", "grace_ms": 5000})[2])
+    tap.ok(got["exec_id"] == made["exec_id"] and "TERM" in got["signal_sent"], "kill: %s" % got)
+    got = api.get(url + "/wait-exit?timeout=10")
+    same((got["exit_code"], got["signal"]), (143, "TERM"), "ended by it")
+    same(json.loads(api.call("POST", url + "/kill")[2])["running"], False, "a second kill does nothing")
+    same(api.call("POST", url + "/kill", {"signal": 9})[0], 400, "a signal that is a number: 400")
+    api.call("DELETE", url)
+
+
+def case_background_follow(rig):
+    """History, then live, at the reader's speed; what was evicted is said."""
+    made = bg_start(rig, "sh", "-c", "head -c 3000000 /dev/zero; sleep 1; echo end", ring_bytes=65536)
+    url = EXEC + "/" + made["exec_id"]
+    time.sleep(0.7)
+    with rig.api.conn() as conn:
+        conn.start("GET", url + "/logs?follow=true&from_id=1")
+        lines = list(conn.response().lines())
+    kinds = [line["type"] for line in lines]
+    tap.ok("gap" in kinds and kinds[-1] == "exit", "a gap, then what is there, then the end: %s…" % kinds[:3])
+    gap = lines[kinds.index("gap")]
+    tap.ok(gap["dropped_bytes"] > 2000000 and gap["dropped_frames"] > 0 and gap["exit_code"] == 0, "the gap says how much: %s" % gap)
+    same(base64.b64decode(lines[-2]["stdout"]), b"end\n", "live output came")
+    rig.api.call("DELETE", url)
+
+
+def case_watch(rig):
+    d = rig.dir + "/watched"
+    os.makedirs(d, exist_ok=True)
+    with rig.api.conn(10) as conn:
+        conn.start("GET", query("/vm/demo-1/fs/watch", paths=[d], events=["create", "write"], max_events=1))
+        reply = conn.response()
+        if reply.status == 501:
+            tap.skip("fs/watch", "the agent does not watch yet")
+            return
+        same((reply.status, reply.headers["content-type"]), (200, "text/event-stream"), "watch")
+        with open(d + "/new", "w") as f:
+            f.write("x")
+        text = reply.read().decode()
+    event = next(block for block in text.split("\n\n") if block.startswith("id:")).split("\n")
+    got = json.loads(event[2][6:])
+    same((event[0], event[1], got["type"], got["path"], got["isDir"]), ("id: 1", "event: watch", "create", d + "/new", False), "an event")
+    same(rig.api.call("GET", query("/vm/demo-1/fs/watch", paths=[d]), headers={"Last-Event-ID": "x"})[0], 400, "a bad Last-Event-ID")
 
 
 # ---- copies ----
