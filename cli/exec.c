@@ -16,17 +16,14 @@
 
 /* ---- frames ---- */
 
-int exec_frame_read(const char *line, size_t n, struct buf *scratch, struct exec_frame *out)
+int exec_frame_read(const char *line, size_t n, struct json *j, struct buf *scratch, struct exec_frame *out)
 {
-	struct json j;
 	const char *type = "", *encoding = "", *error = "";
 	int64_t code = 0;
 	*out = (struct exec_frame){ .type = FRAME_OTHER };
-	if (json_parse(&j, line, n, 256, NULL) || json_root(&j)->kind != JSON_OBJECT) {
-		json_done(&j);
+	if (json_parse_next(j, line, n, 256, NULL) || json_root(j)->kind != JSON_OBJECT)
 		return -EPROTO;
-	}
-	const struct json_val *v = json_root(&j), *text = NULL;
+	const struct json_val *v = json_root(j), *text = NULL;
 	json_get_str(v, "type", &type);
 	json_get_str(v, "encoding", &encoding);
 	json_get_str(v, "error", &error);
@@ -57,7 +54,6 @@ int exec_frame_read(const char *line, size_t n, struct buf *scratch, struct exec
 	}
 	out->data = buf_data(scratch);
 	out->n = buf_len(scratch);
-	json_done(&j);
 	return err;
 }
 
@@ -137,6 +133,7 @@ struct session {
 	struct call *c;
 	const struct exec_ask *ask;
 	struct buf line, scratch;
+	struct json json;
 	bool stdin_open;
 	bool over;        /* the last frame came */
 	int code;         /* what to return then */
@@ -186,7 +183,7 @@ static int on_frame(struct session *s, const char *line, size_t n)
 	struct exec_frame f;
 	if (!n)
 		return 0;
-	if (exec_frame_read(line, n, &s->scratch, &f)) {
+	if (exec_frame_read(line, n, &s->json, &s->scratch, &f)) {
 		s->over = true;
 		s->code = out_error(EXIT_OURS, "a line of the answer is no frame", "'mica info' shows the daemon's version", "lost the command in %s", s->vm);
 		return -EPROTO;
@@ -372,6 +369,7 @@ int exec_run(const struct remote *remote, char vm[VM_NAME_MAX], const struct exe
 	}
 	buf_done(&s.line);
 	buf_done(&s.scratch);
+	json_done(&s.json);
 	free(s.c);
 	return s.code;
 }

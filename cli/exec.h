@@ -30,7 +30,7 @@ struct exec_frame {
 	int exit_code;
 	char error[512];
 };
-/* line without its '\n'; scratch holds the payload and is reused. 0 or -EPROTO. */
-int exec_frame_read(const char *line, size_t n, struct buf *scratch, struct exec_frame *out);
+/* line without its '\n'; scratch holds the payload; both it and j (zeroed at first) are used again and again. 0 or -EPROTO. */
+int exec_frame_read(const char *line, size_t n, struct json *j, struct buf *scratch, struct exec_frame *out);
 
 #endif

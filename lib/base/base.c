@@ -82,6 +82,14 @@ bool utf8_is_valid(const void *p, size_t len)
 {
 	const uint8_t *b = p;
 	while (len) {
+		uint64_t eight;
+		for (; len >= 8; b += 8, len -= 8) { /* ASCII, mostly */
+			memcpy(&eight, b, 8);
+			if (eight & UINT64_C(0x8080808080808080))
+				break;
+		}
+		if (!len)
+			break;
 		size_t n = utf8_sequence(b, len);
 		if (n == 0)
 			return false;

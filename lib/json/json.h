@@ -33,6 +33,7 @@ struct json {
 	struct json_val *v; /* owned; v[0] is the root */
 	uint32_t n, cap;
 	char *text;         /* owned: decoded strings */
+	size_t text_cap;
 };
 
 /* Reads exactly one value and nothing after it but blanks. Refused: depth beyond JSON_DEPTH_MAX, more than
@@ -40,6 +41,8 @@ struct json {
  * anything RFC 8259 does not allow. Of members with the same name the last one counts (as in Go and JS).
  * 0; -EINVAL, -E2BIG, -ENOMEM with the place in f. On error there is nothing to free. */
 int json_parse(struct json *j, const void *p, size_t n, unsigned max_values, struct fault *f);
+/* The same for many texts one after another: j is zeroed or holds an earlier text, whose memory is used again. */
+int json_parse_next(struct json *j, const void *p, size_t n, unsigned max_values, struct fault *f);
 void json_done(struct json *j); /* frees; safe on a zeroed struct */
 static inline const struct json_val *json_root(const struct json *j) { return j->v; }
 

@@ -339,23 +339,41 @@ static int read_text(struct reader *r)
 	return r->p == r->end ? 0 : bad(r, "something after the end of the value");
 }
 
-int json_parse(struct json *j, const void *p, size_t n, unsigned max_values, struct fault *f)
+/* Room for n bytes and one more, that of an earlier text if it is large enough. */
+static int text_room(struct json *j, size_t n)
 {
-	*j = (struct json){ 0 };
-	if (n > TEXT_MAX)
-		return fault_set(f, -E2BIG, "JSON: longer than %u bytes", TEXT_MAX);
-	if (n && !utf8_is_valid(p, n))
-		return fault_set(f, -EINVAL, "JSON: not UTF-8");
+	if (j->text && j->text_cap > n)
+		return 0;
+	free(j->text);
 	j->text = malloc(n + 1);
-	if (!j->text)
-		return fault_errno(f, -ENOMEM, "JSON");
+	j->text_cap = j->text ? n + 1 : 0;
+	return j->text ? 0 : -ENOMEM;
+}
+
+int json_parse_next(struct json *j, const void *p, size_t n, unsigned max_values, struct fault *f)
+{
+	int err = 0;
+	j->n = 0;
+	if (n > TEXT_MAX)
+		err = fault_set(f, -E2BIG, "JSON: longer than %u bytes", TEXT_MAX);
+	else if (n && !utf8_is_valid(p, n))
+		err = fault_set(f, -EINVAL, "JSON: not UTF-8");
+	if (!err)
+		err = text_room(j, n);
 	struct reader r = { .p = p, .start = p, .end = n ? (const uint8_t *)p + n : p, .j = j, .text = j->text, .max_values = max_values, .f = f };
-	int err = read_text(&r);
+	if (!err)
+		err = read_text(&r);
 	if (err == -ENOMEM)
 		fault_errno(f, err, "JSON");
 	if (err)
 		json_done(j);
 	return err;
+}
+
+int json_parse(struct json *j, const void *p, size_t n, unsigned max_values, struct fault *f)
+{
+	*j = (struct json){ 0 };
+	return json_parse_next(j, p, n, max_values, f);
 }
 
 void json_done(struct json *j)

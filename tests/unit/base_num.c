@@ -31,6 +31,16 @@ static void encodings(void)
 	ok(base64_decode("aGkK/w==", 8, b) == 4 && memcmp(b, "hi\n\377", 4) == 0, "base64 decodes");
 	ok(base64_decode("aGk", 3, b) < 0 && base64_decode("aG=k", 4, b) < 0 && base64_decode("aGl=", 4, b) < 0 && base64_decode("a!Gk", 4, b) < 0,
 	   "base64 refuses length, inner padding, stray bits, strange bytes");
+	static uint8_t raw[3001], back[3003];
+	static char text[BASE64_LEN(3001) + 1];
+	for (size_t i = 0; i < sizeof(raw); i++)
+		raw[i] = (uint8_t)(i * 7);
+	size_t n = base64_encode(raw, sizeof(raw), text);
+	ok(base64_decode(text, n, back) == (ssize_t)sizeof(raw) && memcmp(raw, back, sizeof(raw)) == 0, "base64 of a long text");
+	text[1000] = '=';
+	ok(base64_decode(text, n, back) < 0, "base64 refuses padding inside a long text");
+	text[1000] = '\xff';
+	ok(base64_decode(text, n, back) < 0, "base64 refuses a strange byte in a long text");
 	hex_encode("\1\253", 2, s);
 	ok(strcmp(s, "01ab") == 0 && hex_decode("01AB", b, 2) == 0 && b[1] == 0xab, "hex");
 	ok(hex_decode("01a", b, 2) < 0 && hex_decode("01abc", b, 2) < 0, "hex refuses wrong lengths");
@@ -39,6 +49,7 @@ static void encodings(void)
 
 static void texts(void)
 {
+	ok(utf8_is_valid("0123456789abcdef\xc3\xa9 0123456789", 29) && !utf8_is_valid("0123456789\xff" "012345", 17) && !utf8_is_valid("0123456\xc3", 8), "UTF-8 among long ASCII");
 	ok(name_is_valid("sbox-1", 63) && !name_is_valid("-a", 63) && !name_is_valid("a-", 63) && !name_is_valid("A", 63) && !name_is_valid("", 63) &&
 	   !name_is_valid("../x", 63) && !name_is_valid("abcd", 3), "names");
 	ok(utf8_is_valid("a\xc3\xa9\xf0\x9f\x98\x80", 7), "UTF-8");

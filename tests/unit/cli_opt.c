@@ -82,9 +82,10 @@ static void words(void)
 static void frames(void)
 {
 	struct buf scratch;
+	struct json json = { 0 };
 	struct exec_frame f;
 	buf_init(&scratch, 65536);
-#define FRAME(s) exec_frame_read((s), sizeof(s) - 1, &scratch, &f)
+#define FRAME(s) exec_frame_read((s), sizeof(s) - 1, &json, &scratch, &f)
 	ok(!FRAME("{\"type\":\"stdout\",\"encoding\":\"base64\",\"stdout\":\"AAEC\",\"exit_code\":0}") && f.type == FRAME_STDOUT && f.n == 3 && !memcmp(f.data, "\0\1\2", 3), "base64");
 	ok(!FRAME("{\"stdout\":\"x\",\"exit_code\":0}") && f.type == FRAME_STDOUT && f.n == 1, "untyped text");
 	ok(!FRAME("{\"type\":\"stderr\",\"stderr\":\"e\"}") && f.type == FRAME_STDERR, "stderr");
@@ -93,6 +94,7 @@ static void frames(void)
 	ok(!FRAME("{\"type\":\"started\"}") && f.type == FRAME_STARTED && !FRAME("{}") && f.type == FRAME_OTHER, "started, unknown");
 	ok(FRAME("[1]") == -EPROTO && FRAME("{") == -EPROTO && FRAME("{\"stdout\":\"!\",\"encoding\":\"base64\"}") == -EPROTO, "refused");
 	buf_done(&scratch);
+	json_done(&json);
 }
 
 static void paths(void)

@@ -121,8 +121,22 @@ static void writing(void)
 	buf_done(&b);
 }
 
+static void again(void)
+{
+	struct json j = { 0 };
+	struct fault f;
+	ok(!json_parse_next(&j, "{\"a\":\"long enough\"}", 19, 10, &f) && json_root(&j)->count == 1, "a first text");
+	const char *text = j.text;
+	ok(!json_parse_next(&j, "[\"b\"]", 5, 10, &f) && j.text == text && j.n == 2 && !strcmp(json_str(json_first(json_root(&j))), "b"), "the next one in the same memory");
+	ok(!json_parse_next(&j, "[\"a text that is longer than before\"]", 37, 10, &f) && j.n == 2, "a longer one");
+	ok(json_parse_next(&j, "[", 1, 10, &f) == -EINVAL && !j.v && !j.text, "a broken one leaves nothing");
+	ok(!json_parse_next(&j, "1", 1, 10, &f), "and does not end it");
+	json_done(&j);
+}
+
 int main(void)
 {
+	again();
 	refusals();
 	reading();
 	writing();
