@@ -67,10 +67,10 @@ JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vm
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) api/netd/main.o api/netd/rtnl.o api/netd/nft.o api/netd/tap.o
 CORE_OBJS = $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/main.o api/core/core.o api/core/listen.o \
 	api/core/net.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
-	api/core/flavour.o api/core/vm.o api/core/vm_make.o api/core/vm_boot.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
+	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_boot.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
 	api/core/req.o api/core/requests.o api/core/ask_list.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) \
-	api/front/main.o api/front/walls.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
+	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o
 CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/remote.o cli/files.o cli/exec.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \

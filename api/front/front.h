@@ -173,9 +173,12 @@ struct front {
 int front_drop_rights(uid_t uid, gid_t gid, struct fault *f); /* first of all */
 int front_filter_calls(struct fault *f);                      /* once everything is set up */
 
-/* ---- conn.c, body.c ---- */
+/* ---- listen.c ---- */
 int listener_add(struct front *f, const struct wire_msg *m, int fd_taken);
 void listeners_resume(struct front *f);
+
+/* ---- conn.c, body.c ---- */
+void conn_new(struct listener *l, int fd_taken);
 void conn_sweep(struct front *f, uint64_t now_ms);
 /* The end of every event: writes, resumes, goes to the next request, frees. c may be gone afterwards. */
 void conn_settle(struct conn *c);
