@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "api/core/adopt.h"
-#include "api/core/flavour.h"
+#include "api/core/cmdline.h"
 #include "api/core/req.h"
 #include "api/core/timers.h"
 #include "lib/wire/agent.h"
@@ -161,7 +161,7 @@ static int boot_fields(struct vm *vm, struct boot_files *files)
 	const struct host_group *g = vm->group;
 	char cmdline[VMM_CMDLINE_MAX];
 	struct buf *b = peer_begin(&vm->vmm, V_BOOT);
-	int err = flavour_cmdline(vm, vm->tap_fd >= 0, cmdline, sizeof(cmdline));
+	int err = cmdline_make(vm, vm->tap_fd >= 0, cmdline, sizeof(cmdline));
 
 	if (err)
 		return err;
@@ -169,8 +169,8 @@ static int boot_fields(struct vm *vm, struct boot_files *files)
 	wire_u64(b, V_T_RAM_BYTES, vm->r.ram_bytes);
 	wire_str(b, V_T_CMDLINE, cmdline);
 	wire_u64(b, V_T_CID, CID_FIRST + vm->r.slot);
-	if (flavour_of(vm)->no_acpi)
-		wire_u64(b, V_T_NO_ACPI, 1);
+	if (vm->core->ephemeral)
+		wire_u64(b, V_T_EPHEMERAL, 1);
 	boot_dup(vm, files, V_T_KERNEL_FD, g->kernel.fd >= 0 ? g->kernel.fd : CORE_FD_KERNEL);
 	if (g->initrd.fd >= 0)
 		boot_dup(vm, files, V_T_INITRD_FD, g->initrd.fd);

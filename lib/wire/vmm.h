@@ -43,6 +43,7 @@ enum vmm_tag { /* u64 unless said */
 	V_T_STAT,    /* record: NAME str, VALUE; counters of vmm/machine/stats.h */
 	V_T_NAME, /* str */ V_T_VALUE,
 	V_T_NO_ACPI, /* 1: refused today (400): without ACPI a guest of ours has no interrupts */
+	V_T_EPHEMERAL, /* in V_BOOT, 1: the VM ends (reason "killed") when core's connection does; for `mica run`, which nobody adopts */
 };
 
 #endif

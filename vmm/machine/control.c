@@ -21,6 +21,8 @@ static void drop_connection(struct control *c)
 	ev_del(c->loop, &c->chan_io);
 	chan_done(&c->chan);
 	c->connected = false;
+	if (c->built && c->req.ephemeral)
+		machine_end(&c->m, REASON_KILLED, NULL, "core went away");
 	if (!c->built)
 		ev_timer_set(c->loop, &c->lonely_timer, LONELY_MS);
 }

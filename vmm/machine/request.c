@@ -104,6 +104,7 @@ static int request_sizes(struct boot_request *r, const struct wire_msg *m, struc
 		return fault_set(f, -EINVAL, "kernel command line: longer than %u bytes, or with a NUL in it", VMM_CMDLINE_MAX - 1);
 	if (wire_get_u64(m, V_T_CID, &r->cid) && (r->cid < 3 || r->cid >= UINT32_MAX))
 		return fault_set(f, -EINVAL, "vsock: context id %llu; 3 or more is needed", (unsigned long long)r->cid);
+	r->ephemeral = wire_get_u64(m, V_T_EPHEMERAL, &flag) && flag;
 	if (wire_get_u64(m, V_T_NO_ACPI, &flag) && flag) /* no MP table either: such a guest would have no interrupts */
 		return fault_set(f, -ENOTSUP, "a kernel without ACPI: this machine describes its vCPUs, interrupts and devices by ACPI alone");
 	return 0;

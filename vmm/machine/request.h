@@ -31,6 +31,7 @@ struct boot_request {
 	struct request_net net[REQUEST_NETS_MAX];
 	unsigned n_nets;
 	uint64_t cid; /* 0: no vsock */
+	bool ephemeral; /* ends with core's connection */
 };
 
 /* Takes every descriptor of fds[0..n) over: into the request or closed. 0 or -errno with a sentence. */
