@@ -99,10 +99,10 @@ static int chain_add(const struct vq *q, struct vq_chain *c, const struct vring_
 	return 0;
 }
 
-/* An indirect table stands alone in its descriptor (§2.7.5.3.1): no NEXT, no WRITE, whole entries, at most the queue's size. */
+/* A table ends the ring's own part of a chain (§2.7.5.3): no NEXT, whole entries, at most the queue's size. WRITE means nothing there. */
 static int table_enter(const struct vq *q, const struct vring_desc *d, struct table *t)
 {
-	if (!q->indirect || d->flags & (VRING_DESC_F_NEXT | VRING_DESC_F_WRITE))
+	if (!q->indirect || d->flags & VRING_DESC_F_NEXT)
 		return -EPROTO;
 	if (d->len == 0 || d->len % DESC_BYTES || d->len / DESC_BYTES > q->size)
 		return -EPROTO;
@@ -126,7 +126,7 @@ static int chain_walk(const struct vq *q, struct vq_chain *c)
 		if (err)
 			return err;
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			if (inside || c->segs)
+			if (inside)
 				return -EPROTO;
 			err = table_enter(q, &d, &t);
 			inside = true;
