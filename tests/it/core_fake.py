@@ -130,6 +130,22 @@ class Vmm:
         if self.kind not in ('mute', 'panic'):
             time.sleep(LINGER)
             self.say_hello()
+        if self.kind == 'evil':
+            self.rave()
+
+    def rave(self):
+        """Everything a taken-over vmm might say, but for its end."""
+        rnd = random.Random(os.getpid())
+        for i in range(400):
+            kind = rnd.choice((1, 2, V_HELLO, V_BOOT, V_CONNECT, V_INCOMING, V_STATS, rnd.randrange(65536)))
+            fields = [(rnd.randrange(14, 48), rnd.choice((rnd.randrange(1 << 63), rnd.randbytes(rnd.randrange(40)), 1025))) for _ in range(rnd.randrange(6))]
+            a, b = socket.socketpair()
+            self.tell(frame(kind, rnd.randrange(40), *fields), [a.fileno()] * rnd.randrange(4))
+            if kind == V_INCOMING and rnd.random() < 0.5:
+                self.tell(frame(V_INCOMING, 0, (VT_PORT, 1025)), [a.fileno()])
+                b.send(rnd.randbytes(rnd.randrange(1, 300)) if rnd.random() < 0.7 else frame(A_HELLO, 0, (AT_PROTO, rnd.randrange(3))))
+            a.close()
+            b.close()
 
     def on_core(self):
         try:
@@ -526,7 +542,7 @@ def test_refusals(w):
 
 
 def test_serving(w):
-    line = w.start((('ok', 1), ('mute', 0), ('panic', 0), ('die', 0), ('deaf', 0)))
+    line = w.start((('ok', 1), ('mute', 0), ('panic', 0), ('die', 0), ('deaf', 0), ('evil', 0)))
     ok(line and f'127.0.0.1:{w.port}' in line and 'api.sock' in line, 'READY names the listeners', line)
     info = w.ask(C_INFO)
     ok(info.type == OK and info.str(T_ARCH) == 'amd64', 'info', says(info))
@@ -547,7 +563,7 @@ def test_serving(w):
     ok(w.wait_for(lambda: w.ask(C_READY, (T_VM, 'ok-1')).num(T_READY) == 1), 'the VM of count is up')
     ok(refused(w.ask(C_DELETE, (T_GROUP, 'ok'), (T_VM, 'ok-1')), 403, 'count'), 'and protected')
     groups = w.items(C_GROUPS)
-    ok([g.str(T_NAME) for g in groups] == ['ok', 'mute', 'panic', 'die', 'deaf'] and groups[0].num(T_COUNT) == 1 and groups[0].num(T_RAM) == 64 << 20, 'groups')
+    ok([g.str(T_NAME) for g in groups] == ['ok', 'mute', 'panic', 'die', 'deaf', 'evil'] and groups[0].num(T_COUNT) == 1 and groups[0].num(T_RAM) == 64 << 20, 'groups')
     for name in ('nope-1', '../etc', 'a\0b', 'x' * 4096, '', 'commits'):
         ok(refused(w.ask(C_DESCRIBE, (T_VM, name)), 404), f'no VM named {name[:10]!r}')
     ok(refused(w.ask(99), 400) and refused(w.create('nope'), 404), 'unknown request, unknown group')
@@ -648,6 +664,30 @@ def test_tags(w):
     ok(tags() == ['name=zoe', 'c'] and tags((T_TAG_NAME, '')) == ['c'] and tags((T_REPLACE_ALL, 1)) == [], 'name removed, all removed')
     ok(tags(*[(T_ADD, f't{i}') for i in range(65)]) == 400 and tags() == [], 'too many: all or nothing')
     w.ask(C_DELETE, (T_VM, vm))
+
+
+def test_garbage(w):
+    """Neither front nor a vmm can bring core down."""
+    rnd = random.Random(1)
+    for i in range(3000):
+        kind = rnd.choice((rnd.randrange(30, 50), rnd.randrange(65536)))
+        if kind in (C_DAEMON_SHUTDOWN, C_CREATE):
+            continue
+        fields = [(rnd.randrange(14, 64), rnd.choice((rnd.randrange(1 << 63), rnd.randbytes(rnd.randrange(300)), 'ok-1', 'ok', 1, 0)))
+                  for _ in range(rnd.randrange(8))]
+        send(w.front, frame(kind, rnd.choice((0, 1 << 31)), (T_LISTENER, 1), *fields))
+        while select.select([w.front], [], [], 0)[0]:
+            for fd in recv(w.front).fds:
+                os.close(fd)
+    while select.select([w.front], [], [], 0.3)[0]:
+        for fd in recv(w.front).fds:
+            os.close(fd)
+    ok(w.ask(C_INFO).type == OK and w.core.poll() is None, '3000 made-up requests')
+    ids = [w.post(C_CREATE, (T_GROUP, 'evil')) for _ in range(6)]
+    ok(all(w.answer(i)[-1].type in (OK, ERR) for i in ids), 'six vmms that rave')
+    time.sleep(0.5)
+    names = [m.str(T_VM) for m in w.items(C_NODES, (T_GROUP, 'evil'))]
+    ok(all(w.ask(C_DELETE, (T_VM, n)).type == OK for n in names) and w.create('ok').type == OK, 'core goes on', names)
 
 
 def test_many(w):
@@ -819,6 +859,7 @@ def main():
         test_failures(w)
         test_power(w)
         test_tags(w)
+        test_garbage(w)
         test_many(w)
         test_adoption(w)
         test_kill9(w)
