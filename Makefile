@@ -113,6 +113,8 @@ UNITLIBS_core_config := $(O)/deps/libyaml.a
 UNIT_core_addr := $(LIB_BASE) api/core/addr.o
 UNIT_TESTS += core_record
 UNIT_core_record := $(LIB_BASE) api/core/addr.o api/core/record.o
+UNIT_TESTS += netd_netlink
+UNIT_netd_netlink := $(LIB_BASE) api/netd/rtnl.o
 UNIT_TESTS += mem_gm virtio_queue virtio_mmio dev_blk dev_net dev_rng dev_vsock back_vtable
 UNIT_mem_gm := $(LIB_BASE) $(VMM_MEM)
 UNIT_virtio_queue := $(LIB_BASE) $(VMM_MEM) $(VMM_VIRTIO) $(LIB_EV)
@@ -239,9 +241,6 @@ $(eval $(call HOST_RULE,front,FRONT_OBJS))
 HOST_PROGS += mica
 $(eval $(call HOST_RULE,mica,CLI_OBJS))
 
-# after all programs are named: prerequisites are expanded when they are read
-progs: $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%)
-
 # lib/tls alone sees BearSSL's headers, which appear with the library
 $(foreach f,$(LIB_TLS:.o=),$(eval CFLAGS_$(f) = -isystem $(O)/deps/bearssl/inc))
 $(LIB_TLS:%=$(O)/obj/%): $(O)/deps/libbearssl.a
@@ -252,6 +251,9 @@ $(O)/obj/lib/yaml/doc.o: $(O)/deps/libyaml.a
 
 HOST_PROGS += core
 $(eval $(call HOST_RULE,core,CORE_OBJS,$(O)/deps/libyaml.a))
+
+# after all programs are named: prerequisites are expanded when they are read
+progs: $(HOST_PROGS:%=$(O)/bin/%) $(GUEST_PROGS:%=$(O)/guest/%)
 
 ## sources and kernel
 $(O)/deps/libyaml.a: tools/deps.sh tools/fetch-source.sh tools/sources.sha256 | $(KHEADERS)

@@ -45,7 +45,7 @@ int nft_forget(struct nft *n, const char *bridge); /* 0 also when there was noth
 /* A tap that lives as long as its descriptor. fd or -errno. */
 int tap_open(const char *name);
 
-/* Sends one request (or batch) and reads acknowledgements until `acks` came: 0 or the first error (-errno). */
+/* Sends one request (or batch; sequence numbers rise to last_seq) and reads acknowledgements until `acks` came: 0 or the first error (-errno). */
 int netlink_talk(int fd, const void *msg, size_t len, uint32_t last_seq, unsigned acks);
 
 #endif

@@ -52,6 +52,7 @@ static void close_nest(struct request *q, struct rtattr *a)
 int netlink_talk(int fd, const void *msg, size_t len, uint32_t last_seq, unsigned acks)
 {
 	char reply[8192];
+	uint32_t first_seq = ((const struct nlmsghdr *)msg)->nlmsg_seq;
 	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 	if (sendto(fd, msg, len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
 		return -errno;
@@ -63,8 +64,8 @@ int netlink_talk(int fd, const void *msg, size_t len, uint32_t last_seq, unsigne
 			return -errno;
 		size_t left = (size_t)n;
 		for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)reply; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
-			/* An answer to an older request that failed half way is not ours. */
-			if (h->nlmsg_type != NLMSG_ERROR || h->nlmsg_seq > last_seq || last_seq - h->nlmsg_seq >= 64)
+			/* A batch that failed half way has left answers behind: only those to this one's messages count. */
+			if (h->nlmsg_type != NLMSG_ERROR || h->nlmsg_seq - first_seq > last_seq - first_seq)
 				continue;
 			int err = ((struct nlmsgerr *)NLMSG_DATA(h))->error;
 			if (err)
@@ -83,7 +84,8 @@ static int ask(struct rtnl *r, struct request *q)
 	return netlink_talk(r->fd, q, q->head.nlmsg_len, q->head.nlmsg_seq, 1);
 }
 
-static const struct rtattr *attribute(const struct rtattr *a, size_t left, unsigned type)
+/* rtnetlink.h's macros cast const away, so what only looks takes plain pointers too. */
+static struct rtattr *attribute(struct rtattr *a, size_t left, unsigned type)
 {
 	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
 		if ((a->rta_type & NLA_TYPE_MASK) == type)
@@ -91,19 +93,19 @@ static const struct rtattr *attribute(const struct rtattr *a, size_t left, unsig
 	return NULL;
 }
 
-static bool text_is(const struct rtattr *a, const char *s)
+static bool text_is(struct rtattr *a, const char *s)
 {
 	return a && RTA_PAYLOAD(a) == strlen(s) + 1 && memcmp(RTA_DATA(a), s, RTA_PAYLOAD(a)) == 0;
 }
 
 /* Reads one RTM_NEWLINK. */
-static void parse_link(const struct nlmsghdr *h, struct link_info *out, const char **name)
+static void parse_link(struct nlmsghdr *h, struct link_info *out, const char **name)
 {
-	const struct ifinfomsg *info = NLMSG_DATA(h);
-	const struct rtattr *first = IFLA_RTA(info);
+	struct ifinfomsg *info = NLMSG_DATA(h);
+	struct rtattr *first = IFLA_RTA(info);
 	size_t left = h->nlmsg_len - NLMSG_LENGTH(sizeof *info);
-	const struct rtattr *alias = attribute(first, left, IFLA_IFALIAS), *kind = attribute(first, left, IFLA_LINKINFO);
-	const struct rtattr *ifname = attribute(first, left, IFLA_IFNAME);
+	struct rtattr *alias = attribute(first, left, IFLA_IFALIAS), *kind = attribute(first, left, IFLA_LINKINFO);
+	struct rtattr *ifname = attribute(first, left, IFLA_IFNAME);
 	*out = (struct link_info){.index = info->ifi_index, .ours = text_is(alias, NETD_ALIAS)};
 	if (kind)
 		out->bridge = text_is(attribute(RTA_DATA(kind), RTA_PAYLOAD(kind), IFLA_INFO_KIND), "bridge");
