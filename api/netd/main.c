@@ -2,11 +2,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/if_tun.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -219,7 +221,8 @@ static int run(struct netd *n)
 
 /* What it takes: netlink and tun requests, and the forwarding switch that is open already. */
 static const struct sandbox_rule rules[] = {
-	SANDBOX_ALLOW(sendto), SANDBOX_ALLOW(recvfrom), SANDBOX_ALLOW(sendmsg), SANDBOX_ALLOW(recvmsg), SANDBOX_ALLOW(poll), SANDBOX_ALLOW(ioctl),
+	SANDBOX_ALLOW(sendto), SANDBOX_ALLOW(recvfrom), SANDBOX_ALLOW(sendmsg), SANDBOX_ALLOW(recvmsg), SANDBOX_ALLOW(poll),
+	SANDBOX_ALLOW_ARG(ioctl, 1, TUNSETIFF), SANDBOX_ALLOW_ARG(ioctl, 1, TUNSETVNETHDRSZ),
 	SANDBOX_ALLOW(open), SANDBOX_ALLOW(openat), SANDBOX_ALLOW(close), SANDBOX_ALLOW(dup), SANDBOX_ALLOW(fcntl), SANDBOX_ALLOW(pread64), SANDBOX_ALLOW(pwrite64),
 	SANDBOX_ALLOW(write), SANDBOX_ALLOW(writev), SANDBOX_ALLOW(mmap), SANDBOX_ALLOW(munmap), SANDBOX_ALLOW(brk), SANDBOX_ALLOW(mprotect), SANDBOX_ALLOW(exit_group),
 	SANDBOX_ALLOW(clock_gettime), SANDBOX_ALLOW(rt_sigreturn), SANDBOX_ALLOW(restart_syscall),
