@@ -32,6 +32,7 @@ static const struct {
 	{A_FS_STAT, NULL, fs_stat},
 	{A_FS_MKDIR, NULL, fs_mkdir},
 	{A_FS_REMOVE, NULL, fs_remove},
+	{A_FS_WATCH, NULL, fs_watch},
 	{A_GROW, NULL, grow},
 	{A_USERDATA, NULL, userdata_run},
 };
@@ -46,7 +47,7 @@ unsigned err_status(int err)
 		{-EACCES, 403}, {-EPERM, 403}, {-EROFS, 403}, {-ENOENT, 404}, {-EEXIST, 409}, {-ENOTEMPTY, 409}, {-EBUSY, 409},
 		{-EIDRM, 410},
 		{-EOPNOTSUPP, 501}, {-ENOSYS, 501}, {-ECONNREFUSED, 502}, {-EHOSTUNREACH, 502}, {-ENETUNREACH, 502}, {-EHOSTDOWN, 502},
-		{-ETIMEDOUT, 504}, {-EAGAIN, 503}, {-ENOSPC, 507}, {-EDQUOT, 507},
+		{-ETIMEDOUT, 504}, {-EAGAIN, 503}, {-EMFILE, 503}, {-ENOSPC, 507}, {-EDQUOT, 507},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(map); i++)
 		if (map[i].err == err)

@@ -242,7 +242,7 @@ def test_bg_kill(a):
         ok(refused(a.ask(BG_KILL, [(T_EXEC_ID, ident), (T_SIGNAL_NAME, word)]), 400, "TERM KILL"), f"signal {word!r} is refused")
     a.ask(BG_KILL, [(T_EXEC_ID, ident), (T_SIGNAL_NAME, "usr1")])
     wait(a, ident)
-    ok(data(logs(a, ident)) == b"up\nusr1\n", "USR1 arrives")
+    ok(data(logs(a, ident), STDOUT) == b"up\nusr1\n", "USR1 arrives", logs(a, ident))
     reap(a, ident)
 
 
@@ -351,6 +351,176 @@ def test_bg_dies_with_agent(program):
     ok(up and wait_for(lambda: not alive(pid)), "background commands end with the agent")
 
 
+# ---- watches ----
+
+class Watch:
+    def __init__(self, a, path, more=()):
+        self.s = a.open()
+        self.s.send(FS_WATCH, [(T_PATH, p) for p in ([path] if isinstance(path, str) else path)] + list(more))
+        self.first = self.s.recv()
+        self.end = None
+
+    def next(self, seconds=5):
+        """(kind, path) of the next event; None when none comes or it has ended."""
+        self.s.s.settimeout(seconds)
+        try:
+            m = self.s.recv()
+        except TimeoutError:
+            return None
+        if m is None or m.kind != FS_EVENT:
+            self.end = m
+            return None
+        self.m = m
+        return m.text(T_EVENT), m.text(T_PATH)
+
+    def all(self, quiet=0.4):
+        out = []
+        while (e := self.next(quiet)) is not None:
+            out.append(e)
+        return out
+
+
+def touch(path, text="x", how="w"):
+    with open(path, how) as f:
+        f.write(text)
+
+
+def test_watch(a, work):
+    d = tempfile.mkdtemp(dir=work)
+    os.chmod(d, 0o777)
+    w = Watch(a, d)
+    ok(w.first.kind == OK, "a watch says when it watches", w.first)
+    touch(d + "/f", "hello")
+    ok(w.next() == ("create", d + "/f") and w.m.num(T_FRAME_ID) == 1 and w.m.num(T_IS_DIR) == 0 and w.m.num(T_TIME_NS) > 0, "create", w.m)
+    ok(w.next() == ("write", d + "/f") and w.m.num(T_SIZE) == 5 and w.m.num(T_FRAME_ID) == 2, "write, with the size", w.m)
+    os.chmod(d + "/f", 0o600)
+    ok(w.next() == ("chmod", d + "/f"), "chmod")
+    os.rename(d + "/f", d + "/g")
+    ok(w.next() == ("rename", d + "/f") and w.next() == ("create", d + "/g"), "rename: the old path, then the new one")
+    os.unlink(d + "/g")
+    ok(w.next() == ("remove", d + "/g"), "remove")
+    os.mkdir(d + "/sub")
+    ok(w.next() == ("create", d + "/sub") and w.m.num(T_IS_DIR) == 1, "a folder is told from a file")
+    touch(d + "/sub/deep")
+    e = w.all()
+    ok(all(p != d + "/sub/deep" for _, p in e), "not recursive: nothing from below", e)
+    shutil.rmtree(d)
+    e = w.all()
+    ok(e[-1] == ("remove", d) and w.end is not None and w.end.kind == OK and "nothing is left" in w.end.text(T_TEXT), "the folder's own end ends the watch", (e, w.end))
+    w.s.close()
+    for fields, status, word in (([(T_PATH, work + "/nope")], 404, "no such"), ([], 400, "no path"), ([(T_PATH, work), (T_EVENT, "open")], 400, "open"),
+                                 ([(T_PATH, work), (T_PATTERN, "")], 400, "pattern"), ([(T_PATH, work), (T_DEBOUNCE_MS, 1 << 60)], 400, "debounce")):
+        m = a.ask(FS_WATCH, fields)
+        ok(refused(m, status, word), f"watch refused: {word}", m)
+    if ROOT:
+        os.mkdir(work + "/shut", 0o700)
+        m = a.ask(FS_WATCH, [(T_PATH, work + "/shut"), (T_UID, 1000)])
+        ok(refused(m, 403), "with a uid, the kernel checks", m)
+
+
+def test_watch_tree(a, work):
+    d = tempfile.mkdtemp(dir=work)
+    os.makedirs(d + "/a/b")
+    w = Watch(a, d, [(T_RECURSIVE, 1), (T_EVENT, "create"), (T_EVENT, "rename")])
+    touch(d + "/a/b/f")
+    ok(w.next() == ("create", d + "/a/b/f"), "recursive: from below")
+    want, fine = set(), True
+    for i in range(40):  # made at once, so that the watches come late
+        os.makedirs(f"{d}/n{i}/x/y")
+        touch(f"{d}/n{i}/x/y/f")
+        want |= {f"{d}/n{i}", f"{d}/n{i}/x", f"{d}/n{i}/x/y", f"{d}/n{i}/x/y/f"}
+    e = w.all()
+    ok(sorted(p for _, p in e) == sorted(want), "folders that appear are watched, and what they hold is said exactly once",
+       (len(e), len(want), sorted(want - {p for _, p in e})[:5]))
+    os.rename(d + "/n1", d + "/m1")
+    ok(w.all() == [("rename", d + "/n1"), ("create", d + "/m1")], "a folder moves")
+    touch(d + "/m1/x/new")
+    ok(w.next() == ("create", d + "/m1/x/new"), "what is below has its new path")
+    os.rename(d + "/m1", work + "/out")
+    touch(work + "/out/x/unseen")
+    e = w.all()
+    ok(e == [("rename", d + "/m1")], "what moved out is watched no more", e)
+    os.symlink("/etc", d + "/link")
+    ok(w.next() == ("create", d + "/link") and w.m.num(T_IS_DIR) == 0, "a link is not followed")
+    w.s.close()
+    w = Watch(a, d, [(T_RECURSIVE, 1), (T_PATTERN, "*.go"), (T_PATTERN, d + "/n2/**"), (T_EVENT, "create")])
+    for p in ("/x.go", "/x.c", "/n2/any", "/n3/y.go", "/n3/any"):
+        touch(d + p)
+    e = [p[len(d):] for _, p in w.all()]
+    ok(e == ["/x.go", "/n2/any", "/n3/y.go"], "patterns: of the last part, or of the whole path", e)
+    w.s.close()
+    for i in range(60):
+        for k in range(150):
+            os.makedirs(f"{d}/many/{i}/{k}")
+    m = a.ask(FS_WATCH, [(T_PATH, d), (T_RECURSIVE, 1)])
+    ok(refused(m, 400, "8192"), "more than 8192 folders are refused", m)
+    w = Watch(a, d + "/n3", [(T_RECURSIVE, 1)])
+    os.rename(d + "/many", d + "/n3/many")
+    ok([k for k, _ in w.all()][:2] == ["create", "overflow"] and "not seen" in w.m.text(T_TEXT), "more that appear later are said as overflow", w.m)
+    w.s.close()
+
+
+def test_watch_ends(a, work):
+    d = tempfile.mkdtemp(dir=work)
+    w = Watch(a, d, [(T_ONE_SHOT, 1)])
+    touch(d + "/1")
+    e = w.all(3)
+    ok(e == [("create", d + "/1")] and w.end.kind == OK and w.s.recv() is None, "one_shot: one event, then the end", (e, w.end))
+    w = Watch(a, d, [(T_MAX_EVENTS, 3)])
+    touch(d + "/2")
+    touch(d + "/3")
+    e = w.all(3)
+    ok(len(e) == 3 and w.end.kind == OK and w.end.text(T_TEXT), "max_events", (e, w.end))
+    t = time.time()
+    w = Watch(a, d, [(T_TIMEOUT_MS, 400)])
+    e = w.all(5)
+    ok(e == [] and w.end.kind == OK and 0.35 < time.time() - t < 3, "timeout", (e, w.end))
+    w = Watch(a, d, [(T_DEBOUNCE_MS, 400)])
+    t = time.time()
+    for i in range(10):
+        touch(d + "/log", "line\n", "a")
+        time.sleep(0.01)
+    first = w.next()
+    took = time.time() - t
+    e = w.all(0.8)
+    ok([first] + e == [("create", d + "/log"), ("write", d + "/log")] and 0.35 < took < 3, "debounce: ten writes are one event, at the end of the time", (first, e, took))
+    touch(d + "/log", "line\n", "a")
+    ok(w.next() == ("write", d + "/log"), "the next burst is said again")
+    w.s.close()
+    touch(d + "/file", "1")
+    w = Watch(a, [d + "/file"], [])
+    touch(d + "/other", "1")
+    touch(d + "/tmp", "22")
+    os.rename(d + "/tmp", d + "/file")
+    touch(d + "/file", "333")
+    e = w.all()
+    ok(e[0] == ("create", d + "/file") and e[-1] == ("write", d + "/file") and {p for _, p in e} == {d + "/file"}, "one file is watched beyond its replacement", e)
+    w.s.close()
+    kids = lambda: [p for p in os.listdir("/proc") if p.isdigit() and stat_ppid(p) == a.p.pid]  # noqa: E731
+    w = Watch(a, d)
+    n = len(kids())
+    w.s.close()
+    ok(wait_for(lambda: len(kids()) == n - 1), "a host that leaves ends its watch")
+    if ROOT:
+        limit = open("/proc/sys/fs/inotify/max_queued_events").read()
+        w = Watch(a, d, [(T_EVENT, "create")])
+        for i in range(int(limit) + 12000 if int(limit) < 40000 else 0):
+            os.close(os.open(f"{d}/many{i}", os.O_CREAT | os.O_WRONLY))
+        if int(limit) < 40000:
+            e = w.all(1)
+            lost = [k for k, _ in e].count("overflow")
+            ok(len(e) >= int(limit) and lost >= 1, f"a burst of events beside a slow host: {len(e)} come, the loss of others is said", lost)
+        w.s.close()
+
+
+def stat_ppid(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return int(f.read().rsplit(")", 1)[1].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return -1
+
+
 def main():
     program = os.path.abspath(sys.argv[1])
     a = Agent(program)
@@ -367,6 +537,9 @@ def main():
         test_bg_ring(a)
         test_bg_budget(a)
         test_bg_many(a)
+        test_watch(a, work)
+        test_watch_tree(a, work)
+        test_watch_ends(a, work)
         ok(a.p.poll() is None, "the agent lived through all of it")
         test_bg_dies_with_agent(program)
     finally:
