@@ -160,6 +160,8 @@ class Vmm:
             self.boot(m)
         elif m.type == V_LISTEN:
             self.tell(frame(OK, m.id))
+            if self.state == 'running' and self.kind == 'late':
+                time.sleep(1)
             if self.state == 'running' and self.kind != 'mute':
                 self.say_hello()
         elif m.type == V_CONNECT:
@@ -507,6 +509,7 @@ class World:
 # ---- tests ---------------------------------------------------------------------------------------------------------
 
 count = failed = 0
+GROUPS = (('ok', 1), ('mute', 0), ('panic', 0), ('die', 0), ('deaf', 0), ('evil', 0), ('late', 0))
 
 
 def ok(cond, what, detail=''):
@@ -542,7 +545,7 @@ def test_refusals(w):
 
 
 def test_serving(w):
-    line = w.start((('ok', 1), ('mute', 0), ('panic', 0), ('die', 0), ('deaf', 0), ('evil', 0)))
+    line = w.start(GROUPS)
     ok(line and f'127.0.0.1:{w.port}' in line and 'api.sock' in line, 'READY names the listeners', line)
     info = w.ask(C_INFO)
     ok(info.type == OK and info.str(T_ARCH) == 'amd64', 'info', says(info))
@@ -563,7 +566,7 @@ def test_serving(w):
     ok(w.wait_for(lambda: w.ask(C_READY, (T_VM, 'ok-1')).num(T_READY) == 1), 'the VM of count is up')
     ok(refused(w.ask(C_DELETE, (T_GROUP, 'ok'), (T_VM, 'ok-1')), 403, 'count'), 'and protected')
     groups = w.items(C_GROUPS)
-    ok([g.str(T_NAME) for g in groups] == ['ok', 'mute', 'panic', 'die', 'deaf', 'evil'] and groups[0].num(T_COUNT) == 1 and groups[0].num(T_RAM) == 64 << 20, 'groups')
+    ok([g.str(T_NAME) for g in groups] == [g for g, _ in GROUPS] and groups[0].num(T_COUNT) == 1 and groups[0].num(T_RAM) == 64 << 20, 'groups')
     for name in ('nope-1', '../etc', 'a\0b', 'x' * 4096, '', 'commits'):
         ok(refused(w.ask(C_DESCRIBE, (T_VM, name)), 404), f'no VM named {name[:10]!r}')
     ok(refused(w.ask(99), 400) and refused(w.create('nope'), 404), 'unknown request, unknown group')
@@ -705,7 +708,7 @@ def test_adoption(w):
     w.front.shutdown(socket.SHUT_RDWR)
     ok(w.core.wait(5) == 1 and pids and w.pids == pids, 'front goes: core ends, VMs go on')
     w.close()
-    w.start((('ok', 1), ('mute', 0), ('panic', 0), ('die', 0), ('deaf', 0)))
+    w.start(GROUPS)
     keep = w.create('ok', (T_PERSISTENT, 1), (T_TAG, 'k')).str(T_VM)
     eph = w.create('ok').str(T_VM)
     gone = w.create('ok').str(T_VM)
@@ -723,7 +726,7 @@ def test_adoption(w):
     open(os.path.join(w.state, 'vm/ok-900/disk.img'), 'w').write('half')
     os.mkdir(os.path.join(w.state, 'vm/ok-901'))
     open(os.path.join(w.state, 'vm/ok-901/record'), 'w').write('mica-vm=1\nname=ok-901\n')
-    w.start((('ok', 1), ('mute', 0), ('panic', 0), ('die', 0), ('deaf', 0)))
+    w.start(GROUPS)
     ok(mute in w.folders() and w.pids.get(mute) == before[mute] and refused(w.ask(C_CONNECT, (T_VM, mute)), 503) and any(mute in x for x in w.lines),
        'a vmm that does not answer is waited for, not doubled or removed', w.lines)
     os.kill(before[mute], signal.SIGCONT)
@@ -738,6 +741,12 @@ def test_adoption(w):
     ok(m.type == OK and len(m.fds) == 1, 'reachable at once', says(m))
     ok(w.wait_for(lambda: w.ask(C_READY, (T_VM, eph)).num(T_READY) == 1), 'its agent says hello again')
     ok(w.create('ok').type == OK, 'new VMs beside the old ones')
+    late = w.create('late', (T_PERSISTENT, 1)).str(T_VM)
+    w.kill9()
+    w.start(GROUPS)
+    t = time.time()
+    ok(w.ask(C_SHUTDOWN, (T_VM, late)).type == OK and 0.5 < time.time() - t < 5 and
+       open(os.path.join(w.state, 'vm', late, 'report')).read().startswith('reboot'), 'shut down before its agent is back: it is waited for')
     shutil.rmtree(os.path.join(w.state, 'vm/ok-901'))
 
 
@@ -765,7 +774,7 @@ def test_kill9(w):
             if m.type == OK and kind == 'delete':
                 removed.add(name)
         w.close()
-        w.start((('ok', 1), ('mute', 0), ('panic', 0), ('die', 0), ('deaf', 0)))
+        w.start(GROUPS)
         have = set(w.names())
         lost += sorted(acked - doubtful - have) + sorted(f'{n} came back' for n in removed & have)
         w.wait_for(lambda: set(w.pids) <= set(w.names()), 3)
