@@ -188,6 +188,19 @@ static void test_receive(void)
 	ok(gm_read_u16(&gm, 0x60000 + 10, &num) == 0 && num == 3, "their number is told");
 	gm_read(&gm, 0x62000, back, 200);
 	ok(!memcmp(back, packet + 800, 200), "in order");
+
+	/* Where the pieces of a buffer end is the driver's business (§2.7.4.1). */
+	vdrv_add(&d, 0, (const struct vdrv_seg[]){ { 0x60000, 4, true }, { 0x61000, 7, true }, { 0x62000, 300, true } }, 3);
+	vdrv_kick(&d, 0);
+	buffer(0x63000, 2000);
+	gm_write_u16(&gm, 0x61000 + 6, 0xffff);
+	gm_write_u16(&gm, 0x62000, 0xffff);
+	ok(write(wire, packet, 1000) == 1000, "a header in three pieces");
+	turn();
+	ok(vdrv_used(&d, 0, &id, &len) && len == 311 && vdrv_used(&d, 0, &id, &len) && len == 689 && !vdrv_broken(&d), "is filled like any other");
+	gm_read(&gm, 0x61000 + 6, back, 1);
+	gm_read(&gm, 0x62000, back + 1, 300);
+	ok(back[0] == 2 && back[1] == 0 && !memcmp(back + 2, packet + 12, 299), "with the number of buffers across a border");
 }
 
 static void test_reset(void)

@@ -117,10 +117,22 @@ static void packet_drop(struct net *n)
 	n->v.stats.errors++;
 }
 
-/* The number of buffers is known last and stands in the first one; so that comes last, too. */
-static bool packet_finish(struct net *n, struct vq *q, uint64_t num_gpa, uint16_t chains)
+/* Where the byte at off lies, off < write_bytes: buffers may end anywhere, within a field too (§2.7.4.1). */
+static uint64_t byte_gpa(const struct vq_chain *c, uint32_t off)
 {
-	if (gm_write_u16(n->v.gm, num_gpa, chains) || vq_publish(q, chains)) {
+	const struct vq_seg *s = c->seg + c->readable;
+
+	while (off >= s->len)
+		off -= s++->len;
+	return s->gpa + off;
+}
+
+/* The number of buffers is known last and stands in the first one; so that comes last, too. */
+static bool packet_finish(struct net *n, struct vq *q, const uint64_t num_gpa[2], uint16_t chains)
+{
+	uint8_t num[2] = { (uint8_t)chains, (uint8_t)(chains >> 8) };
+
+	if (gm_write(n->v.gm, num_gpa[0], &num[0], 1) || gm_write(n->v.gm, num_gpa[1], &num[1], 1) || vq_publish(q, chains)) {
 		vdev_break(&n->v, "net: the receive ring breaks a rule");
 		return false;
 	}
@@ -135,7 +147,7 @@ static int packet_deliver(struct net *n)
 {
 	struct vq *q = &n->v.q[RXQ];
 	bool mergeable = vdev_has(&n->v, VIRTIO_NET_F_MRG_RXBUF);
-	uint64_t num_gpa = 0;
+	uint64_t num_gpa[2] = { 0 };
 	uint16_t chains = 0;
 	size_t done = 0;
 
@@ -146,8 +158,7 @@ static int packet_deliver(struct net *n)
 			vq_unpop(q, chains);
 			return n->v.active ? 0 : -EPROTO;
 		}
-		/* Header in one piece: what every driver does since there was a v1, and what makes its last field one address. */
-		if (n->chain.write_bytes == 0 || n->chain.readable || (chains == 0 && n->chain.seg[0].len < HDR_BYTES)) {
+		if (n->chain.write_bytes == 0 || n->chain.readable || (chains == 0 && n->chain.write_bytes < HDR_BYTES)) {
 			vdev_break(&n->v, "net: a receive buffer that cannot hold a header");
 			return -EPROTO;
 		}
@@ -157,8 +168,8 @@ static int packet_deliver(struct net *n)
 			packet_drop(n);
 			return 1;
 		}
-		if (chains == 1)
-			num_gpa = n->chain.seg[0].gpa + offsetof(struct virtio_net_hdr_v1, num_buffers);
+		for (uint32_t i = 0; chains == 1 && i < 2; i++)
+			num_gpa[i] = byte_gpa(&n->chain, (uint32_t)offsetof(struct virtio_net_hdr_v1, num_buffers) + i);
 		part = n->packet_bytes - done < n->chain.write_bytes ? n->packet_bytes - done : n->chain.write_bytes;
 		if (vq_chain_write(q, &n->chain, 0, n->packet + done, part) != (ssize_t)part ||
 		    vq_fill(q, (uint16_t)(chains - 1), n->chain.head, (uint32_t)part)) {
