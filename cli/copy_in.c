@@ -21,6 +21,7 @@
 struct source {
 	int fd;                 /* owned */
 	bool is_dir, sized;
+	bool once;              /* a pipe: what was read cannot be read again */
 	mode_t mode;
 	uint64_t bytes;         /* of data */
 	char name[256];
@@ -112,6 +113,7 @@ static int source_open(struct source *s, const char *local, const struct copy_as
 	if (s->is_dir)
 		return open_dir(s, ask, f);
 	s->bytes = (uint64_t)st.st_size;
+	s->once = !s->sized && lseek(s->fd, 0, SEEK_CUR) < 0;
 	return 0;
 }
 
@@ -271,6 +273,11 @@ static int copy_rounds(const struct remote *r, char vm[VM_NAME_MAX], struct sour
 			renamed = true;
 			continue;
 		}
+		if (status == 400 && v1 && s->once && says(&text, "invalid mode: cp-v1")) {
+			code = out_error(ask->code, "the agent there knows only older copies, and what a pipe gave cannot be sent again",
+					 "write it to a file and copy that", "%s", doing);
+			break;
+		}
 		if (status == 400 && v1 && says(&text, "invalid mode: cp-v1")) {
 			v1 = false;
 			continue;
@@ -284,6 +291,18 @@ static int copy_rounds(const struct remote *r, char vm[VM_NAME_MAX], struct sour
 	return code;
 }
 
+/* A refused attempt eats of a pipe, so a friendly name becomes the VM's own before it is read. 0, or an exit code after saying why. */
+static int settle_name(const struct remote *r, char vm[VM_NAME_MAX], const char *local, const struct copy_ask *ask)
+{
+	struct answer a;
+	char doing[600];
+	snprintf(doing, sizeof(doing), "cannot copy %.200s to %s", local, vm);
+	int code = vm_ask(r, "GET", vm, "/tags", NULL, &a, doing);
+	if (!code)
+		answer_done(&a);
+	return code && code != 130 ? ask->code : code;
+}
+
 int copy_in(const struct remote *r, char vm[VM_NAME_MAX], const char *local, const char *path, const struct copy_ask *ask)
 {
 	struct source *s = calloc(1, sizeof(*s));
@@ -295,6 +314,8 @@ int copy_in(const struct remote *r, char vm[VM_NAME_MAX], const char *local, con
 	if (err)
 		code = out_error(ask->code, f.text, err == -EISDIR && !ask->mode ? "add -r to copy folders" : err == -ENOENT ? "check the path" : "", "cannot copy %s", local);
 	else
+		code = s->once ? settle_name(r, vm, local, ask) : 0;
+	if (!err && !code)
 		code = copy_rounds(r, vm, s, *path ? path : "~/", ask, &f);
 	source_done(s);
 	return code;

@@ -27,7 +27,7 @@ int exec_frame_read(const char *line, size_t n, struct json *j, struct buf *scra
 	json_get_str(v, "type", &type);
 	json_get_str(v, "encoding", &encoding);
 	json_get_str(v, "error", &error);
-	json_get_i64(v, "exit_code", &code);
+	bool coded = !json_get_i64(v, "exit_code", &code);
 	out->exit_code = code >= 0 && code <= 255 ? (int)code : 255;
 	snprintf(out->error, sizeof(out->error), "%s", error);
 	const struct json_val *so = json_get(v, "stdout"), *se = json_get(v, "stderr");
@@ -41,7 +41,7 @@ int exec_frame_read(const char *line, size_t n, struct json *j, struct buf *scra
 		out->type = FRAME_STDERR, text = se;
 	else if (so && so->kind == JSON_STRING)
 		out->type = FRAME_STDOUT, text = so;
-	int err = 0;
+	int err = out->type == FRAME_EXIT && !coded ? -EPROTO : 0; /* a code is never made up */
 	buf_clear(scratch);
 	if (text && text->len && !strcmp(encoding, "base64")) {
 		uint8_t *room = buf_room(scratch, text->len);
@@ -114,10 +114,12 @@ static void build_target(struct buf *target, const char *vm, const struct exec_a
 	vm_target(target, vm, "/exec");
 	add_command(target, &first, ask);
 	while (ask->env && (e = arg_next(ask->env, "env", &i))) {
-		char pair[4096];
 		const char *own = strchr(e, '=') ? NULL : getenv(e); /* --env NAME: our value */
-		snprintf(pair, sizeof(pair), "%s=%s", e, own ? own : "");
-		http_add_param(target, &first, "env", strchr(e, '=') ? e : pair);
+		http_add_param(target, &first, "env", e);
+		if (!strchr(e, '=')) {
+			http_escape(target, "=");
+			http_escape(target, own ? own : "");
+		}
 	}
 	http_add_param(target, &first, "cwd", ask->cwd);
 	http_add_param(target, &first, "uid", ask->uid);

@@ -149,6 +149,9 @@ class Fake(http.server.BaseHTTPRequestHandler):
         elif cmd == "no-exit":
             self.out(b"half")
             return self.wfile.write(b"0\r\n\r\n")
+        elif cmd == "no-code":
+            self.chunk(b'{"type":"exit","pid":7}\n')
+            return self.wfile.write(b"0\r\n\r\n")
         elif cmd == "garbage":
             self.chunk(b"this is no JSON\n")
             return self.wfile.write(b"0\r\n\r\n")
@@ -315,6 +318,8 @@ def case_exec_query():
     q = json.loads(run("vm", "exec", "vm-1", "--uid", "0", "-e", "A=b c", "--cwd", "~/x", "--shell", "", "--", "echo-query", "--uid", "ü é").stdout)
     assert q == {"cmd": ["echo-query"], "args": ["--uid", "ü é"], "env": ["A=b c"], "cwd": ["~/x"], "uid": ["0"], "stdin": ["true"], "stdio": ["base64"]}, q
     assert run("exec", "vm-1", "lost-words").returncode == 0  # no "--" needed
+    q = json.loads(run("vm", "exec", "vm-1", "-e", "LONG", "--shell", "", "--", "echo-query", LONG="x" * 20000).stdout)
+    assert q["env"] == ["LONG=" + "x" * 20000], len(q["env"][0])
 
 
 def case_exec_shell():
@@ -371,7 +376,7 @@ def case_exec_head():
 
 def case_exec_lost():
     """exec: a lost agent, an answer without an exit code, garbage: 125 and three lines, never 0"""
-    for cmd in ("lost", "no-exit", "garbage"):
+    for cmd in ("lost", "no-exit", "garbage", "no-code"):
         done = run("vm", "exec", "vm-1", "--shell=", "--", cmd)
         assert done.returncode == 125 and done.stderr.count(b"\n") == 3 and done.stderr.startswith(b"error: "), (cmd, done)
     done = run("vm", "exec", "vm-1", "--shell=", "--", "missing")
@@ -419,6 +424,11 @@ def case_cp_in_old():
         f.truncate(200 << 20)
     done = run("vm", "cp", "large", "vm-1:/full")
     assert done.returncode == 1 and b"no space left in the guest" in done.stderr and done.stderr.count(b"\n") == 3, done
+    blob = os.urandom(1 << 20)
+    done = run("vm", "cp", "/dev/stdin", "web:/piped", stdin=blob)  # the name costs a second attempt, a pipe is read once
+    assert done.returncode == 0 and uploads["/piped"][2] == blob, (done, len(uploads.get("/piped", (0, 0, b""))[2]))
+    done = run("vm", "cp", "/dev/stdin", "vm-1:/old/piped", stdin=blob)
+    assert done.returncode == 1 and b"fix: " in done.stderr and "/old/piped" not in uploads, done
     done = run("vm", "cp", "not-there", "vm-1:/x")
     assert done.returncode == 1 and b"not-there" in done.stderr, done
 
