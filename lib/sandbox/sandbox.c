@@ -94,11 +94,13 @@ static int restrict_paths(int beneath_fd)
 {
 	struct landlock_ruleset_attr attr = {.handled_access_fs = PATH_RIGHTS};
 	struct landlock_path_beneath_attr folder = {.allowed_access = PATH_RIGHTS & ~(uint64_t)LANDLOCK_ACCESS_FS_EXECUTE, .parent_fd = beneath_fd};
+	int err = sandbox_no_new_privs(); /* also where there is no Landlock */
+	if (err)
+		return err;
 	long fd = syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
 	if (fd < 0)
 		return errno == ENOSYS || errno == EOPNOTSUPP ? -EOPNOTSUPP : -errno;
-	int err = sandbox_no_new_privs();
-	if (!err && beneath_fd >= 0 && syscall(SYS_landlock_add_rule, (int)fd, LANDLOCK_RULE_PATH_BENEATH, &folder, 0) < 0)
+	if (beneath_fd >= 0 && syscall(SYS_landlock_add_rule, (int)fd, LANDLOCK_RULE_PATH_BENEATH, &folder, 0) < 0)
 		err = -errno;
 	if (!err && syscall(SYS_landlock_restrict_self, (int)fd, 0) < 0)
 		err = -errno;

@@ -22,7 +22,8 @@ int sandbox_keep_caps(uint64_t keep_caps, struct fault *f);
 int sandbox_no_new_privs(void);
 /* The thread group sees an empty read-only root and nothing else. Needs a mount namespace of its own and CAP_SYS_ADMIN in it. */
 int sandbox_empty_root(struct fault *f);
-/* Landlock: no path can be opened, made, or removed (descriptors already open stay usable). 0; -EOPNOTSUPP when the kernel has none. */
+/* Landlock: no path can be opened, made, or removed (descriptors already open stay usable). 0; -EOPNOTSUPP when the kernel has none.
+ * sandbox_no_new_privs() holds in both cases. */
 int sandbox_no_paths(void);
 /* Landlock: only beneath this folder (nothing executed from it). As above. */
 int sandbox_paths_beneath(int dir_fd);

@@ -1,7 +1,11 @@
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,6 +42,28 @@ static bool passed(int status)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 7;
 }
 
+/* On a kernel without Landlock, which a filter plays here. */
+static bool dumps_end_without_landlock(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_landlock_create_ruleset, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {.len = ARRAY_LEN(code), .filter = code};
+	int status = 0;
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog))
+			_exit(98);
+		_exit(sandbox_no_paths() == -EOPNOTSUPP && prctl(PR_GET_DUMPABLE) == 0 ? 7 : 1);
+	}
+	waitpid(pid, &status, 0);
+	return passed(status);
+}
+
 int main(void)
 {
 	int n = 0, p[2];
@@ -50,5 +76,6 @@ int main(void)
 	ok(passed(behind_filter(SYS_ioctl, p[0], FIONREAD, (long)&n)) && passed(behind_filter(SYS_ioctl, p[0], FIONBIO, (long)&n)), "each listed argument passes");
 	static const struct sandbox_rule many[SANDBOX_RULES_MAX + 1];
 	ok(sandbox_seccomp(many, SANDBOX_RULES_MAX + 1) == -E2BIG, "too many rows are refused");
+	ok(dumps_end_without_landlock(), "no memory is dumped, Landlock or not");
 	return tap_done();
 }
