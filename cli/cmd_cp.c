@@ -57,7 +57,8 @@ static int run_cp(struct args *a)
 	size_t n = 0;
 	const char *from = vm_colon(a->pos[0]), *to = vm_colon(a->pos[1]);
 	if (!from == !to)
-		return out_error(EXIT_USAGE, from ? "both sides name a VM" : "neither side names a VM", "mica vm cp FILE VM:PATH, or mica vm cp VM:PATH FILE", "cannot copy %s to %s", a->pos[0], a->pos[1]);
+		return out_error(EXIT_USAGE, from ? "both sides name a VM" : "neither side names a VM",
+			"mica vm cp FILE VM:PATH, or mica vm cp VM:PATH FILE", "cannot copy %s to %s", a->pos[0], a->pos[1]);
 	int code = check_values(a);
 	if (!code)
 		code = take_vm(a->pos[from ? 0 : 1], from ? from : to, vm);
@@ -67,14 +68,16 @@ static int run_cp(struct args *a)
 		return code;
 	while ((e = arg_next(a, "exclude", &i)) && n < EXCLUDES_MAX)
 		excludes[n++] = e;
-	struct copy_ask ask = { .mode = arg_text(a, "mode"), .recursive = arg_flag(a, "recursive", false), .permissions = arg_text(a, "permissions"), .uid = arg_text(a, "uid"),
+	struct copy_ask ask = { .mode = arg_text(a, "mode"), .recursive = arg_flag(a, "recursive", false), .permissions = arg_text(a,
+		"permissions"), .uid = arg_text(a, "uid"),
 				.gid = arg_text(a, "gid"), .excludes = excludes, .n_excludes = n, .quiet = arg_flag(a, "quiet", false), .code = EXIT_FAIL };
 	sigset_t old;
 	r.cancel_fd = cancel_signals(&old); /* Ctrl-C removes what is half done */
 	return from ? copy_out(&r, vm, from + 1, a->pos[1], &ask) : copy_in(&r, vm, a->pos[0], to + 1, &ask);
 }
 
-const struct cmd cmd_vm_cp = { .group = "vm", .name = "cp", .shortcut = "cp", .synopsis = "SRC DST   (one of them VM:PATH)", .summary = "Copy files and folders into or out of a VM",
+const struct cmd cmd_vm_cp = { .group = "vm", .name = "cp", .shortcut = "cp", .synopsis = "SRC DST   (one of them VM:PATH)",
+	.summary = "Copy files and folders into or out of a VM",
 	.opts = cp_opts,
 	.examples = "mica vm cp ./app vm-1:/usr/local/bin/ --uid 0 --permissions 0755\nmica vm cp -r ./project vm-1:work --exclude node_modules\n"
 		    "mica vm cp -r vm-1:work/dist ./out\nmica vm cp vm-1:/etc/hostname -            (to standard output)",

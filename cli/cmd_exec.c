@@ -32,9 +32,11 @@ static int run_exec(struct args *a)
 	return exec_run(&r, vm, &ask);
 }
 
-const struct cmd cmd_vm_exec = { .group = "vm", .name = "exec", .shortcut = "exec", .synopsis = "VM -- COMMAND [ARG…]", .summary = "Run a command in a VM; streams and exit code pass through",
+const struct cmd cmd_vm_exec = { .group = "vm", .name = "exec", .shortcut = "exec", .synopsis = "VM -- COMMAND [ARG…]",
+	.summary = "Run a command in a VM; streams and exit code pass through",
 	.opts = exec_opts,
-	.examples = "mica vm exec vm-1 -- uname -a\nmica vm exec vm-1 --uid 0 --cwd /etc -- ls -l\nmica vm exec vm-1 -- 'ps aux | grep -c sshd'      (one word: a script for the shell)\n"
+	.examples = "mica vm exec vm-1 -- uname -a\nmica vm exec vm-1 --uid 0 --cwd /etc -- ls -l\n"
+		    "mica vm exec vm-1 -- 'ps aux | grep -c sshd'      (one word: a script for the shell)\n"
 		    "tar c . | mica vm exec vm-1 --shell \"\" -- tar x -C /tmp\nexit code: the command's; 126 not executable, 127 not found, 125 mica could not run it",
 	.min_pos = 2, .max_pos = -1, .command_at = 1, .flags = CMD_REMOTE, .run = run_exec };
 
@@ -56,9 +58,12 @@ static int run_shell(struct args *a)
 		code = a->n_pos ? vm_name_take(vm, a->pos[0]) : vm_only(&r, vm);
 	if (code)
 		return code;
-	struct shell_ask ask = { .uid = arg_text(a, "uid"), .gid = arg_text(a, "gid"), .cwd = arg_text(a, "cwd"), .shell = arg_text(a, "shell"), .bootstrap = arg_text(a, "bootstrap") };
+	struct shell_ask ask = { .uid = arg_text(a, "uid"), .gid = arg_text(a, "gid"), .cwd = arg_text(a, "cwd"), .shell = arg_text(a, "shell"),
+		.bootstrap = arg_text(a, "bootstrap") };
 	return shell_run(&r, vm, &ask);
 }
 
-const struct cmd cmd_vm_shell = { .group = "vm", .name = "shell", .aliases = "sh", .shortcut = "shell", .synopsis = "[VM]", .summary = "Open a terminal in a VM (Ctrl+] detaches)", .opts = shell_opts,
-	.examples = "mica vm shell\nmica vm shell vm-1 --uid 0\nmica shell vm-1 --cwd /srv --bootstrap 'git status'", .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_shell };
+const struct cmd cmd_vm_shell = { .group = "vm", .name = "shell", .aliases = "sh", .shortcut = "shell", .synopsis = "[VM]",
+	.summary = "Open a terminal in a VM (Ctrl+] detaches)", .opts = shell_opts,
+	.examples = "mica vm shell\nmica vm shell vm-1 --uid 0\nmica shell vm-1 --cwd /srv --bootstrap 'git status'", .max_pos = 1,
+		.command_at = -1, .flags = CMD_REMOTE, .run = run_shell };

@@ -43,7 +43,8 @@ static int run_info(struct args *a)
 	return code;
 }
 
-const struct cmd cmd_info = { .name = "info", .summary = "Show the daemon's version", .opts = json_opts, .examples = "mica info\nmica info --json --url http://127.0.0.1:8080", .command_at = -1,
+const struct cmd cmd_info = { .name = "info", .summary = "Show the daemon's version", .opts = json_opts,
+	.examples = "mica info\nmica info --json --url http://127.0.0.1:8080", .command_at = -1,
 	.flags = CMD_REMOTE, .run = run_info };
 
 /* ---- version ---- */
@@ -117,5 +118,6 @@ static int run_version(struct args *a)
 	return 0;
 }
 
-const struct cmd cmd_version = { .name = "version", .summary = "Show our version and what this file is made of", .opts = json_opts, .examples = "mica version\nmica version --json", .command_at = -1,
+const struct cmd cmd_version = { .name = "version", .summary = "Show our version and what this file is made of", .opts = json_opts,
+	.examples = "mica version\nmica version --json", .command_at = -1,
 	.run = run_version };

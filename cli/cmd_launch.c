@@ -141,7 +141,8 @@ static int launch_body(struct buf *b, const struct args *a)
 		code = put_keys(&o, a);
 	put_lists(&o, a);
 	json_end(&o);
-	return code ? code : b->failed ? out_error(EXIT_USAGE, "it is too long", "use a shorter userdata script, or copy files in afterwards", "the request cannot be made") : 0;
+	return code ? code : b->failed ? out_error(EXIT_USAGE, "it is too long", "use a shorter userdata script, or copy files in afterwards",
+		"the request cannot be made") : 0;
 }
 
 /* The only group, when none is named. */
@@ -164,57 +165,56 @@ static int only_group(const struct remote *r, char out[VM_NAME_MAX])
 	return code;
 }
 
-static void print_created(const struct json_val *v, const struct args *a)
+static void created_row(const char *label, const char *value)
 {
-	char text[512], ram[WORDS_MAX];
-	static const struct {
-		const char *label, *key;
-	} rows[] = { { "Hostname:", "hostname" }, { "Group:", "hostgroup" }, { "IP:", "ip" } };
-	bool persistent = arg_flag(a, "persistent", true);
-	printf("VM created\n");
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		const char *s = "-";
-		json_get_str(v, rows[i].key, &s);
-		out_clean(text, sizeof(text), s);
-		printf("  %-11s %s\n", rows[i].label, text);
-	}
-	int64_t cpus = 0, bytes = 0;
-	const char *created = "-";
-	json_get_i64(v, "cpus", &cpus);
-	json_get_i64(v, "ram_bytes", &bytes);
-	json_get_bool(v, "persistent", &persistent);
-	json_get_str(v, "created_at", &created);
-	if (cpus && bytes)
-		printf("  %-11s %lld vCPU, %s RAM\n", "Specs:", (long long)cpus, words_bytes((uint64_t)bytes, ram));
-	out_clean(text, sizeof(text), created);
-	printf("  %-11s %s\n  %-11s %s\n", "Persistent:", persistent ? "true" : "false", "Created:", text);
+	char clean[512];
+	out_clean(clean, sizeof(clean), value);
+	printf("  %-11s %s\n", label, clean);
 }
 
-/* A create answer need not carry the size: ask for it once. */
+/* v: the create answer; more: the VM described, for what a create answer need not carry. */
+static void print_created(const struct json_val *v, const struct json_val *more, bool persistent)
+{
+	const char *hostname = "-", *group = "-", *ip = "-", *created = "-";
+	char specs[100], ram[WORDS_MAX];
+	int64_t cpus = 0, bytes = 0;
+	json_get_str(v, "hostname", &hostname);
+	json_get_str(v, "hostgroup", &group);
+	json_get_str(v, "ip", &ip);
+	json_get_str(v, "created_at", &created);
+	json_get_bool(v, "persistent", &persistent);
+	json_get_i64(more, "cpus", &cpus);
+	json_get_i64(more, "ram_bytes", &bytes);
+	snprintf(specs, sizeof(specs), "%lld vCPU, %s RAM", (long long)cpus, words_bytes((uint64_t)bytes, ram));
+	printf("VM created\n");
+	created_row("Hostname:", hostname);
+	created_row("Group:", group);
+	created_row("IP:", ip);
+	if (cpus && bytes)
+		created_row("Specs:", specs);
+	created_row("Persistent:", persistent ? "true" : "false");
+	created_row("Created:", created);
+}
+
 static void print_launched(const struct remote *r, const struct args *a, const struct answer *an)
 {
 	const struct json_val *v = json_root(&an->json);
-	const char *hostname = "?";
+	const char *hostname = "";
+	struct answer more = { 0 };
 	struct buf target;
-	struct answer more;
 	if (arg_flag(a, "json", false)) {
 		fwrite(buf_data(&an->text), 1, buf_len(&an->text), stdout);
 		if (buf_len(&an->text) && buf_data(&an->text)[buf_len(&an->text) - 1] != '\n')
 			putchar('\n');
 		return;
 	}
-	print_created(v, a);
-	if (json_get(v, "cpus") || json_get_str(v, "hostname", &hostname))
-		return;
 	buf_init(&target, 4096);
+	json_get_str(v, "hostname", &hostname);
 	vm_target(&target, hostname, "");
-	if (buf_cstr(&target) && !remote_ask(r, "GET", buf_cstr(&target), NULL, &more)) {
-		int64_t cpus = 0, bytes = 0;
-		char ram[WORDS_MAX];
-		if (!json_get_i64(json_root(&more.json), "cpus", &cpus) && !json_get_i64(json_root(&more.json), "ram_bytes", &bytes))
-			printf("  %-11s %lld vCPU, %s RAM\n", "Specs:", (long long)cpus, words_bytes((uint64_t)bytes, ram));
-		answer_done(&more);
-	}
+	if (json_get(v, "cpus") || !buf_cstr(&target) || remote_ask(r, "GET", buf_cstr(&target), NULL, &more))
+		more = (struct answer){ 0 };
+	print_created(v, more.json.v ? json_root(&more.json) : v, arg_flag(a, "persistent", true));
+	answer_done(&more);
 	buf_done(&target);
 }
 
@@ -260,7 +260,8 @@ static int run_launch(struct args *a)
 	return shell_run(&r, vm, &(struct shell_ask){ 0 });
 }
 
-const struct cmd cmd_vm_launch = { .group = "vm", .name = "launch", .aliases = "add create", .synopsis = "[GROUP]", .summary = "Make a VM in a host group and start it", .opts = launch_opts,
+const struct cmd cmd_vm_launch = { .group = "vm", .name = "launch", .aliases = "add create", .synopsis = "[GROUP]",
+	.summary = "Make a VM in a host group and start it", .opts = launch_opts,
 	.examples = "mica vm launch --wait\nmica vm launch sbox --cpus 1 --ram-mb 512 --tag job=7 --persistent=false\n"
 		    "mica vm launch --json --wait --timeout 30s | jq -r .hostname",
 	.max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_launch };
@@ -321,7 +322,8 @@ static int run_ready(struct args *a)
 }
 
 const struct cmd cmd_vm_ready = { .group = "vm", .name = "ready", .synopsis = "VM", .summary = "Wait until the VM can be used", .opts = ready_opts,
-	.examples = "mica vm ready vm-1 --timeout 30s\nmica vm ready vm-1 --userdata --interval 100ms", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_ready };
+	.examples = "mica vm ready vm-1 --timeout 30s\nmica vm ready vm-1 --userdata --interval 100ms", .min_pos = 1, .max_pos = 1,
+		.command_at = -1, .flags = CMD_REMOTE, .run = run_ready };
 
 /* ---- tag ---- */
 
@@ -377,5 +379,7 @@ static int run_tag(struct args *a)
 	return 0;
 }
 
-const struct cmd cmd_vm_tag = { .group = "vm", .name = "tag", .synopsis = "list|add|remove|replace VM [TAG…]", .summary = "Show or change a VM's tags", .opts = tag_opts,
-	.examples = "mica vm tag list vm-1\nmica vm tag add vm-1 job=7 owner=alex\nmica vm tag replace vm-1 --tag job=8", .min_pos = 2, .max_pos = -1, .command_at = -1, .flags = CMD_REMOTE, .run = run_tag };
+const struct cmd cmd_vm_tag = { .group = "vm", .name = "tag", .synopsis = "list|add|remove|replace VM [TAG…]",
+	.summary = "Show or change a VM's tags", .opts = tag_opts,
+	.examples = "mica vm tag list vm-1\nmica vm tag add vm-1 job=7 owner=alex\nmica vm tag replace vm-1 --tag job=8", .min_pos = 2,
+		.max_pos = -1, .command_at = -1, .flags = CMD_REMOTE, .run = run_tag };

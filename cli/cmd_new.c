@@ -193,11 +193,13 @@ static int check(const struct args *a, const char *name, const char *mode)
 	while (m < ARRAY_LEN(modes) && strcmp(modes[m], mode))
 		m++;
 	if (!name_is_valid(name, 40))
-		return out_error(EXIT_USAGE, "a host group has small letters, digits and '-', at most 40", "mica new sbox > mica.yaml", "'%s' is no name for a host group", name);
+		return out_error(EXIT_USAGE, "a host group has small letters, digits and '-', at most 40", "mica new sbox > mica.yaml",
+			"'%s' is no name for a host group", name);
 	if (m == ARRAY_LEN(modes))
 		return out_error(EXIT_USAGE, "there are four modes", "--net bridge, isolated, macvtap or none", "unknown network mode '%s'", mode);
 	if (strcmp(mode, "isolated") && (arg_text(a, "allow") || arg_text(a, "drop")))
-		return out_error(EXIT_USAGE, "they are rules of the mode 'isolated'", "add --net=isolated, or leave them out", "--allow and --drop do not fit --net=%s", mode);
+		return out_error(EXIT_USAGE, "they are rules of the mode 'isolated'", "add --net=isolated, or leave them out",
+			"--allow and --drop do not fit --net=%s", mode);
 	if (arg_u64(a, "api-port", 8080) > 65535)
 		return out_error(EXIT_USAGE, "a port is at most 65535", "leave it out for 8080", "--api-port=%s", arg_text(a, "api-port"));
 	return 0;
@@ -208,7 +210,8 @@ static void group(struct buf *b, const struct args *a, const char *name, const c
 	buf_printf(b, "  host_groups:\n  - name: %s\n", name);
 	key(b, "    storage", arg_text(a, "storage") ? arg_text(a, "storage") : "image");
 	buf_printf(b, "    storage_size: %s\n", arg_text(a, "storage-size") ? arg_text(a, "storage-size") : bench ? "10G" : "25G");
-	buf_printf(b, "    count: %llu\n    vcpu: %llu\n", (unsigned long long)arg_u64(a, "count", bench ? 0 : 1), (unsigned long long)arg_u64(a, "cpu", bench ? 1 : 2));
+	buf_printf(b, "    count: %llu\n    vcpu: %llu\n", (unsigned long long)arg_u64(a, "count", bench ? 0 : 1), (unsigned long long)arg_u64(a,
+		"cpu", bench ? 1 : 2));
 	if (arg_text(a, "ram-mb"))
 		buf_printf(b, "    ram_mb: %llu\n", (unsigned long long)arg_u64(a, "ram-mb", 0));
 	else
@@ -254,5 +257,6 @@ static int run(struct args *a)
 }
 
 const struct cmd cmd_new = { .name = "new", .synopsis = "[NAME]", .summary = "Print a config file for a host group", .opts = new_opts,
-	.examples = "mica new vm > mica.yaml\nmica new sbox --count 0 --cpu 1 --ram 1 --storage-size 10G > mica.yaml\nmica new ci --count 0 --socket ./mica.sock --graceful-shutdown=false > mica.yaml",
+	.examples = "mica new vm > mica.yaml\nmica new sbox --count 0 --cpu 1 --ram 1 --storage-size 10G > mica.yaml\n"
+		    "mica new ci --count 0 --socket ./mica.sock --graceful-shutdown=false > mica.yaml",
 	.max_pos = 1, .command_at = -1, .run = run };

@@ -90,7 +90,8 @@ static int work(struct private_vm *p, struct args *a, const struct copy_pair *in
 		code = copy_in(&p->remote, p->vm, in[i].from, in[i].to, &how);
 	if (code)
 		return code;
-	struct exec_ask ask = { .words = a->pos, .n_words = a->n_pos, .shell = "", .cwd = arg_text(a, "cwd"), .uid = arg_text(a, "uid"), .gid = arg_text(a, "gid"), .env = a,
+	struct exec_ask ask = { .words = a->pos, .n_words = a->n_pos, .shell = "", .cwd = arg_text(a, "cwd"), .uid = arg_text(a, "uid"),
+		.gid = arg_text(a, "gid"), .env = a,
 				.with_stdin = arg_flag(a, "stdin", !isatty(0)) };
 	code = exec_run(&p->remote, p->vm, &ask);
 	if (code == 130)
@@ -114,7 +115,8 @@ static int run(struct args *a)
 		code = check(a, in, n_in);
 	if (code)
 		return code;
-	struct private_ask ask = { .cpus = arg_u64(a, "cpus", 1), .ram_mb = arg_u64(a, "ram-mb", 512), .disk_bytes = arg_u64(a, "disk", 0), .net = arg_flag(a, "net", false),
+	struct private_ask ask = { .cpus = arg_u64(a, "cpus", 1), .ram_mb = arg_u64(a, "ram-mb", 512), .disk_bytes = arg_u64(a, "disk", 0),
+		.net = arg_flag(a, "net", false),
 				   .kvm = arg_text(a, "kvm") ? arg_text(a, "kvm") : "/dev/kvm", .timeout_ms = arg_u64(a, "timeout", 0) };
 	code = private_start(&p, &ask);
 	if (!code)
@@ -123,7 +125,8 @@ static int run(struct args *a)
 	return code;
 }
 
-const struct cmd cmd_run = { .name = "run", .synopsis = "[--] COMMAND [ARG…]", .summary = "Run one command in a fresh VM, with no daemon; nothing is left afterwards", .opts = run_opts,
+const struct cmd cmd_run = { .name = "run", .synopsis = "[--] COMMAND [ARG…]",
+	.summary = "Run one command in a fresh VM, with no daemon; nothing is left afterwards", .opts = run_opts,
 	.examples = "mica run -- uname -a\nmica run --cpus 2 --ram-mb 1024 --cp ./project:work --out work/dist:./dist -- sh -c 'cd work && make dist'\n"
 		    "echo 'print(6*7)' | mica run -- python3 -\nexit code: the command's; 126 not executable, 127 not found, 125 mica could not run it",
 	.min_pos = 1, .max_pos = -1, .command_at = 0, .run = run };

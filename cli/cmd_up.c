@@ -52,7 +52,8 @@ static int find_config(const struct args *a, char *dst, size_t cap)
 {
 	if (a->n_pos) {
 		snprintf(dst, cap, "%s", a->pos[0]);
-		return access(dst, R_OK) ? out_error(EXIT_FAIL, strerror(errno), "check the path; 'mica new vm > mica.yaml' makes a config", "cannot read the config %s", dst) : 0;
+		return access(dst, R_OK) ? out_error(EXIT_FAIL, strerror(errno), "check the path; 'mica new vm > mica.yaml' makes a config",
+			"cannot read the config %s", dst) : 0;
 	}
 	for (const char *const *c = compat_configs; *c; c++) {
 		snprintf(dst, cap, "%s", *c);
@@ -208,10 +209,12 @@ static int on_death(struct up *u, int which, int status)
 		return 1;
 	if (u->state == UP_STOPPING) /* core decides when it is over; it notices a lost peer itself */
 		return 0;
-	snprintf(how, sizeof(how), WIFSIGNALED(status) ? "was killed by signal %d" : "ended with status %d", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	snprintf(how, sizeof(how), WIFSIGNALED(status) ? "was killed by signal %d" : "ended with status %d", WIFSIGNALED(status)
+		? WTERMSIG(status) : WEXITSTATUS(status));
 	stack_kill(&u->stack);
 	if (!note_death(u)) {
-		u->code = out_error(EXIT_FAIL, how, "look at the messages above; VMs live on and are found again at the next 'mica up'", "%s ended too often", stack_name(which));
+		u->code = out_error(EXIT_FAIL, how, "look at the messages above; VMs live on and are found again at the next 'mica up'",
+			"%s ended too often", stack_name(which));
 		return 1;
 	}
 	out_note("mica: %s %s; starting the daemon's processes again in %u ms (VMs live on)", stack_name(which), how, u->backoff_ms);
@@ -332,5 +335,6 @@ static int run(struct args *a)
 	return code;
 }
 
-const struct cmd cmd_up = { .name = "up", .synopsis = "[FILE]", .summary = "Run the daemon in the foreground (default FILE: ./mica.yaml, then ./slicer.yaml)", .opts = up_opts,
+const struct cmd cmd_up = { .name = "up", .synopsis = "[FILE]",
+	.summary = "Run the daemon in the foreground (default FILE: ./mica.yaml, then ./slicer.yaml)", .opts = up_opts,
 	.examples = "mica new vm > mica.yaml && sudo mica up\nmica up ./ci.yaml --state ./state", .max_pos = 1, .command_at = -1, .run = run };

@@ -42,7 +42,8 @@ static int64_t int_of(const struct json_val *v, const char *key)
 static int odd_answer(struct answer *an)
 {
 	answer_done(an);
-	return out_error(EXIT_FAIL, "the daemon answered with something else than expected", "is this mica's API? 'mica info' shows the version", "cannot read the answer");
+	return out_error(EXIT_FAIL, "the daemon answered with something else than expected", "is this mica's API? 'mica info' shows the version",
+		"cannot read the answer");
 }
 
 /* "a b c" of a list of strings; friendly names apart. */
@@ -177,7 +178,8 @@ static int run_group(struct args *a)
 	return code;
 }
 
-const struct cmd cmd_vm_group = { .group = "vm", .name = "group", .aliases = "groups", .summary = "List the host groups of the daemon's config", .opts = json_opts,
+const struct cmd cmd_vm_group = { .group = "vm", .name = "group", .aliases = "groups",
+	.summary = "List the host groups of the daemon's config", .opts = json_opts,
 	.examples = "mica vm group\nmica vm group --json", .command_at = -1, .flags = CMD_REMOTE, .run = run_group };
 
 /* ---- describe ---- */
@@ -249,7 +251,8 @@ static int run_describe(struct args *a)
 	return 0;
 }
 
-const struct cmd cmd_vm_describe = { .group = "vm", .name = "describe", .aliases = "inspect", .synopsis = "VM", .summary = "Show one VM in full", .opts = json_opts,
+const struct cmd cmd_vm_describe = { .group = "vm", .name = "describe", .aliases = "inspect", .synopsis = "VM",
+	.summary = "Show one VM in full", .opts = json_opts,
 	.examples = "mica vm describe vm-1\nmica vm describe vm-1 --json", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_describe };
 
 /* ---- health ---- */
@@ -312,7 +315,8 @@ static int run_logs(struct args *a)
 	return 0;
 }
 
-const struct cmd cmd_vm_logs = { .group = "vm", .name = "logs", .shortcut = "logs", .synopsis = "VM", .summary = "Show the end of the VM's serial console", .opts = logs_opts,
+const struct cmd cmd_vm_logs = { .group = "vm", .name = "logs", .shortcut = "logs", .synopsis = "VM",
+	.summary = "Show the end of the VM's serial console", .opts = logs_opts,
 	.examples = "mica vm logs vm-1\nmica logs vm-1 --lines 0", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_logs };
 
 /* ---- pause, resume, shutdown, relaunch, delete ---- */
@@ -411,13 +415,19 @@ static int run_delete(struct args *a)
 	return code;
 }
 
-const struct cmd cmd_vm_pause = { .group = "vm", .name = "pause", .synopsis = "VM", .summary = "Freeze the VM's processors", .opts = json_opts, .examples = "mica vm pause vm-1",
+const struct cmd cmd_vm_pause = { .group = "vm", .name = "pause", .synopsis = "VM", .summary = "Freeze the VM's processors",
+	.opts = json_opts, .examples = "mica vm pause vm-1",
 	.min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_pause };
-const struct cmd cmd_vm_resume = { .group = "vm", .name = "resume", .synopsis = "VM", .summary = "Let a paused VM go on", .opts = json_opts, .examples = "mica vm resume vm-1",
+const struct cmd cmd_vm_resume = { .group = "vm", .name = "resume", .synopsis = "VM", .summary = "Let a paused VM go on",
+	.opts = json_opts, .examples = "mica vm resume vm-1",
 	.min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_resume };
-const struct cmd cmd_vm_shutdown = { .group = "vm", .name = "shutdown", .aliases = "stop", .synopsis = "VM", .summary = "Stop the VM; a persistent one keeps its disk", .opts = shutdown_opts,
-	.examples = "mica vm shutdown vm-1\nmica vm shutdown vm-1 && mica vm relaunch vm-1", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_shutdown };
-const struct cmd cmd_vm_relaunch = { .group = "vm", .name = "relaunch", .aliases = "start", .shortcut = "relaunch", .synopsis = "VM", .summary = "Start a stopped persistent VM again", .opts = json_opts,
+const struct cmd cmd_vm_shutdown = { .group = "vm", .name = "shutdown", .aliases = "stop", .synopsis = "VM",
+	.summary = "Stop the VM; a persistent one keeps its disk", .opts = shutdown_opts,
+	.examples = "mica vm shutdown vm-1\nmica vm shutdown vm-1 && mica vm relaunch vm-1", .min_pos = 1, .max_pos = 1, .command_at = -1,
+		.flags = CMD_REMOTE, .run = run_shutdown };
+const struct cmd cmd_vm_relaunch = { .group = "vm", .name = "relaunch", .aliases = "start", .shortcut = "relaunch", .synopsis = "VM",
+	.summary = "Start a stopped persistent VM again", .opts = json_opts,
 	.examples = "mica vm relaunch vm-1", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_relaunch };
-const struct cmd cmd_vm_delete = { .group = "vm", .name = "delete", .aliases = "rm remove", .synopsis = "VM…", .summary = "Remove VMs and their disks", .opts = json_opts,
+const struct cmd cmd_vm_delete = { .group = "vm", .name = "delete", .aliases = "rm remove", .synopsis = "VM…",
+	.summary = "Remove VMs and their disks", .opts = json_opts,
 	.examples = "mica vm delete vm-1\nmica vm delete job-1 job-2", .min_pos = 1, .max_pos = -1, .command_at = -1, .flags = CMD_REMOTE, .run = run_delete };

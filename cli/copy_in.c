@@ -312,7 +312,8 @@ int copy_in(const struct remote *r, char vm[VM_NAME_MAX], const char *local, con
 	s->fd = -1;
 	int code, err = source_open(s, local, ask, &f);
 	if (err)
-		code = out_error(ask->code, f.text, err == -EISDIR && !ask->mode ? "add -r to copy folders" : err == -ENOENT ? "check the path" : "", "cannot copy %s", local);
+		code = out_error(ask->code, f.text, err == -EISDIR && !ask->mode ? "add -r to copy folders" : err == -ENOENT ? "check the path" : "",
+			"cannot copy %s", local);
 	else
 		code = s->once ? settle_name(r, vm, local, ask) : 0;
 	if (!err && !code)

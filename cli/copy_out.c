@@ -232,7 +232,8 @@ int copy_out(const struct remote *r, char vm[VM_NAME_MAX], const char *path, con
 	snprintf(doing, sizeof(doing), "cannot copy %s:%.200s to %.200s", vm, path, local);
 	buf_init(&target, HTTP_TARGET_MAX);
 	buf_init(&extra, 1024);
-	http_add_field(&extra, "Accept", ask->recursive && !ask->mode ? "application/octet-stream, application/x-tar" : ask->mode && !strcmp(ask->mode, "tar") ? "application/x-tar" : "application/octet-stream");
+	http_add_field(&extra, "Accept", ask->recursive && !ask->mode ? "application/octet-stream, application/x-tar" : ask->mode
+		&& !strcmp(ask->mode, "tar") ? "application/x-tar" : "application/octet-stream");
 	int code = 0, err = 0;
 	bool saved = false;
 	for (int round = 0; round < 4 && !err && !code && !saved; round++) {
@@ -255,7 +256,8 @@ int copy_out(const struct remote *r, char vm[VM_NAME_MAX], const char *path, con
 	else if (err == -ECONNRESET || err == -EPROTO || err == -ECONNREFUSED || (err && !f.text[0]))
 		code = remote_broken(r, ask->code, err, &f, doing);
 	else if (err)
-		code = out_error(ask->code, f.text, err == -ENOSPC ? "make room on this machine's disk; nothing was replaced" : err == -EACCES || err == -EPERM ? "choose a folder you may write to" : "check the destination", "%s", doing);
+		code = out_error(ask->code, f.text, err == -ENOSPC ? "make room on this machine's disk; nothing was replaced" : err == -EACCES
+			|| err == -EPERM ? "choose a folder you may write to" : "check the destination", "%s", doing);
 	buf_done(&target);
 	buf_done(&extra);
 	free(c);

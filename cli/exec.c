@@ -246,7 +246,8 @@ static void eat(struct session *s)
 	s->over = true;
 	char cause[1024];
 	out_clean(cause, sizeof(cause), got == 2 ? "the answer ended without an exit code: the VM, its agent or the daemon went away" : f.text);
-	s->code = out_error(EXIT_OURS, cause, "'mica vm list' and 'mica vm logs' show what happened; the command may have done part of its work", "lost the command in %s", s->vm);
+	s->code = out_error(EXIT_OURS, cause, "'mica vm list' and 'mica vm logs' show what happened; the command may have done part of its work",
+		"lost the command in %s", s->vm);
 }
 
 static int read_stdin(struct session *s)
@@ -330,7 +331,8 @@ static int run_rounds(struct session *s, const struct remote *r, char vm[VM_NAME
 		build_target(&target, vm, s->ask);
 		const char *t = buf_cstr(&target);
 		if (!t || buf_len(&target) > HTTP_TARGET_MAX - 64) {
-			s->code = out_error(EXIT_OURS, "command, arguments and environment have room for about 60 kB", "copy a script in and run that", "the command line is too long");
+			s->code = out_error(EXIT_OURS, "command, arguments and environment have room for about 60 kB", "copy a script in and run that",
+				"the command line is too long");
 			break;
 		}
 		err = attempt(s, r, t, f, round == 1);

@@ -90,7 +90,8 @@ static int no_device(struct host_kvm *k, const char *path, int err)
 	snprintf(k->problem, sizeof(k->problem), "cannot use %.200s", path);
 	if (err == ENOENT || err == ENXIO || err == ENODEV) {
 		snprintf(k->reason, sizeof(k->reason), "%.200s: %s: the kernel module kvm is not loaded, or this machine offers no virtualisation", path, strerror(err));
-		snprintf(k->fix, sizeof(k->fix), "load it with 'modprobe kvm_intel' or 'modprobe kvm_amd'; in a cloud VM or a container, ask for nested virtualisation or --device /dev/kvm");
+		snprintf(k->fix, sizeof(k->fix),
+			"load it with 'modprobe kvm_intel' or 'modprobe kvm_amd'; in a cloud VM or a container, ask for nested virtualisation or --device /dev/kvm");
 	} else if (err == EACCES || err == EPERM) {
 		snprintf(k->reason, sizeof(k->reason), "%.200s: %s: it belongs to root and the group kvm", path, strerror(err));
 		snprintf(k->fix, sizeof(k->fix), "join the group with 'sudo usermod -aG kvm $USER' and log in again, or run mica as root");

@@ -128,7 +128,8 @@ static int wait_ready(struct private_vm *p)
 			return 130;
 	}
 	log_tail(p, cause, sizeof(cause));
-	return out_error(EXIT_OURS, cause[0] ? cause : "it ended without a word", "'mica doctor' tests this machine step by step", "the private daemon could not start");
+	return out_error(EXIT_OURS, cause[0] ? cause : "it ended without a word", "'mica doctor' tests this machine step by step",
+		"the private daemon could not start");
 }
 
 static int create_vm(struct private_vm *p, const struct private_ask *ask)

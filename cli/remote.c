@@ -211,7 +211,8 @@ int vm_only(const struct remote *r, char out[VM_NAME_MAX])
 	if (a.status != 200)
 		code = remote_refused(r, EXIT_FAIL, a.status, &a.text, "cannot list the VMs");
 	else if (!list || list->kind != JSON_ARRAY || list->count != 1)
-		code = out_error(EXIT_USAGE, list && list->count ? "there are several VMs" : "there is no VM", list && list->count ? "name one; 'mica vm list' shows them" : "make one with 'mica vm launch'",
+		code = out_error(EXIT_USAGE, list && list->count ? "there are several VMs" : "there is no VM", list && list->count
+			? "name one; 'mica vm list' shows them" : "make one with 'mica vm launch'",
 				 "which VM?");
 	else if (json_get_str(json_first(list), "hostname", &hostname))
 		code = out_error(EXIT_FAIL, "an entry has no hostname", "'mica info' shows the daemon's version", "the daemon's list makes no sense");

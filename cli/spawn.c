@@ -98,6 +98,7 @@ int spawn_capture(int program, char *const *argv, char *out, size_t cap, int lim
 	if (err)
 		return fault_set(f, err, "%s gave no answer within %d ms", argv[0], limit_ms);
 	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		return fault_set(f, -EIO, "%s ended with %s %d", argv[0], WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		return fault_set(f, -EIO, "%s ended with %s %d", argv[0], WIFSIGNALED(status) ? "signal" : "status", WIFSIGNALED(status)
+			? WTERMSIG(status) : WEXITSTATUS(status));
 	return 0;
 }

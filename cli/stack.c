@@ -96,7 +96,8 @@ static void ends_close(struct ends *e)
 static int start_one(struct stack *s, int i, char *const *argv, const int *fds, unsigned n_fds, int in, const struct stack_ask *ask)
 {
 	int err_fd = ask->log_fd >= 0 ? ask->log_fd : 2;
-	pid_t pid = spawn(&(struct spawn_ask){ .program = s->program[i], .argv = argv, .fds = fds, .n_fds = n_fds, .in = in, .out = err_fd, .err = err_fd, .own_group = true });
+	pid_t pid = spawn(&(struct spawn_ask){ .program = s->program[i], .argv = argv, .fds = fds, .n_fds = n_fds, .in = in, .out = err_fd,
+		.err = err_fd, .own_group = true });
 	if (pid < 0)
 		return pid;
 	s->pids[i] = pid;

@@ -94,7 +94,8 @@ class Fake(http.server.BaseHTTPRequestHandler):
             return self.reply(200, [{"name": "vm", "count": 1, "ram_bytes": 1 << 32, "cpus": 2, "arch": "x86_64"}])
         if parts[0] == "hostgroup" and self.command == "POST":
             uploads["create"] = json.loads(self.body())
-            return self.reply(201, {"hostname": "vm-2", "hostgroup": "vm", "ip": "192.168.137.3/24", "created_at": NODE["created_at"], "arch": "amd64", "persistent": True})
+            return self.reply(201, {"hostname": "vm-2", "hostgroup": "vm", "ip": "192.168.137.3/24", "created_at": NODE["created_at"],
+                "arch": "amd64", "persistent": True})
         if parts[0] == "hostgroup" and self.command == "DELETE":
             return self.reply(200, {"message": "gone", "disk_removed": "true", "error": ""})
         if parts[0] == "vm" and parts[1] in ("vm-1", "vm-2"):
@@ -210,7 +211,8 @@ class Fake(http.server.BaseHTTPRequestHandler):
     def vm_shell(self, q):
         key = self.headers["Sec-WebSocket-Key"]
         accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
-        self.connection.sendall(("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n" % accept).encode())
+        self.connection.sendall(("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                 "Sec-WebSocket-Accept: %s\r\n\r\n" % accept).encode())
         self.close_connection = True
 
         def exactly(n):
@@ -296,10 +298,14 @@ def case_describe():
 
 def case_launch():
     """launch: body, the only group, Hostname: for scripts"""
-    done = run("vm", "launch", "--cpus", "1", "--ram-gb", "1", "--tag", "a=b", "--name", "db", "--wait", "--timeout", "2m", "--secrets", "x,y", "--userdata", "echo hi")
+    done = run("vm", "launch", "--cpus", "1", "--ram-gb", "1", "--tag", "a=b", "--name", "db", "--wait", "--timeout", "2m", "--secrets",
+        "x,y", "--userdata", "echo hi")
     assert done.returncode == 0, done.stderr
     assert [l.split()[1] for l in done.stdout.splitlines() if b"Hostname:" in l] == [b"vm-2"], done.stdout
-    assert uploads["create"] == {"ram_bytes": 1 << 30, "cpus": 1, "persistent": True, "userdata": "echo hi", "tags": ["name=db", "a=b"], "secrets": ["x", "y"]}, uploads["create"]
+    labels = [l.split()[0] for l in done.stdout.splitlines()[1:]]
+    assert labels == [b"Hostname:", b"Group:", b"IP:", b"Specs:", b"Persistent:", b"Created:"], labels
+    assert uploads["create"] == {"ram_bytes": 1 << 30, "cpus": 1, "persistent": True, "userdata": "echo hi", "tags": ["name=db", "a=b"],
+                                 "secrets": ["x", "y"]}, uploads["create"]
     query = [s[2] for s in seen if s[0] == "POST"][-1]
     assert query == {"wait": ["agent"], "timeout": ["2m"]}, query
     assert json.loads(run("vm", "add", "vm", "--json", "--persistent=false").stdout)["hostname"] == "vm-2"
@@ -370,7 +376,8 @@ def case_exec_flood():
 
 def case_exec_head():
     """exec | head: ends, and is no error of ours"""
-    done = subprocess.run("'%s' vm exec vm-1 --shell= --stdin=false -- flood 100000 | head -c 5 | wc -c" % mica, shell=True, capture_output=True, timeout=20, env=environ)
+    done = subprocess.run("'%s' vm exec vm-1 --shell= --stdin=false -- flood 100000 | head -c 5 | wc -c" % mica, shell=True,
+        capture_output=True, timeout=20, env=environ)
     assert done.stdout.strip() == b"5" and done.stderr == b"", done
 
 
@@ -387,7 +394,8 @@ def case_exec_lost():
 
 def case_exec_interrupt():
     """exec: Ctrl-C closes the connection and ends with 130"""
-    p = subprocess.Popen([mica, "vm", "exec", "vm-1", "--shell=", "--", "hang"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ)
+    p = subprocess.Popen([mica, "vm", "exec", "vm-1", "--shell=", "--", "hang"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=environ)
     time.sleep(0.5)
     p.send_signal(signal.SIGINT)
     assert (p.wait(5), p.stderr.read()) == (130, b""), p.returncode
@@ -436,7 +444,8 @@ def case_cp_in_old():
 def case_cp_out():
     """cp: a file and a folder out; into a folder, over a file, to standard output"""
     os.makedirs(os.path.join(top, "out"), exist_ok=True)
-    assert run("vm", "cp", "vm-1:/bin/tool", "out").returncode == 0 and read("out/tool") == b"content of /bin/tool" and os.access(os.path.join(top, "out/tool"), os.X_OK)
+    assert run("vm", "cp", "vm-1:/bin/tool",
+        "out").returncode == 0 and read("out/tool") == b"content of /bin/tool" and os.access(os.path.join(top, "out/tool"), os.X_OK)
     assert run("vm", "cp", "vm-1:/x", "out/tool").returncode == 0 and read("out/tool") == b"content of /x"
     assert run("vm", "cp", "vm-1:/x", "-").stdout == b"content of /x"
     assert run("vm", "cp", "vm-1:/x", "/dev/null").returncode == 0 and not os.path.isfile("/dev/null")
@@ -508,8 +517,10 @@ def case_shell():
 
 def case_errors():
     """usage, names, tokens, no daemon"""
-    for words in (("vm",), ("vm", "exec"), ("vm", "exec", "vm-1"), ("nonsense",), ("vm", "list", "--wat"), ("vm", "logs", "vm-1", "--lines", "x"), ("vm", "logs", "../x"),
-                  ("vm", "describe", "a" * 4096), ("vm", "describe", "commits"), ("vm", "launch", "--name", "Bad_Name"), ("vm", "list", "--url"), ("info", "--url", "http://"),
+    for words in (("vm",), ("vm", "exec"), ("vm", "exec", "vm-1"), ("nonsense",), ("vm", "list", "--wat"), ("vm", "logs", "vm-1",
+        "--lines", "x"), ("vm", "logs", "../x"),
+                  ("vm", "describe", "a" * 4096), ("vm", "describe", "commits"), ("vm", "launch", "--name", "Bad_Name"), ("vm", "list",
+                      "--url"), ("info", "--url", "http://"),
                   ("info", "--url", "http://h:99999"), ("info", "--url", "http://h", "--socket", "/x"), ("info", "--url", "https://h")):
         done = run(*words)
         assert done.returncode in (2, 125) and (b"error: " in done.stderr or words == ("vm",)), (words, done)
@@ -550,9 +561,11 @@ def case_help():
 
 def case_new():
     """new: YAML with the contract's keys; refusals"""
-    done = run("new", "sbox", "--net=isolated", "--count=0", "--socket", "./x.sock", "--graceful-shutdown=false", "--drop", "0.0.0.0/0", "--allow", "10.0.0.1:53", "--ssh-key", "ssh-ed25519 AAA \"q\"")
+    done = run("new", "sbox", "--net=isolated", "--count=0", "--socket", "./x.sock", "--graceful-shutdown=false", "--drop", "0.0.0.0/0",
+        "--allow", "10.0.0.1:53", "--ssh-key", "ssh-ed25519 AAA \"q\"")
     text = done.stdout.decode()
-    for part in ("config:\n", "  graceful_shutdown: false\n", "  - name: sbox\n", "    count: 0\n", "      mode: isolated\n", '      drop: ["0.0.0.0/0"]\n', '      allow: ["10.0.0.1:53"]\n',
+    for part in ("config:\n", "  graceful_shutdown: false\n", "  - name: sbox\n", "    count: 0\n", "      mode: isolated\n",
+        '      drop: ["0.0.0.0/0"]\n', '      allow: ["10.0.0.1:53"]\n',
                  '    bind_address: "./x.sock"\n', '  - "ssh-ed25519 AAA \\"q\\""\n'):
         assert part in text, (part, text)
     assert run("new", "No").returncode == 2 and run("new", "--net", "x").returncode == 2 and run("new", "--allow", "1.1.1.1").returncode == 2

@@ -41,14 +41,17 @@ static void options(void)
 	ok(a.n_pos == 2 && !strcmp(a.pos[1], "b"), "positionals between");
 	ok(arg_flag(&a, "flag", false) && !strcmp(arg_text(&a, "text"), "x") && arg_u64(&a, "num", 0) == 3, "values");
 	ok(arg_u64(&a, "time", 0) == 90000 && arg_u64(&a, "size", 0) == 2048 && arg_u64(&a, "none", 7) == 7, "units");
-	ok(!strcmp(arg_next(&a, "list", &i), "1") && !strcmp(arg_next(&a, "list", &i), "2") && !strcmp(arg_next(&a, "list", &i), "4") && !arg_next(&a, "list", &i), "lists in order");
+	ok(!strcmp(arg_next(&a, "list", &i), "1") && !strcmp(arg_next(&a, "list", &i), "2") && !strcmp(arg_next(&a, "list", &i), "4")
+		&& !arg_next(&a, "list", &i), "lists in order");
 	ok(!parse(&plain, "--flag=false --no-flag") && !arg_flag(&a, "flag", true), "a flag can be false");
 	ok(!parse(&plain, "-- --flag -x") && a.n_pos == 2 && !arg_flag(&a, "flag", false), "after -- nothing is an option");
 	ok(!parse(&plain, "-") && a.n_pos == 1, "a dash alone is an argument");
-	ok(!parse(&passes, "vm --text T cmd --flag -- -x") && a.n_pos == 5 && !strcmp(a.pos[2], "--flag") && !strcmp(a.pos[3], "--"), "what follows the command is its own");
+	ok(!parse(&passes, "vm --text T cmd --flag -- -x") && a.n_pos == 5 && !strcmp(a.pos[2], "--flag") && !strcmp(a.pos[3], "--"),
+		"what follows the command is its own");
 	ok(!parse(&passes, "vm --url u -- cmd --url v") && !strcmp(arg_text(&a, "url"), "u") && a.n_pos == 4, "connection options");
 	ok(!parse(&one, "--help") && a.want_help, "--help needs no arguments");
-	static const char *const bad[] = { "--nope", "-z", "--num x", "--num -1", "--time 5", "--size x", "--flag=maybe", "--text", "-t", "--num 99999999999999999999", "--no-text" };
+	static const char *const bad[] = { "--nope", "-z", "--num x", "--num -1", "--time 5", "--size x", "--flag=maybe", "--text", "-t",
+		"--num 99999999999999999999", "--no-text" };
 	for (size_t k = 0; k < ARRAY_LEN(bad); k++)
 		ok(parse(&plain, bad[k]) == EXIT_USAGE, "refused: %s", bad[k]);
 	ok(parse(&one, "") == EXIT_USAGE && parse(&one, "a b") == EXIT_USAGE && parse(&passes, "vm") == EXIT_USAGE, "too few, too many");
@@ -86,7 +89,8 @@ static void frames(void)
 	struct exec_frame f;
 	buf_init(&scratch, 65536);
 #define FRAME(s) exec_frame_read((s), sizeof(s) - 1, &json, &scratch, &f)
-	ok(!FRAME("{\"type\":\"stdout\",\"encoding\":\"base64\",\"stdout\":\"AAEC\",\"exit_code\":0}") && f.type == FRAME_STDOUT && f.n == 3 && !memcmp(f.data, "\0\1\2", 3), "base64");
+	ok(!FRAME("{\"type\":\"stdout\",\"encoding\":\"base64\",\"stdout\":\"AAEC\",\"exit_code\":0}") && f.type == FRAME_STDOUT && f.n == 3
+		&& !memcmp(f.data, "\0\1\2", 3), "base64");
 	ok(!FRAME("{\"stdout\":\"x\",\"exit_code\":0}") && f.type == FRAME_STDOUT && f.n == 1, "untyped text");
 	ok(!FRAME("{\"type\":\"stderr\",\"stderr\":\"e\"}") && f.type == FRAME_STDERR, "stderr");
 	ok(!FRAME("{\"type\":\"exit\",\"exit_code\":300}") && f.type == FRAME_EXIT && f.exit_code == 255, "an exit code that cannot be");
