@@ -66,6 +66,7 @@ struct vm {
 	char *reason, *words;        /* owned: from V_EXITED or the report; NULL */
 	int exit_status;             /* from J_EXITED; -1: not known */
 	unsigned made_status;        /* HTTP status of a start that failed; 0: 500 */
+	const char *stop_action;     /* "shutdown", "reboot" */
 	int stop_stage;              /* STOPPING: who was asked last (vm_stop.c) */
 	uint64_t last_call_ns;
 	struct req *reqs;            /* owned: who waits */
@@ -117,6 +118,7 @@ void vm_exited_frame(struct vm *vm, const struct wire_msg *m); /* V_EXITED */
 void vm_on_timer(struct ev_timer *t);
 void vm_process_gone(struct vm *vm);            /* its process ended (or never was): → ENDING */
 void vm_stop(struct vm *vm, const char *action); /* with grace: agent, vmm, jail */
+void vm_agent_is_back(struct vm *vm);           /* while STOPPING: it may have to be asked only now */
 void vm_kill(struct vm *vm);                    /* without */
 void vm_tell_jail_kill(struct vm *vm);          /* J_KILL, nothing else */
 void vm_remove(struct vm *vm);                  /* everything of it, from any state */

@@ -136,14 +136,19 @@ static void on_frame(struct vm *vm, const struct wire_msg *m)
 {
 	uint64_t proto = 0;
 
-	if (m->type != A_HELLO || (vm->state != VM_RUNNING && vm->state != VM_STARTING))
+	if (m->type != A_HELLO || (vm->state != VM_RUNNING && vm->state != VM_STARTING && vm->state != VM_STOPPING))
 		return;
 	if (!wire_get_u64(m, A_T_PROTO, &proto) || proto != AGENT_PROTO) {
 		core_say(vm->core, "NOTE", "%s: its agent speaks protocol %llu, this daemon %u: use an image of this version", vm->r.name,
 			 (unsigned long long)proto, AGENT_PROTO);
 		return;
 	}
-	on_hello(vm);
+	if (vm->state == VM_STOPPING) {
+		vm->ready = true;
+		vm_agent_is_back(vm);
+	} else {
+		on_hello(vm);
+	}
 }
 
 static void on_agent_io(struct ev_io *io, uint32_t events)

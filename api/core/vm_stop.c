@@ -24,8 +24,8 @@ void vm_tell_jail_kill(struct vm *vm)
 static int ask(struct vm *vm, int stage, const char *action)
 {
 	switch (stage) {
-	case STAGE_AGENT:
-		return vm_agent_shutdown(vm, action);
+	case STAGE_AGENT: /* adopted, and its agent not yet back: asked when it comes, within the same time */
+		return vm->maybe_ready && !vm->ready ? 0 : vm_agent_shutdown(vm, action);
 	case STAGE_QUIT:
 		peer_begin(&vm->vmm, V_QUIT);
 		return peer_send(&vm->vmm, NULL, 0);
@@ -53,6 +53,12 @@ static void stop_from(struct vm *vm, int stage, const char *action)
 	}
 	core_say(vm->core, "NOTE", "%s: its process %d could not be ended", vm->r.name, (int)vm->pid);
 	req_refuse(vm, ~0u, 500, "the process of VM '%s' could not be ended", vm->r.name);
+}
+
+void vm_agent_is_back(struct vm *vm)
+{
+	if (vm->stop_stage == STAGE_AGENT)
+		vm_agent_shutdown(vm, vm->stop_action);
 }
 
 /* Before it has a process: the flags do it when the step under way is back. */
@@ -84,6 +90,7 @@ void vm_stop(struct vm *vm, const char *action)
 	bool again = vm->stop_asked && vm->state == VM_STOPPING;
 
 	vm->stop_asked = true;
+	vm->stop_action = strcmp(action, "reboot") == 0 ? "reboot" : "shutdown";
 	if (again || stop_early(vm))
 		return;
 	if (vm->state == VM_PAUSED) { /* a frozen guest cannot shut down */
