@@ -3,7 +3,7 @@
 
 usage: jail.py PATH-OF-jail PATH-OF-vmm   (needs /dev/kvm)
 """
-import os, signal, socket, sys, tempfile, time
+import os, select, signal, socket, sys, tempfile, time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import Chan, Tap, start, ERR, OK, TEXT
 
@@ -92,6 +92,19 @@ def main(jail, vmm):
     os.kill(m.num(PID), signal.SIGKILL)
     e = c.recv()
     t.ok(e.kind == EXITED and e.num(STATUS) == 2 * 256 + 9, 'a vmm that is killed by somebody is told with its signal')
+    # core sees an end by itself and may start that VM again before jail has had the time to look
+    old = c.ask(SPAWN, [(NAME, 'demo-3'), (SLOT, 9), (RAM, 64 << 20)], [ctl.fileno()])
+    os.kill(p.pid, signal.SIGSTOP)
+    c.send(DESCRIBE)
+    os.kill(old.num(PID), signal.SIGKILL)
+    select.select(old.fds, [], [], 10)
+    again = c.send(SPAWN, [(NAME, 'demo-3'), (SLOT, 9), (RAM, 64 << 20)], fds=[ctl.fileno()])
+    os.kill(p.pid, signal.SIGCONT)
+    said = [c.recv() for _ in range(3)]
+    t.ok([m.kind for m in said] == [OK, EXITED, OK] and said[2].id == again, 'a VM that has ended starts again, its end told first: ' +
+         str([m.text(TEXT) or m.kind for m in said]))
+    c.ask(KILL, [(NAME, 'demo-3')])
+    c.recv()
     c.send(SPAWN, [(NAME, '../../x'), (SLOT, 1)], fds=[ctl.fileno()])
     t.ok(c.recv() is None, 'a bad name cuts core off')
     t.ok(p.wait(5) == 0, 'and jail ends')

@@ -1,6 +1,7 @@
 #include "vmm/jail/jail.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,19 @@ static void on_exit(struct ev_io *io, uint32_t events)
 	reply(j, mark, NULL, 0);
 }
 
+/* Whether a vmm of that name lives. One that has just ended may be known only to core so far, which then starts it again:
+ * its end is told before anything else is said of that name. */
+static bool lives(struct jail *j, const char *name)
+{
+	struct inmate *i = find(j, name);
+	struct pollfd p = {.fd = i ? i->pidfd : -1, .events = POLLIN};
+	if (i && poll(&p, 1, 0) == 1) {
+		on_exit(&i->exited, EPOLLIN);
+		return false;
+	}
+	return i;
+}
+
 /* Takes pidfd. 0 or -ENOMEM. */
 static int remember(struct jail *j, const char *name, unsigned slot, pid_t pid, int pidfd)
 {
@@ -111,7 +125,7 @@ static void do_spawn(struct jail *j, const struct wire_msg *m, const char *name,
 	int pidfd = -1;
 	wire_get_u64(m, J_T_SLOT, &slot);
 	wire_get_u64(m, J_T_RAM_BYTES, &ram);
-	if (find(j, name) || count(j) >= INMATES_MAX) {
+	if (lives(j, name) || count(j) >= INMATES_MAX) {
 		refuse(j, m->id, 409, -EEXIST, "a VM of that name runs already, or there are too many");
 		return;
 	}
@@ -146,7 +160,7 @@ static void do_adopt(struct jail *j, const struct wire_msg *m, const char *name,
 	int pidfd = -1;
 	wire_get_u64(m, J_T_SLOT, &slot);
 	wire_get_u64(m, J_T_PID, &pid);
-	int err = find(j, name) || pid > INT32_MAX ? -EEXIST : cage_adopt(&j->host, (unsigned)slot, (pid_t)pid, &pidfd);
+	int err = lives(j, name) || pid > INT32_MAX ? -EEXIST : cage_adopt(&j->host, (unsigned)slot, (pid_t)pid, &pidfd);
 	if (!err && (err = remember(j, name, (unsigned)slot, (pid_t)pid, pidfd)))
 		fd_close(&pidfd);
 	if (err)
