@@ -10,6 +10,7 @@
 
 #define DIAL_MS 10000u
 #define PIPE_BYTES 65536u
+#define LEFT_MS 60000 /* nothing moves for so long after the host has said all: nobody waits for more */
 
 /* Waits until the connection stands. 0 or -errno. */
 static int wait_connected(int fd, uint64_t until_ms)
@@ -117,7 +118,18 @@ static int lane_move(struct lane *l)
 	return 0;
 }
 
-/* Both ways until both have ended or one side breaks. */
+/* A lane that breaks takes nothing from the other: what is under way there still arrives. */
+static void lane_step(struct lane *l)
+{
+	if (l->closed || lane_move(l) == 0)
+		return;
+	(void)shutdown(l->to, SHUT_WR);
+	l->ended = l->closed = true;
+	l->len = 0;
+}
+
+/* Both ways until both have ended. The host never closes one half alone for long: when it has said all and is gone, or nothing
+ * moves any more, an upstream that stays open does not keep this process. */
 static void pump(struct lane *down, struct lane *up)
 {
 	while (!down->closed || !up->closed) {
@@ -127,12 +139,13 @@ static void pump(struct lane *down, struct lane *up)
 			{.fd = up->from, .events = (short)((up->len || up->ended ? 0 : POLLIN) | (down->len ? POLLOUT : 0))},
 		};
 		for (int i = 0; i < 2; i++)
-			if (!p[i].events)
+			if (!p[i].events && (i == 1 || !down->closed))
 				p[i].fd = -1; /* a hang-up on a side nothing is wanted from would spin */
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
+		int n = poll(p, 2, down->ended ? LEFT_MS : -1);
+		if (n == 0 || (n < 0 && errno != EINTR) || (down->closed && p[0].fd >= 0 && p[0].revents & (POLLHUP | POLLERR)))
 			return;
-		if (lane_move(down) < 0 || lane_move(up) < 0)
-			return;
+		lane_step(down);
+		lane_step(up);
 	}
 }
 
