@@ -138,6 +138,8 @@ static void client_gone(struct conn *c)
 {
 	struct req *r = c->req;
 
+	if (r->ending)
+		return;
 	if (r->body != BODY_DONE && r->body_paused && buf_len(&c->in))
 		return; /* it said all before it left; what is here still goes through */
 	if (r->body != BODY_DONE || r->agent.fd >= 0)
@@ -151,7 +153,11 @@ static bool settle_request(struct conn *c)
 
 	if (c->peer_gone && !r->ended)
 		client_gone(c);
+	if (c->broken) /* nothing is begun for a client that left while core was asked */
+		return false;
 	stream_flush(r);
+	if (r->ending && !buf_len(&r->agent.out))
+		r->ended = true;
 	if (r->body_paused && buf_len(&r->agent.out) < LOW_BYTES) {
 		r->body_paused = false;
 		moved = true;

@@ -34,6 +34,7 @@
 #define IDLE_TIMEOUT_MS 180000u    /* between requests */
 #define LINGER_TIMEOUT_MS 2000u    /* reading what a refused client still sends, so that it sees the answer */
 #define AGENT_ANSWER_MS 10000u     /* health, stats, fs: the agent must answer by then */
+#define CONNECT_MS 15000u          /* core gets a stream by then: vmm itself gives up after 10 s */
 #define LINE_BYTES_MAX (1u << 20)  /* of NDJSON: a frame's payload, each byte as \u0000 */
 #define ASK_BUCKETS 256u
 
@@ -105,6 +106,7 @@ struct req {
 	bool replied;              /* the head of the answer is written */
 	bool reply_chunked;
 	bool ended;                /* nothing more will be written: conn_settle() goes on to the next request */
+	bool ending;               /* the same as soon as the agent has taken what is queued for it */
 	uint64_t deadline_ms;      /* monotonic; 0 none */
 	void (*on_deadline)(struct req *r);
 

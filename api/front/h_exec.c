@@ -145,9 +145,9 @@ static void on_command_exit(struct req *r, struct exec *x, const struct wire_msg
 	const char *error = NULL;
 	uint64_t code, sig = 0;
 
-	if (!wire_get_u64(m, A_T_CODE, &code)) {
+	if (!wire_get_u64(m, A_T_CODE, &code) || code > 255) {
 		code = 1;
-		error = "the agent sent no exit code";
+		error = "the agent sent no exit code that can be one";
 	}
 	wire_get_u64(m, A_T_SIGNAL, &sig);
 	if (x->buffered)

@@ -5,6 +5,8 @@
 #include <string.h>
 #include "api/front/front.h"
 
+#define TREE_MS 600000u /* removing or listing what may be a large tree */
+
 static void late(struct req *r)
 {
 	reply_error(r, 503, "the agent did not answer in time");
@@ -100,21 +102,21 @@ static void remove_opened(struct req *r)
 	query_op(r, A_FS_REMOVE);
 }
 
-static void open_op(struct req *r, const struct agent_ops *ops, void (*opened)(struct req *r))
+static void open_op(struct req *r, unsigned limit_ms, const struct agent_ops *ops, void (*opened)(struct req *r))
 {
 	const char *vm = vm_name(r);
 
 	if (!vm)
 		return;
-	r->deadline_ms = now_mono_ms() + AGENT_ANSWER_MS;
+	r->deadline_ms = now_mono_ms() + limit_ms;
 	r->on_deadline = late;
 	stream_open(r, vm, false, ops, opened);
 }
 
-static void open_query_op(struct req *r, const struct agent_ops *ops, void (*opened)(struct req *r))
+static void open_query_op(struct req *r, unsigned limit_ms, const struct agent_ops *ops, void (*opened)(struct req *r))
 {
 	if (param(r, "path"))
-		open_op(r, ops, opened);
+		open_op(r, limit_ms, ops, opened);
 	else
 		reply_error(r, 400, "path is needed");
 }
@@ -122,17 +124,17 @@ static void open_query_op(struct req *r, const struct agent_ops *ops, void (*ope
 void h_readdir(struct req *r)
 {
 	list_begin(r);
-	open_query_op(r, &list_ops, readdir_opened);
+	open_query_op(r, TREE_MS, &list_ops, readdir_opened);
 }
 
 void h_stat(struct req *r)
 {
-	open_query_op(r, &single_ops, stat_opened);
+	open_query_op(r, AGENT_ANSWER_MS, &single_ops, stat_opened);
 }
 
 void h_remove(struct req *r)
 {
-	open_query_op(r, &single_ops, remove_opened);
+	open_query_op(r, TREE_MS, &single_ops, remove_opened);
 }
 
 /* ---- mkdir: the input is JSON ---- */
@@ -188,5 +190,5 @@ void h_mkdir(struct req *r)
 	else if (json_get_str(root, "mode", &mode) == -EINVAL || json_get_bool(root, "recursive", &recursive) == -EINVAL)
 		reply_error(r, 400, "mode must be a string such as 0755, recursive true or false");
 	else
-		open_op(r, &single_ops, mkdir_opened);
+		open_op(r, AGENT_ANSWER_MS, &single_ops, mkdir_opened);
 }

@@ -197,12 +197,19 @@ static void describe_answer(struct req *r, const struct wire_msg *m, int *fds, u
 	reply_object(r, 200, m, put_description);
 }
 
+static void describe_late(struct req *r)
+{
+	reply_error(r, 503, "the VM's process did not answer in time");
+}
+
 void h_describe(struct req *r)
 {
 	const char *vm = vm_name(r);
 
 	if (!vm)
 		return;
+	r->deadline_ms = now_mono_ms() + AGENT_ANSWER_MS; /* core asks the VM's process, which may hang */
+	r->on_deadline = describe_late;
 	wire_str(ask_begin(r, C_DESCRIBE), C_T_VM, vm);
 	ask_send(r, describe_answer);
 }

@@ -8,6 +8,7 @@
 #define SHELL_HEAD_BYTES 5u
 #define SHELL_MESSAGE_MAX (1u << 20) /* a paste in one message */
 #define FORWARD_DIAL_MS 12000u       /* the agent gives up after 10 s */
+#define FORWARD_DRAIN_MS 60000u      /* what the client sent before it closed goes on to the guest this long */
 
 enum shell_frame { SHELL_DATA = 1, SHELL_WINSIZE = 2, SHELL_SHUTDOWN = 3, SHELL_HEARTBEAT = 4, SHELL_CLOSE = 5 };
 
@@ -43,6 +44,27 @@ static void close_ws(struct req *r, int code, const char *reason)
 		ws_add_close(&r->conn->out, code, reason, NULL);
 	w->closed = true;
 	r->ended = true;
+}
+
+static void drain_late(struct req *r)
+{
+	r->ended = true;
+}
+
+/* The client closes. What it sent before is on its way to the guest: a forward ends when that has gone. */
+static void closed_by_client(struct req *r, int code)
+{
+	struct ws *w = r->state;
+
+	if (w->shell || !buf_len(&r->agent.out)) {
+		close_ws(r, code, NULL);
+		return;
+	}
+	ws_add_close(&r->conn->out, code, NULL, NULL);
+	w->closed = true;
+	r->ending = true;
+	r->deadline_ms = now_mono_ms() + FORWARD_DRAIN_MS;
+	r->on_deadline = drain_late;
 }
 
 /* One message with one shell frame. */
@@ -142,7 +164,7 @@ static void on_event(struct req *r, struct ws *w, const struct ws_event *e)
 	if (e->op == WS_PING)
 		ws_add_frame(&r->conn->out, WS_PONG, e->data, e->n, NULL);
 	else if (e->op == WS_CLOSE)
-		close_ws(r, e->close_code == WS_CLOSE_NONE ? WS_CLOSE_NORMAL : e->close_code, NULL);
+		closed_by_client(r, e->close_code == WS_CLOSE_NONE ? WS_CLOSE_NORMAL : e->close_code);
 	else if (e->op != WS_PONG)
 		on_message(r, w, e);
 }
@@ -151,7 +173,7 @@ static void on_bytes(struct req *r, uint8_t *p, size_t n)
 {
 	struct ws *w = r->state;
 
-	while (n && !r->ended) {
+	while (n && !r->ended && !w->closed) {
 		struct ws_event e;
 		size_t used;
 		int got = ws_step(&w->decoder, p, n, &used, &e);
@@ -234,7 +256,9 @@ static void forward_frame(struct req *r, const struct wire_msg *m)
 
 static void forward_raw(struct req *r, const uint8_t *p, size_t n)
 {
-	for (size_t at = 0; at < n; at += AGENT_DATA_MAX)
+	const struct ws *w = r->state;
+
+	for (size_t at = 0; at < n && !w->closed; at += AGENT_DATA_MAX)
 		ws_add_frame(&r->conn->out, WS_BINARY, p + at, n - at < AGENT_DATA_MAX ? n - at : AGENT_DATA_MAX, NULL);
 }
 

@@ -54,10 +54,23 @@ static void stream_event(struct ev_io *io, uint32_t events)
 	conn_settle(r->conn);
 }
 
+/* core, or the VM's process behind it, hangs. Handlers with a time limit of their own have that one. */
+static void connect_late(struct req *r)
+{
+	reply_error(r, 503, "the VM's process did not open a stream to its agent in time");
+}
+
+static void connect_limit_end(struct req *r)
+{
+	if (r->on_deadline == connect_late)
+		r->deadline_ms = 0;
+}
+
 void stream_adopt(struct req *r, int *fds, unsigned n_fds)
 {
 	struct agent *a = &r->agent;
 
+	connect_limit_end(r);
 	if (n_fds < 1) {
 		a->ops = NULL;
 		reply_error(r, 500, "core sent no agent stream");
@@ -89,6 +102,10 @@ void stream_open_with(struct req *r, const char *vm, bool quiet, const struct ag
 	stream_close(r);
 	r->agent.ops = ops;
 	r->agent.opened = opened;
+	if (!r->deadline_ms) {
+		r->deadline_ms = now_mono_ms() + CONNECT_MS;
+		r->on_deadline = connect_late;
+	}
 	b = ask_begin(r, C_CONNECT);
 	wire_str(b, C_T_VM, vm);
 	if (quiet)

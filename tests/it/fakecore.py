@@ -33,6 +33,8 @@ class FakeCore:
         self.vms = {"demo-1": dict(group="demo", tags=["job=7", "owner=alex"], status="Running")}
         self.auth_needed = {i: need for i, (_, need) in enumerate(listeners)}
         self.agent_down = False
+        self.silent = set()  # kinds that are not answered
+        self.hold = None  # an event: C_CONNECT is answered when it is set
         self.relay = None  # set to a function(stream) → fd given out instead of the agent's own
         for i, (sock, need) in enumerate(listeners):
             chan.send(LISTEN, [(T["LISTENER"], i), (T["NAME"], "l%d" % i), (T["AUTH_NEEDED"], int(need))], ident=0, fds=[sock.fileno()])
@@ -49,6 +51,10 @@ class FakeCore:
             if m is None:
                 return
             self.asked.append(m)
+            if m.kind in self.silent:
+                continue
+            if m.kind == CONNECT and self.hold:
+                self.hold.wait(10)
             try:
                 self.check(m)
                 fields, fds = self.answer(m)

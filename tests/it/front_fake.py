@@ -18,8 +18,9 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from agent_wire import EXIT, STARTED, T_CODE, T_PID, frame  # noqa: E402
 from client import Api, Broken, Conn, WebSocket, payload, query, wait_for  # noqa: E402
-from fakecore import CONNECT, CREATE, SHUTDOWN, T, TAGS, Rig  # noqa: E402
+from fakecore import CONNECT, CREATE, DESCRIBE, SHUTDOWN, T, TAGS, Rig  # noqa: E402
 from frames import Tap  # noqa: E402
 
 tap = Tap()
@@ -334,6 +335,26 @@ def case_exec_lost_agent(rig):
         tap.ok(False, "lost agent")
     finally:
         rig2.close()
+
+
+def case_exec_odd_exit(rig):
+    """A guest that gives no exit code, or none that can be one: an error, whatever the number looks like cut to a byte."""
+    for code in ([], [(T_CODE, 256)], [(T_CODE, (1 << 64) - 1)]):
+        agent, stream = socket.socketpair()
+        connect, rig.core.connect = rig.core.connect, lambda: stream.detach()
+
+        def guest():
+            agent.recv(4096)
+            agent.sendall(frame(STARTED, [(T_PID, 7)]) + frame(EXIT, code))
+        threading.Thread(target=guest, daemon=True).start()
+        try:
+            with rig.api.conn(10) as conn:
+                conn.start("POST", query(EXEC, cmd="true"))
+                last = list(conn.response().lines())[-1]
+        finally:
+            rig.core.connect = connect
+            agent.close()
+        tap.ok(last["type"] == "exit" and 0 < last["exit_code"] < 256 and last.get("error"), "%s: %s" % (code, last))
 
 
 def case_exec_gigabyte(rig):
@@ -726,6 +747,90 @@ def case_forward(rig):
         ws.send(b"text", opcode=1)
         op, data = ws.recv()
         same((op, struct.unpack(">H", data[:2])[0]), (8, 1003), "a text message closes a forward with 1003")
+
+
+def case_forward_tail(rig):
+    """What a client sent before it closed arrives, however slow the far end reads."""
+    agent, stream = socket.socketpair()
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    connect, rig.core.connect = rig.core.connect, lambda: stream.detach()
+    try:
+        with rig.api.conn(10) as conn:
+            def far_end():
+                agent.recv(4096)
+                agent.sendall(struct.pack("<IHHI", 0, 2, 0, 1))
+            threading.Thread(target=far_end, daemon=True).start()
+            ws = WebSocket(conn, "/vm/demo-1/forward", {"X-Inlets-Upstream": "127.0.0.1:1"})
+            ws.send(b"x" * 60000)
+            ws.send(struct.pack(">H", 1000), opcode=8)
+            same(ws.recv()[0], 8, "a close is answered with a close")
+        time.sleep(0.2)
+        agent.settimeout(10)
+        got = 0
+        while data := agent.recv(1000):
+            got += len(data)
+        same(got, 60000, "all that was sent before the close arrives, then the end")
+    finally:
+        rig.core.connect = connect
+        agent.close()
+
+
+def children(pid):
+    return open("/proc/%d/task/%d/children" % (pid, pid)).read().split()
+
+
+def case_forward_leaves(rig):
+    """A far end that keeps its side open does not keep the agent's process when the client has gone."""
+    deaf = socket.socket()
+    deaf.bind(("127.0.0.1", 0))
+    deaf.listen(1)
+    before = len(children(rig.agent.pid))
+    with rig.api.conn(10) as conn:
+        WebSocket(conn, "/vm/demo-1/forward", {"X-Inlets-Upstream": "127.0.0.1:%d" % deaf.getsockname()[1]})
+        far, _ = deaf.accept()
+        same(len(children(rig.agent.pid)), before + 1, "a forward is a process")
+    tap.ok(wait_for(lambda: len(children(rig.agent.pid)) == before, 5), "it ends with its client")
+    far.close()
+
+
+def case_left_early(rig):
+    """A client that leaves while core is asked starts nothing."""
+    ours, theirs = socket.socketpair()
+    connect, rig.core.connect, rig.core.hold = rig.core.connect, lambda: theirs.detach(), threading.Event()
+    try:
+        asked = len(rig.core.asked)
+        with rig.api.conn(10) as conn:
+            conn.start("POST", query(EXEC, cmd="true"))
+            wait_for(lambda: len(rig.core.asked) > asked, 5)
+        time.sleep(0.2)
+        rig.core.hold.set()
+        ours.settimeout(5)
+        same(ours.recv(1000), b"", "the agent hears of no command")
+    finally:
+        rig.core.hold.set()
+        rig.core.connect, rig.core.hold = connect, None
+        ours.close()
+    same(rig.api.call("POST", query(EXEC, cmd="true", buffered=True))[0], 200, "the next command runs")
+
+
+def case_hung_vm(rig):
+    """Core, or the VM's process behind it, that never answers: an error in time, not a client that waits for ever."""
+    rig.core.silent = {CONNECT, DESCRIBE}
+    results = {}
+
+    def ask(name, *call):
+        try:
+            results[name] = Api(rig.api_sock).call(*call)[0]
+        except (OSError, Broken) as why:
+            results[name] = why
+    asks = [("exec", "POST", query(EXEC, cmd="true")), ("cp", "GET", query("/vm/demo-1/cp", path="/etc/hostname")), ("describe", "GET", "/vm/demo-1")]
+    threads = [threading.Thread(target=ask, args=a, daemon=True) for a in asks]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(25)
+    rig.core.silent = set()
+    same(results, {"exec": 503, "cp": 503, "describe": 503}, "503 for each")
 
 
 # ---- what front is left with ----
