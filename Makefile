@@ -72,13 +72,13 @@ CORE_OBJS = $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) \
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o
-CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/remote.o cli/files.o cli/exec.o \
+CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
-	cli/cmd_launch.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o
+	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o
 CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
-	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o agent/watch.o agent/watch_ask.o agent/watch_tree.o \
+	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o agent/watch.o agent/watch_ask.o agent/watch_tree.o agent/place.o \
 	agent/stream.o agent/copy_in.o agent/copy_out.o agent/fs.o agent/forward.o agent/machine.o agent/stats.o agent/userdata.o
 AGENT_OBJS := $(AGENT_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_ARC)
 
@@ -134,6 +134,8 @@ UNIT_x86_chips := $(LIB_BASE) vmm/bus/bus.o vmm/x86/ioapic.o vmm/x86/uart.o
 UNIT_x86_cpuid := vmm/x86/cpuid.o
 UNIT_machine_console := $(LIB_BASE) vmm/machine/console.o
 UNIT_machine_request := $(LIB_BASE) $(LIB_WIRE) vmm/machine/request.o
+UNIT_TESTS += machine_sandbox
+UNIT_machine_sandbox := $(LIB_BASE) $(LIB_SANDBOX) vmm/machine/sandbox.o
 FUZZ_TESTS := wire boot
 FUZZ_boot := $(LIB_BASE) $(VMM_LOADER)
 FUZZ_wire := $(LIB_BASE) $(LIB_WIRE)

@@ -216,7 +216,7 @@ static void describe(const struct json_val *v)
 	line("Open calls:", n);
 	line("Tags:", tags[0] ? tags : "-");
 	const char *fault = NULL;
-	if (!json_get_str(v, "error", &fault) && *fault)
+	if (!json_get_str(v, "fault", &fault) && *fault)
 		line("Ended by:", fault);
 }
 
