@@ -95,6 +95,7 @@ int machine_sandbox_main(struct fault *f)
 		SANDBOX_ALLOW(tkill),
 		SANDBOX_ALLOW(rt_sigprocmask),
 		SANDBOX_ALLOW(rt_sigreturn),
+		SANDBOX_ALLOW(restart_syscall),                   /* a timed wait over a sleep of the host */
 		/* malloc and free */
 		SANDBOX_ALLOW(brk),
 		SANDBOX_ALLOW(mmap),
