@@ -78,9 +78,9 @@ CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cl
 CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
-	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o agent/watch.o agent/watch_ask.o agent/watch_tree.o agent/place.o \
+	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o agent/watch.o agent/watch_ask.o agent/watch_tree.o agent/place.o agent/upload.o agent/manifest.o \
 	agent/stream.o agent/copy_in.o agent/copy_out.o agent/fs.o agent/forward.o agent/machine.o agent/stats.o agent/userdata.o
-AGENT_OBJS := $(AGENT_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_ARC)
+AGENT_OBJS := $(AGENT_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_ARC) $(LIB_JSON)
 
 # programs whose object lists are filled in; name → objects → static libraries
 HOST_PROGS :=

@@ -156,7 +156,7 @@ def case_big_output(env):
     """a large output through exec has the hash it had in the guest"""
     mib = 1024 if env.full else 32
     part = min(mib, 32)
-    _, out, _ = env.api.sh(env.vm(2), "head -c %dM /dev/urandom >/tmp/big; sha256sum </tmp/big" % part, timeout_s=300)
+    _, out, _ = env.api.sh(env.vm(2), "head -c %d /dev/urandom >/tmp/big; sha256sum </tmp/big" % (part << 20), timeout_s=300)
     once = out.split()[0].decode()
     seen, total, first = hashlib.sha256(), 0, hashlib.sha256()
     with env.api.conn(300) as conn:

@@ -2,7 +2,7 @@
 import struct
 import time
 
-from client import WebSocket, query
+from client import Broken, WebSocket, query
 from world import must, same
 
 DATA, SIZE, SHUTDOWN, HEARTBEAT, END = 1, 2, 3, 4, 5
@@ -78,11 +78,10 @@ def case_default_user(env):
 
 
 def case_heartbeat_and_ping(env):
-    """heartbeats and pings are taken; a text message does no harm"""
+    """heartbeats and pings are taken"""
     with env.api.conn() as conn:
         shell = Shell(env, conn, uid=0, shell="/bin/sh")
         shell.ws.send(frame(HEARTBEAT))
-        shell.ws.send(b"ignored", opcode=1)
         shell.ws.send(b"ping!", opcode=9)
         while True:
             opcode, message = shell.ws.recv()
@@ -91,6 +90,21 @@ def case_heartbeat_and_ping(env):
                 break
         shell.ws.send(frame(DATA, b"echo on''going\n"))
         shell.until(b"ongoing")
+
+
+def case_text_message(env):
+    """a text message is ignored or closes this session with a code; the VM goes on"""
+    with env.api.conn(10) as conn:
+        shell = Shell(env, conn, uid=0, shell="/bin/sh")
+        shell.ws.send(b"words", opcode=1)
+        shell.ws.send(frame(DATA, b"echo a''live\n"))
+        try:
+            while b"alive" not in shell.said and shell.close_code is None:
+                shell.step()
+        except (Broken, OSError):
+            pass
+        must(b"alive" in shell.said or shell.close_code == 1003, "neither ignored nor closed with 1003", shell.close_code)
+    same(env.api.sh(env.vm(), "echo alive")[1], b"alive\n")
 
 
 def case_much_output(env):

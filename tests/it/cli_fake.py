@@ -106,7 +106,8 @@ class Fake(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = do_PATCH = do_HEAD = handle_one
 
     def vm_describe(self, q):
-        self.reply(200, dict(NODE, storage="image", image="min", network={"mode": "bridge"}, open_agent_connections=0))
+        self.reply(200, dict(NODE, storage="image", image="min", network={"mode": "bridge"}, open_agent_connections=0,
+                             fault="the VM ended by panic: oops"))
 
     def vm_health(self, q):
         self.reply(200, {"hostname": "vm-1", "agent_uptime": 5 * 10**9, "system_uptime": 65 * 10**9, "agent_version": "1", "userdata_ran": True})
@@ -289,7 +290,8 @@ def case_list():
 
 def case_describe():
     """describe, health, logs, info, group"""
-    assert b"Hostname:" in run("vm", "describe", "vm-1").stdout
+    out = run("vm", "describe", "vm-1").stdout
+    assert b"Hostname:" in out and b"Ended by:      the VM ended by panic" in out, out
     assert b"5s" in run("vm", "health", "vm-1").stdout and b"1m5s" in run("vm", "health", "vm-1").stdout
     assert run("logs", "vm-1", "--lines=7").stdout == b"lines=7\n" and run("logs", "vm-1").stdout == b"lines=20\n"
     assert json.loads(run("info", "--json").stdout)["arch"] == "amd64" and b"abc" in run("info").stdout

@@ -713,19 +713,23 @@ def test_adoption(w):
     eph = w.create('ok').str(T_VM)
     gone = w.create('ok').str(T_VM)
     pgone = w.create('ok', (T_PERSISTENT, 1)).str(T_VM)
+    twin = w.create('ok', (T_PERSISTENT, 1)).str(T_VM)
     paused = w.create('ok').str(T_VM)
     w.ask(C_PAUSE, (T_VM, paused))
     mute = w.create('ok').str(T_VM)
     before = dict(w.pids)
     w.kill9()
     os.kill(before[mute], signal.SIGSTOP)
-    for name in (gone, pgone):
+    for name in (gone, pgone, twin):
         os.kill(before[name], signal.SIGKILL)
-    w.wait_for(lambda: gone not in w.pids and pgone not in w.pids)
+    w.wait_for(lambda: not {gone, pgone, twin} & set(w.pids))
     os.mkdir(os.path.join(w.state, 'vm/ok-900'))
     open(os.path.join(w.state, 'vm/ok-900/disk.img'), 'w').write('half')
     os.mkdir(os.path.join(w.state, 'vm/ok-901'))
     open(os.path.join(w.state, 'vm/ok-901/record'), 'w').write('mica-vm=1\nname=ok-901\n')
+    os.mkdir(os.path.join(w.state, 'vm/ok-902'))
+    copied = open(os.path.join(w.state, 'vm', twin, 'record')).read().replace('name=' + twin, 'name=ok-902')
+    open(os.path.join(w.state, 'vm/ok-902/record'), 'w').write(copied)
     w.start(GROUPS)
     ok(mute in w.folders() and w.pids.get(mute) == before[mute] and refused(w.ask(C_CONNECT, (T_VM, mute)), 503) and any(mute in x for x in w.lines),
        'a vmm that does not answer is waited for, not doubled or removed', w.lines)
@@ -737,6 +741,8 @@ def test_adoption(w):
     ok(w.status_of(pgone) == 'Stopped' and gone not in w.folders(), 'what went: persistent is Stopped, ephemeral removed')
     ok(w.status_of(paused) == 'Paused' and w.ask(C_RESUME, (T_VM, paused)).type == OK, 'a paused VM is still paused')
     ok('ok-900' not in w.folders() and 'ok-901' in w.folders() and any('ok-901' in x for x in w.lines), 'half a creation is removed, a damaged record is left alone and told')
+    ok(sum(n in names for n in (twin, 'ok-902')) == 1 and any('left alone' in x and (twin in x or 'ok-902' in x) for x in w.lines),
+       "a copied folder is not a second VM of one slot, and told", w.lines)
     m = w.ask(C_CONNECT, (T_VM, eph))
     ok(m.type == OK and len(m.fds) == 1, 'reachable at once', says(m))
     ok(w.wait_for(lambda: w.ask(C_READY, (T_VM, eph)).num(T_READY) == 1), 'its agent says hello again')
@@ -748,6 +754,7 @@ def test_adoption(w):
     ok(w.ask(C_SHUTDOWN, (T_VM, late)).type == OK and 0.5 < time.time() - t < 5 and
        open(os.path.join(w.state, 'vm', late, 'report')).read().startswith('reboot'), 'shut down before its agent is back: it is waited for')
     shutil.rmtree(os.path.join(w.state, 'vm/ok-901'))
+    shutil.rmtree(os.path.join(w.state, 'vm/ok-902'))
 
 
 def test_kill9(w):

@@ -13,7 +13,7 @@ direct)
 	# Bridges and rules stay in a network namespace of their own.
 	ns=(unshare --net --mount --pid --fork --mount-proc --kill-child)
 	[ "$(id -u)" = 0 ] || ns=(unshare --map-root-user "${ns[@]:1}")
-	exec "${ns[@]}" sh -c 'ip link set lo up; exec python3 "$@"' sh "$here/suite.py" -f "$@" "$mica"
+	exec "${ns[@]}" sh -c 'ip link set lo up; exec python3 "$@"' sh "$here/suite.py" -f "$mica" "$@"
 	;;
 nested)
 	dir=$(mktemp -d "${TMPDIR:-/tmp}/mica-run.XXXXXX")
@@ -21,7 +21,7 @@ nested)
 	trap 'exit 143' TERM INT
 	cp "$mica" "$dir/mica"
 	cp "$here"/*.py "$dir/"
-	"$here/../rig/rig.sh" -w -m "${MICA_RIG_MIB:-3072}" -t "${MICA_RIG_SEC:-1380}" -d "$dir" -- "python3 suite.py $* ./mica" &
+	"$here/../rig/rig.sh" -w -m "${MICA_RIG_MIB:-3072}" -t "${MICA_RIG_SEC:-1380}" -d "$dir" -- "python3 suite.py ./mica $*" &
 	pid=$!
 	wait "$pid"
 	;;
