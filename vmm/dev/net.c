@@ -197,6 +197,29 @@ static bool packet_read(struct net *n)
 	return true;
 }
 
+/* The tap's header, cut to what the driver has agreed to (§5.1.6.4.1). It may say more: that it has verified a checksum, or what an earlier
+ * driver had agreed to. false: the packet is of no use to this one. */
+static bool packet_fits(struct net *n)
+{
+	bool csum = vdev_has(&n->v, VIRTIO_NET_F_GUEST_CSUM);
+	struct virtio_net_hdr_v1 h;
+
+	memcpy(&h, n->packet, sizeof(h));
+	if (h.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && !csum)
+		return false;
+	n->packet[offsetof(struct virtio_net_hdr_v1, flags)] = csum ? h.flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID) : 0;
+	switch (h.gso_type) {
+	case VIRTIO_NET_HDR_GSO_NONE:
+		return true;
+	case VIRTIO_NET_HDR_GSO_TCPV4:
+		return vdev_has(&n->v, VIRTIO_NET_F_GUEST_TSO4);
+	case VIRTIO_NET_HDR_GSO_TCPV6:
+		return vdev_has(&n->v, VIRTIO_NET_F_GUEST_TSO6);
+	default:
+		return false;
+	}
+}
+
 static void net_rx(struct net *n)
 {
 	uint64_t before = n->v.stats.requests;
@@ -205,8 +228,14 @@ static void net_rx(struct net *n)
 	for (int i = 0; i < TURN_MAX; i++) {
 		int err;
 
-		if (!n->packet_bytes && !packet_read(n))
-			break;
+		if (!n->packet_bytes) {
+			if (!packet_read(n))
+				break;
+			if (!packet_fits(n)) {
+				packet_drop(n);
+				continue;
+			}
+		}
 		err = packet_deliver(n);
 		if (err < 0)
 			return;
