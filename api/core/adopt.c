@@ -97,20 +97,30 @@ static void drop_folder(struct core *c, const char *name, int dir_fd)
 		core_say(c, "NOTE", "folder vm/%s holds no record and cannot be removed: %s", name, strerror(errno));
 }
 
+/* Takes r and dir_fd over. A second VM of one name or place is left alone, and told. */
+static int take_record(struct core *c, struct record *r, int dir_fd, const char *name)
+{
+	struct vm *vm;
+	int err = vm_from_record(c, r, dir_fd, &vm);
+
+	if (err == -EEXIST)
+		core_say(c, "NOTE", "VM folder vm/%s is left alone: its record's slot belongs to another VM; is it a copy?", name);
+	return err == -EEXIST ? 0 : err;
+}
+
 static int load_one(struct core *c, const char *name)
 {
 	int dir_fd = openat(c->vms_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	struct fault f = { "" };
 	struct record r = { 0 };
-	struct vm *vm;
 	int err = dir_fd < 0 ? -errno : record_load(&r, dir_fd, &f);
 
 	if (err == -ENOENT && dir_fd >= 0)
 		drop_folder(c, name, dir_fd);
 	else if (err || strcmp(r.name, name) != 0)
 		core_say(c, "NOTE", "VM folder vm/%s is left alone: %s", name, f.text[0] ? f.text : err ? strerror(-err) : "its record is another VM's");
-	else if ((err = vm_from_record(c, &r, dir_fd, &vm)) == 0)
-		return 0;
+	else
+		return take_record(c, &r, dir_fd, name);
 	record_done(&r);
 	fd_close(&dir_fd);
 	return err == -ENOMEM || err == -ENOSPC ? err : 0;

@@ -47,18 +47,22 @@ static bool slot_used(const struct registry *g, unsigned slot)
 int registry_add(struct registry *g, struct vm *vm)
 {
 	struct vm **at = &g->first;
+	int err;
 
 	if (vm->r.slot >= SLOTS || g->count == VM_COUNT_MAX)
 		return -ENOSPC;
 	if (slot_used(g, vm->r.slot) || registry_find(g, vm->r.name))
 		return -EEXIST;
+	err = registry_mark(g, vm->r.group, vm->r.name);
+	if (err)
+		return err;
 	while (*at && (*at)->r.created_ns <= vm->r.created_ns)
 		at = &(*at)->next;
 	vm->next = *at;
 	*at = vm;
 	g->slot_used[vm->r.slot / 8] |= (uint8_t)(1u << (vm->r.slot % 8));
 	g->count++;
-	return registry_mark(g, vm->r.group, vm->r.name);
+	return 0;
 }
 
 void registry_bury(struct registry *g, struct vm *vm)

@@ -236,7 +236,7 @@ class Vmm:
 class Jail(threading.Thread):
     def __init__(self, world, sock):
         super().__init__(daemon=True)
-        self.world, self.sock = world, sock
+        self.world, self.sock, self.late = world, sock, False
         self.start()
 
     def run(self):
@@ -256,6 +256,8 @@ class Jail(threading.Thread):
         name = m.str(16)
         pids = self.world.pids
         if m.type == 16:
+            if self.late: # the end of the one before, after core has seen it by itself
+                send(self.sock, frame(19, 0, (16, name), (21, (1 << 8) + 3)))
             pid = self.world.spawn(m.fds[0])
             pids[name] = pid
             pidfd = os.pidfd_open(pid)
@@ -287,6 +289,8 @@ class Jail(threading.Thread):
         code = (1 << 8) + os.WEXITSTATUS(status) if os.WIFEXITED(status) else (2 << 8) + os.WTERMSIG(status)
         if self.world.pids.get(name) == pid:
             del self.world.pids[name]
+        if self.late:
+            time.sleep(0.1)
         try:
             send(self.sock, frame(19, 0, (16, name), (21, code)))
         except OSError:
@@ -651,6 +655,13 @@ def test_power(w):
     eph = w.create('ok').str(T_VM)
     os.kill(w.pids[eph], signal.SIGKILL)
     ok(w.wait_for(lambda: w.status_of(eph) == 'Stopped') and 'killed' in w.ask(C_DESCRIBE, (T_VM, eph)).str(T_FAULT), 'a killed vmm is told')
+    w.jail.late = True
+    late = w.create('ok').str(T_VM)
+    os.kill(w.pids[late], signal.SIGKILL)
+    ok(w.wait_for(lambda: w.status_of(late) == 'Stopped') and 'killed' in w.ask(C_DESCRIBE, (T_VM, late)).str(T_FAULT),
+       'by its own end, not by that of the process before it', w.ask(C_DESCRIBE, (T_VM, late)).str(T_FAULT))
+    w.jail.late = False
+    ok(w.ask(C_DELETE, (T_VM, late)).type == OK, 'deleted, too')
     ok(w.ask(C_DELETE, (T_VM, eph)).type == OK and w.ask(C_DELETE, (T_VM, vm)).type == OK, 'both deleted')
 
 
