@@ -17,7 +17,7 @@ enum core_type {
 	C_AUTH = 33,     /* → OK when the credential is good for that listener (routes that need nothing else) */
 	C_GROUPS = 34,   /* → ITEM{NAME COUNT RAM_BYTES CPUS ARCH}* OK */
 	C_NODES = 35,    /* [GROUP TAG | TAG_PREFIX] → ITEM{node}* OK; ERR 404 group */
-	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS PERSISTENT TAG* USERDATA SSH_KEY* IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET*] → OK node
+	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS PERSISTENT TAG* USERDATA SSH_KEY* IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET* SECRETS_SET(1)] → OK node
 	                    (IP with prefix length); ERR 400 404 408 503 … */
 	C_DELETE = 37,   /* GROUP VM → OK TEXT DISK_REMOVED(0/1) */
 	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS ; */
@@ -30,6 +30,12 @@ enum core_type {
 	C_TAGS = 45,     /* VM [ADD* REMOVE* | REPLACE* with REPLACE_ALL(1)] [TAG_NAME] → OK TAG* */
 	C_DAEMON_SHUTDOWN = 46, /* → OK, then core stops as on SIGTERM */
 	C_READY = 47,    /* VM → OK READY(0/1): agent has said hello */
+	C_SECRET_LIST = 48,   /* → ITEM{secret}* OK. The bytes of a secret never come back. */
+	C_SECRET_PUT = 49,    /* NAME DATA [PERM UID GID] → OK secret; ERR 409 there is one, 413, 507 too many */
+	C_SECRET_PATCH = 50,  /* NAME [DATA PERM UID GID] → OK secret: what is absent stays; ERR 404 */
+	C_SECRET_DELETE = 51, /* NAME → OK TEXT; ERR 404 */
+	C_METRICS = 52,  /* → ITEM{GROUP GPU_COUNT}* ITEM{GROUP BY_API(0/1) STATUS COUNT}* ITEM{GROUP CODE COUNT}* (launches),
+	                    OK + what is known of LOAD_1 LOAD_5 LOAD_15 MEM_TOTAL MEM_AVAILABLE OPEN_FILES OPEN_SOCKETS EGRESS_TX EGRESS_RX */
 };
 enum core_tag { /* u64 unless said */
 	C_T_AUTH = 16, /* 32 bytes */ C_T_LISTENER, C_T_NAME, /* str */ C_T_AUTH_NEEDED, C_T_VERSION, /* str */ C_T_GIT_COMMIT, /* str */
@@ -42,9 +48,13 @@ enum core_tag { /* u64 unless said */
 	C_T_ADD, /* str, repeats */ C_T_REMOVE, /* str, repeats */ C_T_REPLACE, /* str, repeats */ C_T_REPLACE_ALL, C_T_TAG_NAME, /* str */
 	C_T_READY, C_T_TEXT, /* str */ C_T_FAULT, /* str: why the VM ended, when it failed */ C_T_GROUP_ALLOW, /* str, repeats */ C_T_GROUP_DROP, /* str, repeats */
 	C_T_GPU_COUNT,
+	C_T_DATA, /* bytes */ C_T_SIZE, C_T_PERM, /* low 9 mode bits */ C_T_UID, C_T_GID, C_T_MODIFIED_NS, C_T_SECRETS_SET, /* 1: list given (may be empty) */
+	C_T_BY_API, C_T_CODE, /* HTTP status */ C_T_LOAD_1, /* loads in 1/100 */ C_T_LOAD_5, C_T_LOAD_15, C_T_MEM_TOTAL, C_T_MEM_AVAILABLE,
+	C_T_OPEN_FILES, C_T_OPEN_SOCKETS, C_T_EGRESS_TX, C_T_EGRESS_RX,
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
 #define C_ITEM 31u
+/* A secret's fields: NAME SIZE PERM UID GID MODIFIED_NS */
 /* A node's fields: VM GROUP IP RAM_BYTES CPUS CREATED_NS [LAST_CALL_NS] ARCH TAG* STATUS PERSISTENT [FAULT] */
 
 #endif
