@@ -74,7 +74,8 @@ FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o
 CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
-	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o
+	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o \
+	cli/folder.o
 CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
@@ -145,9 +146,10 @@ UNIT_arc_tar := $(LIB_BASE) $(LIB_ARC)
 UNIT_arc_rules := $(LIB_BASE) $(LIB_ARC)
 UNIT_arc_tree := $(LIB_BASE) $(LIB_ARC)
 UNIT_agent_request := $(LIB_BASE) $(LIB_WIRE) agent/request.o agent/path.o
-FUZZ_TESTS += tar agent_request
+FUZZ_TESTS += tar agent_request agent_manifest
+FUZZ_agent_manifest := $(LIB_BASE) $(LIB_JSON) agent/manifest.o
 FUZZ_tar := $(LIB_BASE) $(LIB_ARC)
-FUZZ_agent_request := $(LIB_BASE) $(LIB_WIRE) agent/request.o agent/path.o
+FUZZ_agent_request := $(LIB_BASE) $(LIB_WIRE) agent/request.o agent/path.o agent/watch_ask.o lib/arc/glob.o
 FUZZ_TESTS += vq vsock blk net rng
 FUZZ_vq := $(LIB_BASE) $(LIB_EV) $(VMM_MEM) $(VMM_VIRTIO)
 FUZZ_vsock := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)

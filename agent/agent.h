@@ -4,7 +4,7 @@
  * requests and forwards are short-lived children that own their stream and run as the target user (job.c), so that
  * the kernel checks permissions and a closed stream ends them. The agent trusts its host; what
  * guest users can change (passwd, paths, links) is read bounded and never followed by name twice.
- * Stands on lib/base, lib/ev, lib/wire, lib/arc.
+ * Stands on lib/base, lib/ev, lib/wire, lib/arc, for uploads lib/json.
  */
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
@@ -80,6 +80,8 @@ int path_resolve(const char *path, const struct who *w, char out[PATH_MAX], stru
 bool path_has_dotdot(const char *path);
 /* mkdir -p, mode 0755. 0 or -errno. */
 int path_make(const char *dir);
+/* Removes all that is in a folder, never through a link (fs.c). 0 or -errno. */
+int dir_empty(int dir_fd_taken);
 /* Splits at the last slash: dir ("/" or "." when there is none) and the rest. */
 void path_split(const char *path, char dir[PATH_MAX], const char **leaf);
 

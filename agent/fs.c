@@ -222,6 +222,11 @@ static int empty_dir(int dir_fd_taken, unsigned depth)
 	return rc;
 }
 
+int dir_empty(int dir_fd_taken)
+{
+	return empty_dir(dir_fd_taken, 0);
+}
+
 static int remove_path(const struct ask *a)
 {
 	struct stat st;
@@ -231,7 +236,7 @@ static int remove_path(const struct ask *a)
 		return unlink(a->path) < 0 ? -errno : 0;
 	if (a->recursive) {
 		int fd = open(a->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		int rc = fd < 0 ? -errno : empty_dir(fd, 0);
+		int rc = fd < 0 ? -errno : dir_empty(fd);
 		if (rc < 0)
 			return rc;
 	}

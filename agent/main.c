@@ -1,4 +1,4 @@
-#include "agent/agent.h"
+#include "agent/upload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,6 +70,7 @@ static void raise_file_limit(struct agent *a)
 static int usage(void)
 {
 	fputs("usage: slicer-agent [--listen ADDRESS] [--hello ADDRESS|none] [--prefix DIR]\n"
+	      "       slicer-agent upload check|finalise|abort …\n"
 	      "       slicer-agent --version\n"
 	      "Without options it serves the host of the guest it runs in. ADDRESS is vsock:PORT or unix:/path; with\n"
 	      "--listen it is for tests and leaves the machine alone.\n", stderr);
@@ -84,10 +85,8 @@ int main(int argc, char **argv)
 		puts("slicer-agent " MICA_VERSION);
 		return 0;
 	}
-	if (argc >= 2 && strcmp(argv[1], "upload") == 0) {
-		fputs("slicer-agent: chunked upload is not supported; copy in one piece\n", stderr);
-		return 1;
-	}
+	if (argc >= 2 && strcmp(argv[1], "upload") == 0)
+		return upload_main(argc - 2, argv + 2);
 	for (int i = 1; i < argc; i += 2) {
 		if (i + 1 == argc)
 			return usage();

@@ -157,7 +157,9 @@ static void one_event(struct watch *w, const struct inotify_event *e, const char
 	if (!x || (x->only && !name[0]))
 		return;
 	bool is_dir = (e->mask & IN_ISDIR) != 0;
-	if ((e->mask & (IN_CREATE | IN_MOVED_TO)) && !watch_tree_said(&w->tree, path))
+	if ((e->mask & (IN_CREATE | IN_MOVED_TO)) && watch_tree_said(&w->tree, path))
+		return; /* and, a folder, it is watched since */
+	if (e->mask & (IN_CREATE | IN_MOVED_TO))
 		happened(w, WATCH_CREATE, path, is_dir);
 	if (e->mask & IN_MODIFY)
 		happened(w, WATCH_WRITE, path, is_dir);

@@ -42,24 +42,59 @@ static void block(uint32_t h[8], const uint8_t *p)
 		h[i] += s[i];
 }
 
-void sha256(const void *data, size_t n, uint8_t out[SHA256_BYTES])
+void sha256_begin(struct sha256_run *r)
 {
-	uint32_t h[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
-	const uint8_t *p = data;
-	uint8_t last[2 * BLOCK] = { 0 };
-	size_t left = n, tail;
+	static const uint32_t start[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
 
-	for (; left >= BLOCK; left -= BLOCK, p += BLOCK)
-		block(h, p);
-	if (left)
-		memcpy(last, p, left);
+	memcpy(r->h, start, sizeof(start));
+	r->n = 0;
+}
+
+void sha256_more(struct sha256_run *r, const void *data, size_t n)
+{
+	const uint8_t *p = data;
+	size_t have = (size_t)(r->n % BLOCK);
+
+	if (n == 0)
+		return;
+	r->n += n;
+	if (have) {
+		size_t take = n < BLOCK - have ? n : BLOCK - have;
+
+		memcpy(r->block + have, p, take);
+		p += take;
+		n -= take;
+		if (have + take < BLOCK)
+			return;
+		block(r->h, r->block);
+	}
+	for (; n >= BLOCK; n -= BLOCK, p += BLOCK)
+		block(r->h, p);
+	if (n)
+		memcpy(r->block, p, n);
+}
+
+void sha256_end(struct sha256_run *r, uint8_t out[SHA256_BYTES])
+{
+	size_t left = (size_t)(r->n % BLOCK), tail = left < BLOCK - 8 ? BLOCK : 2 * BLOCK;
+	uint8_t last[2 * BLOCK] = { 0 };
+
+	memcpy(last, r->block, left);
 	last[left] = 0x80;
-	tail = left < BLOCK - 8 ? BLOCK : 2 * BLOCK;
 	for (unsigned i = 0; i < 8; i++)
-		last[tail - 1 - i] = (uint8_t)((uint64_t)n * 8 >> (8 * i));
+		last[tail - 1 - i] = (uint8_t)(r->n * 8 >> (8 * i));
 	for (size_t at = 0; at < tail; at += BLOCK)
-		block(h, last + at);
+		block(r->h, last + at);
 	for (unsigned i = 0; i < 8; i++)
 		for (unsigned b = 0; b < 4; b++)
-			out[4 * i + b] = (uint8_t)(h[i] >> (24 - 8 * b));
+			out[4 * i + b] = (uint8_t)(r->h[i] >> (24 - 8 * b));
+}
+
+void sha256(const void *data, size_t n, uint8_t out[SHA256_BYTES])
+{
+	struct sha256_run r;
+
+	sha256_begin(&r);
+	sha256_more(&r, data, n);
+	sha256_end(&r, out);
 }

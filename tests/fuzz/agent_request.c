@@ -1,8 +1,8 @@
-/* The agent's request decoder: any whole frame gives a command with proper strings, or a refusal with a sentence. */
+/* The agent's request decoders: any whole frame gives a command with proper strings, a watch that can be asked, or a refusal with a sentence. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "agent/agent.h"
+#include "agent/watch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
@@ -31,6 +31,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	size_t count;
 	if (request_list(&m, A_T_EXCLUDE, &list, &count) == 0)
 		free(list);
+	struct watch_ask ask;
+	f.text[0] = '\0';
+	rc = watch_ask_read(&ask, &m, &f);
+	if (rc < 0 ? !f.text[0] : !ask.n_paths || !ask.kinds)
+		abort();
+	for (size_t i = 0; rc == 0 && i < ask.n_paths; i++)
+		(void)watch_wants(&ask, WATCH_WRITE, ask.paths[i]);
+	watch_ask_done(&ask);
 	char text[PATH_MAX], out[PATH_MAX];
 	if (wire_get_str(&m, A_T_PATH, text, sizeof text) == 0)
 		(void)path_resolve(text, &who, out, &f);

@@ -522,6 +522,135 @@ def stat_ppid(pid):
         return -1
 
 
+# ---- chunked uploads ----
+
+def upload(program, *args):
+    p = subprocess.run([program, "upload", *args], capture_output=True, text=True, timeout=60)
+    return p.returncode, p.stdout, p.stderr
+
+
+class Session:
+    """What a client sends: chunks by ordinary copies, then the manifest."""
+
+    def __init__(self, a, program, dest, data, chunk=100000, uid=None, **fields):
+        self.a, self.program, self.dest = a, program, dest
+        self.uid = uid if uid is not None else (1000 if ROOT else os.getuid())
+        self.folder = os.path.dirname(dest.rstrip("/")) + "/.slicer-upload-" + os.urandom(16).hex()
+        parts = [data[i:i + chunk] for i in range(0, len(data), chunk)]
+        self.manifest = {"version": 2, "mode": "binary", "destination": dest, "uid": self.uid, "gid": self.uid, "permissions": "", "size": len(data),
+                         "copy_semantics": "cp-v1", "source_name": "src", "source_type": "file", "copy_contents": False,
+                         "chunks": [{"index": i, "size": len(x), "sha256": hashlib.sha256(x).hexdigest()} for i, x in enumerate(parts)]}
+        self.manifest.update(fields)
+        for i, x in enumerate(parts):
+            self.put("chunks/%06d.chunk" % i, x)
+
+    def put(self, name, data):
+        m = self.a.cp_in(self.folder + "/" + name, "binary", data, [(T_UID, self.uid), (T_PERM, 0o600)])
+        assert m is not None and m.kind == OK, m
+
+    def run(self, word, text=None):
+        if word == "finalise":
+            self.put("manifest.json", text if text is not None else json.dumps(self.manifest).encode())
+        return upload(self.program, word, "--manifest", self.folder + "/manifest.json", "--uid", str(self.uid), "--gid", str(self.uid))
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def tar_of(files):
+    b = io.BytesIO()
+    with tarfile.open(fileobj=b, mode="w", format=tarfile.USTAR_FORMAT) as t:
+        for name, data in files:
+            ti = tarfile.TarInfo(name)
+            ti.type, ti.size, ti.mode = (tarfile.DIRTYPE, 0, 0o755) if data is None else (tarfile.REGTYPE, len(data), 0o644)
+            t.addfile(ti, io.BytesIO(data or b""))
+    return b.getvalue()
+
+
+def test_upload(a, program, work):
+    ok(upload(program, "check") == (0, "chunked-copy-v2\n", ""), "upload check says the version")
+    for args in ([], ["what"], ["finalise"], ["finalise", "--manifest"], ["abort", "--uid", "x", "--manifest", "/x"], ["check", "more"]):
+        ok(upload(program, *args)[0] == 2, f"usage: {args}")
+    d = tempfile.mkdtemp(dir=work)
+    os.chmod(d, 0o777)
+    data = os.urandom(1050001)
+    s = Session(a, program, d + "/new/file", data, permissions="0640")
+    r = s.run("finalise")
+    st = os.stat(d + "/new/file")
+    ok(r == (0, "", "") and read(d + "/new/file") == data and st.st_mode & 0o7777 == 0o640 and st.st_uid == s.uid, "eleven chunks make one file, the user's own", r)
+    ok(os.listdir(d + "/new") == ["file"], "and the session is removed")
+    r = Session(a, program, d + "/new", data, source_name="inside").run("finalise")
+    ok(r[0] == 0 and read(d + "/new/inside") == data, "cp rules: into a folder, by its name", r)
+    s = Session(a, program, d + "/empty", b"")
+    ok(s.run("finalise")[0] == 0 and read(d + "/empty") == b"", "a file of no bytes")
+    old = Session(a, program, d + "/v1", data, version=1, copy_semantics="", sha256=hashlib.sha256(data).hexdigest())
+    for i, c in enumerate(old.manifest["chunks"]):
+        os.rename("%s/chunks/%06d.chunk" % (old.folder, i), "%s/chunks/%06d-%s.chunk" % (old.folder, i, c["sha256"]))
+    r = old.run("finalise")
+    ok(r[0] == 0 and read(d + "/v1") == data, "version 1 and its names of chunks", r)
+    tree = tar_of([("a", b"1" * 300000), ("dir", None), ("dir/b", b"2")])
+    r = Session(a, program, d + "/tree", tree, mode="tar", source_type="directory", unpacked_size=300001).run("finalise")
+    ok(r[0] == 0 and read(d + "/tree/dir/b") == b"2" and len(read(d + "/tree/a")) == 300000, "a tar is unpacked", r)
+    r = Session(a, program, d + "/tree", tree, mode="tar", source_type="directory", source_name="again").run("finalise")
+    ok(r[0] == 0 and read(d + "/tree/again/dir/b") == b"2", "cp rules for folders", r)
+
+    # what must not go through: the destination stays as it was
+    def fails(what, word, change=None, text=None, content=b"other" * 50000, **fields):
+        s = Session(a, program, d + "/v1", content, **fields)
+        if change:
+            change(s)
+        r = s.run("finalise", text)
+        ok(r[0] == 1 and word in r[2] and read(d + "/v1") == data and not os.path.exists(d + "/up"), f"refused: {what}", r)
+        r = s.run("abort")
+        ok(r[0] == 0 and not os.path.exists(s.folder), "and abort removes it", r)
+    fails("a chunk that differs", "chunk 1", lambda s: s.put("chunks/000001.chunk", b"x" * 100000))
+    fails("a chunk that is short", "chunk 2", lambda s: s.put("chunks/000002.chunk", b"x"))
+    fails("a chunk that is missing", "chunk 0", lambda s: os.unlink(s.folder + "/chunks/000000.chunk"))
+    fails("no chunks at all", "chunks", lambda s: shutil.rmtree(s.folder + "/chunks"))
+    fails("sizes that do not add up", "together", size=1)
+    fails("chunks out of order", "says it is", lambda s: s.manifest["chunks"].reverse())
+    fails("an unknown version", "version", version=3)
+    fails("an unknown mode", "mode", mode="zip")
+    fails("no JSON", "manifest", text=b"{")
+    fails("a wrong whole sum", "together", sha256="0" * 64)
+    fails("a tar that is none", "", mode="tar", source_type="directory", destination=d + "/t")
+    fails("a tar that would leave its folder", "../up", mode="tar", source_type="directory", destination=d + "/t", content=tar_of([("../up", b"1")]))
+    fails("a folder onto a file", "not a folder", mode="tar", source_type="directory", content=tar_of([("x", b"1")]))
+    fails("more than fits", "fit", destination=d + "/t", mode="tar", source_type="directory", unpacked_size=1 << 60)
+    fails("a bad mode", "octal", permissions="rw")
+
+    def link(s):
+        os.unlink(s.folder + "/chunks/000000.chunk")
+        os.symlink("/etc/passwd", s.folder + "/chunks/000000.chunk")
+    fails("a chunk that is a link", "chunk", link)
+
+    def fifo(s):
+        os.unlink(s.folder + "/chunks/000000.chunk")
+        os.mkfifo(s.folder + "/chunks/000000.chunk")
+    fails("a chunk that is a pipe", "chunk 0", fifo)
+    keep = d + "/keep"
+    os.makedirs(keep + "/chunks")
+    touch(keep + "/manifest.json", "{}")
+    for path in (keep + "/manifest.json", keep + "/.slicer-upload-" + "0" * 31 + "/manifest.json", keep + "/.slicer-upload-" + "G" * 32 + "/manifest.json",
+                 d + "/.slicer-upload-" + "0" * 32 + "/../keep/manifest.json", keep + "/.slicer-upload-" + "0" * 32 + "/other.json"):
+        r = upload(program, "abort", "--manifest", path)
+        ok(r[0] == 1 and "not the manifest of an upload" in r[2] and os.path.exists(keep + "/manifest.json"), "only an upload's own folder is removed", r)
+    os.symlink(keep, d + "/.slicer-upload-" + "1" * 32)
+    r = upload(program, "abort", "--manifest", d + "/.slicer-upload-" + "1" * 32 + "/manifest.json")
+    ok(r[0] == 1 and os.path.exists(keep + "/manifest.json"), "not through a link", r)
+    r = upload(program, "abort", "--manifest", d + "/.slicer-upload-" + "2" * 32 + "/manifest.json")
+    ok(r[0] == 0, "abort of what never began is no fault", r)
+    if ROOT:
+        s = Session(a, program, d + "/mine", data)
+        s.manifest["destination"] = "/root/not-mine"
+        r = s.run("finalise")
+        ok(r[0] == 1 and not os.path.exists("/root/not-mine"), "it writes with the user's rights, not root's", r)
+        s.run("abort")
+    ok(sorted(x for x in os.listdir(d) if x.startswith(".slicer")) == [".slicer-upload-" + "1" * 32], "nothing is left over", os.listdir(d))
+
+
 def main():
     program = os.path.abspath(sys.argv[1])
     a = Agent(program)
@@ -541,6 +670,7 @@ def main():
         test_watch(a, work)
         test_watch_tree(a, work)
         test_watch_ends(a, work)
+        test_upload(a, program, work)
         ok(a.p.poll() is None, "the agent lived through all of it")
         test_bg_dies_with_agent(program)
     finally:

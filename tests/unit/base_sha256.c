@@ -35,5 +35,17 @@ int main(void)
 	}
 	hex_encode(sum, sizeof(sum), hex);
 	ok(strcmp(hex, "0c2e263532fd001c0c5c65e3f8cdea16be6b99bfca46845f693f31b42283a14f") == 0, "lengths 0 to 199: %s", hex);
+	bool same = true;
+	for (size_t step = 1; step < sizeof(text); step++) { /* in pieces of every length */
+		struct sha256_run r;
+
+		sha256_begin(&r);
+		for (size_t at = 0; at < sizeof(text); at += step)
+			sha256_more(&r, text + at, at + step < sizeof(text) ? step : sizeof(text) - at);
+		sha256_end(&r, d);
+		sha256(text, sizeof(text), sum);
+		same = same && memcmp(d, sum, sizeof(d)) == 0;
+	}
+	ok(same, "in pieces it is the same");
 	return tap_done();
 }
