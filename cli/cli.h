@@ -57,6 +57,8 @@ extern const struct opt remote_opts[]; /* --url --socket --token --token-file */
 
 /* Splits argv (after the verb). 0, or EXIT_USAGE after saying what is wrong. */
 int args_parse(struct args *a, const struct cmd *cmd, int argc, char **argv);
+/* How many words of argv (before the verb) are connection options and their values. */
+int args_leading(int argc, char **argv);
 void args_done(struct args *a);
 const char *arg_text(const struct args *a, const char *name); /* last value or NULL */
 bool arg_flag(const struct args *a, const char *name, bool otherwise);

@@ -58,13 +58,27 @@ void help_group(const char *group)
 	printf("\n'mica %s COMMAND --help' tells more, with examples.\n", group);
 }
 
+/* Is there a command of this group before `end`? */
+static bool group_seen(const char *group, const struct cmd *const *end)
+{
+	for (const struct cmd *const *c = cmds; c != end; c++)
+		if ((*c)->group && !strcmp((*c)->group, group))
+			return true;
+	return false;
+}
+
 void help_all(void)
 {
 	printf("mica: microVMs on one host: a daemon, an API, and a command line, in one file\n\n"
 	       "Usage: mica COMMAND [options]\n\nCommands:\n");
 	list(NULL);
-	printf("\nVMs (mica vm COMMAND; also mica v):\n");
-	list("vm");
+	for (const struct cmd *const *c = cmds; *c; c++) {
+		const char *group = (*c)->group;
+		if (!group || group_seen(group, c))
+			continue;
+		printf("\nmica %s COMMAND%s:\n", group, strcmp(group, "vm") ? "" : " (also mica v)");
+		list(group);
+	}
 	printf("\nShortcuts: ls = vm list; exec, shell, cp, logs, relaunch = vm …\n"
 	       "'mica COMMAND --help' tells more, with examples. 'mica --tree' lists every option.\n\n"
 	       "Examples:\n"

@@ -1,6 +1,7 @@
 #include "cli/cli.h"
 #include "cli/out.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,10 +56,21 @@ static bool is_help(const char *s)
 	return !strcmp(s, "--help") || !strcmp(s, "-h") || !strcmp(s, "help");
 }
 
-/* mica help [[vm] VERB] */
+/* The group this word names; NULL: none. */
+static const char *find_group(const char *word)
+{
+	if (!strcmp(word, "v"))
+		return "vm";
+	for (const struct cmd *const *c = cmds; *c; c++)
+		if ((*c)->group && !strcmp((*c)->group, word))
+			return (*c)->group;
+	return NULL;
+}
+
+/* mica help [[GROUP] VERB] */
 static int help_about(int argc, char **argv)
 {
-	const char *group = argc && (!strcmp(argv[0], "vm") || !strcmp(argv[0], "v")) ? "vm" : NULL;
+	const char *group = argc ? find_group(argv[0]) : NULL;
 	int at = group ? 1 : 0;
 	const struct cmd *c = argc > at ? find_cmd(group, argv[at]) : NULL;
 	if (argc > at && !c)
@@ -72,15 +84,37 @@ static int help_about(int argc, char **argv)
 	return EXIT_OK;
 }
 
-static int dispatch(int argc, char **argv)
+/* argv starts with the verb; the n_before words stood before it (connection options) and count as standing behind it. */
+static int run_cmd(const struct cmd *c, char **before, int n_before, int argc, char **argv)
 {
 	static struct args a; /* large; there is one command per process */
+	if (n_before && !(c->flags & CMD_REMOTE))
+		return out_error(EXIT_USAGE, "the command asks no daemon", "leave it out", "%s before '%s'", before[0], c->name);
+	char **all = calloc((size_t)(n_before + argc), sizeof(*all));
+	if (!all)
+		return out_error(EXIT_FAIL, strerror(ENOMEM), "free some memory", "cannot read the arguments");
+	memcpy(all, before, (size_t)n_before * sizeof(*all));
+	memcpy(all + n_before, argv + 1, (size_t)(argc - 1) * sizeof(*all));
+	int code = args_parse(&a, c, n_before + argc - 1, all);
+	if (!code && a.want_help)
+		help_cmd(c);
+	else if (!code)
+		code = c->run(&a);
+	args_done(&a);
+	free(all);
+	/* 2 could be the answer of the command that is passed on. */
+	return code == EXIT_USAGE && c->command_at >= 0 ? EXIT_OURS : code;
+}
+
+static int dispatch(int argc, char **argv)
+{
 	static char version[] = "version";
-	const char *group = NULL;
-	if (argc && (!strcmp(argv[0], "vm") || !strcmp(argv[0], "v"))) {
-		group = "vm";
+	char **before = argv;
+	int n_before = args_leading(argc, argv);
+	argc -= n_before, argv += n_before;
+	const char *group = argc ? find_group(argv[0]) : NULL;
+	if (group)
 		argc--, argv++;
-	}
 	if (!argc || is_help(argv[0])) {
 		int code = group ? help_about(1, argv - 1) : help_about(argc ? argc - 1 : 0, argv + 1);
 		return argc ? code : EXIT_USAGE;
@@ -94,14 +128,7 @@ static int dispatch(int argc, char **argv)
 	const struct cmd *c = find_cmd(group, argv[0]);
 	if (!c)
 		return unknown_cmd(group, argv[0]);
-	int code = args_parse(&a, c, argc - 1, argv + 1);
-	if (!code && a.want_help)
-		help_cmd(c);
-	else if (!code)
-		code = c->run(&a);
-	args_done(&a);
-	/* 2 could be the answer of the command that is passed on. */
-	return code == EXIT_USAGE && c->command_at >= 0 ? EXIT_OURS : code;
+	return run_cmd(c, before, n_before, argc, argv);
 }
 
 int main(int argc, char **argv)

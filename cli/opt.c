@@ -172,6 +172,18 @@ int args_parse(struct args *a, const struct cmd *cmd, int argc, char **argv)
 	return a->want_help ? 0 : check_count(a);
 }
 
+int args_leading(int argc, char **argv)
+{
+	int n = 0;
+	while (n < argc && !strncmp(argv[n], "--", 2)) {
+		const char *name = argv[n] + 2, *eq = strchr(name, '=');
+		if (!find_in(remote_opts, name, eq ? (size_t)(eq - name) : strlen(name), 0))
+			break;
+		n += eq ? 1 : 2;
+	}
+	return n < argc ? n : argc;
+}
+
 void args_done(struct args *a)
 {
 	free(a->pos);

@@ -21,7 +21,7 @@ int private_probe(struct private_vm *p, const struct private_ask *ask)
 {
 	struct fault f = { 0 };
 	sigset_t old;
-	*p = (struct private_vm){ .log_fd = -1, .cancel_fd = -1, .parts.self = -1 };
+	*p = (struct private_vm){ .log_fd = -1, .cancel_fd = -1, .folder_fd = -1, .parts.self = -1 };
 	stack_init(&p->stack);
 	p->cancel_fd = cancel_signals(&old);
 	uint64_t t0 = now_mono_ms();
@@ -35,27 +35,16 @@ int private_probe(struct private_vm *p, const struct private_ask *ask)
 	return 0;
 }
 
-/* A folder only we can enter. As root core and front run under other ids: core takes it over before it drops rights. */
+/* As root core and front run under other ids: core takes the folder over before it drops rights. */
 static int make_folder(struct private_vm *p)
 {
-	const char *tmp = getenv("TMPDIR");
-	char cwd[256];
-	if (!tmp || !*tmp)
-		tmp = "/tmp";
-	/* A relative TMPDIR would change its meaning with the working directory. */
-	if (*tmp != '/' && getcwd(cwd, sizeof(cwd)))
-		snprintf(p->folder, sizeof(p->folder), "%s/%s/mica-run-XXXXXX", cwd, tmp);
-	else
-		snprintf(p->folder, sizeof(p->folder), "%s/mica-run-XXXXXX", tmp);
-	if (strlen(p->folder) > 80) /* "/vm/run-1/ctl.sock" must fit into a socket's address too */
-		snprintf(p->folder, sizeof(p->folder), "/tmp/mica-run-XXXXXX");
-	if (mkdtemp(p->folder))
-		return 0;
-	int err = errno;
 	char where[512];
+	int err = private_folder(p->folder, &p->folder_fd);
+	if (!err)
+		return 0;
 	snprintf(where, sizeof(where), "%s", p->folder);
 	p->folder[0] = 0;
-	return out_error(EXIT_OURS, strerror(err), "point TMPDIR at a folder with room that you may write to", "cannot make the temporary folder %s", where);
+	return out_error(EXIT_OURS, strerror(-err), "point TMPDIR at a folder with room that you may write to", "cannot make the temporary folder %s", where);
 }
 
 static void config_text(const struct private_ask *ask, char *dst, size_t cap)
@@ -162,6 +151,7 @@ int private_start(struct private_vm *p, const struct private_ask *ask)
 {
 	struct fault f = { 0 };
 	char text[1024], sock[600];
+	private_sweep();
 	int code = private_probe(p, ask);
 	if (!code)
 		code = make_folder(p);
@@ -211,6 +201,7 @@ void private_stop(struct private_vm *p)
 	if (p->folder[0])
 		remove_tree(AT_FDCWD, p->folder);
 	p->folder[0] = 0;
+	fd_close(&p->folder_fd);
 	parts_done(&p->parts);
 	fd_close(&p->log_fd);
 	fd_close(&p->cancel_fd);

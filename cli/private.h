@@ -20,6 +20,7 @@ struct private_vm {
 	struct stack stack;
 	struct remote remote;    /* cancel_fd is set: Ctrl-C ends waiting with -ECANCELED */
 	char folder[512];        /* temporary; "" when there is none */
+	int folder_fd;           /* owned; locked while we live: see private_sweep */
 	char vm[VM_NAME_MAX];
 	int log_fd;              /* owned; what the processes said */
 	int cancel_fd;           /* owned */
@@ -32,5 +33,9 @@ int private_start(struct private_vm *p, const struct private_ask *ask);
 /* The first half alone: opens this file's parts and probes KVM. */
 int private_probe(struct private_vm *p, const struct private_ask *ask);
 void private_stop(struct private_vm *p);
+/* Removes folders that killed runs left behind in $TMPDIR: ours by name and owner, locked by nobody. private_start() does it. */
+void private_sweep(void);
+/* A folder in $TMPDIR that only we can enter, locked as long as *fd (owned by the caller) is open. 0 or -errno; path then says where. */
+int private_folder(char path[512], int *fd);
 
 #endif

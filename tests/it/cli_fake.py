@@ -314,6 +314,20 @@ def case_launch():
     assert uploads["create"] == {"persistent": False}
 
 
+def case_launch_userdata():
+    """launch: a userdata file that cannot be taken whole is an error, not a script made of its path"""
+    write("big.sh", b"#" * (2 << 20))
+    write("nul.sh", b"#!/bin/sh\0echo")
+    os.makedirs(os.path.join(top, "folder.sh"), exist_ok=True)
+    for name in ("big.sh", "nul.sh", "folder.sh"):
+        uploads.pop("create", None)
+        done = run("vm", "launch", "vm", "--userdata", name)
+        assert done.returncode == 1 and "create" not in uploads and name.encode() in done.stderr, (name, done, uploads.get("create"))
+    write("good.sh", b"echo hi\n")
+    for given, want in (("good.sh", "echo hi\n"), ("echo inline", "echo inline"), ("#!/bin/sh\n" + "x" * 5000, "#!/bin/sh\n" + "x" * 5000)):
+        assert run("vm", "launch", "vm", "--userdata", given).returncode == 0 and uploads["create"]["userdata"] == want, given
+
+
 def case_others():
     """shutdown, delete, ready, tag"""
     assert run("vm", "shutdown", "vm-1").returncode == 0 and run("vm", "ready", "vm-1", "--userdata").returncode == 0
@@ -439,6 +453,8 @@ def case_cp_in_old():
     assert done.returncode == 0 and uploads["/piped"][2] == blob, (done, len(uploads.get("/piped", (0, 0, b""))[2]))
     done = run("vm", "cp", "/dev/stdin", "vm-1:/old/piped", stdin=blob)
     assert done.returncode == 1 and b"fix: " in done.stderr and "/old/piped" not in uploads, done
+    done = run("vm", "cp", "-r", "in", "vm-1:/many", *["--exclude=x%d" % i for i in range(300)])
+    assert done.returncode == 2 and "/many" not in uploads, done
     done = run("vm", "cp", "not-there", "vm-1:/x")
     assert done.returncode == 1 and b"not-there" in done.stderr, done
 
@@ -513,6 +529,17 @@ def case_shell():
         _, status = os.waitpid(pid, 0)
         os.close(fd)
         assert os.WEXITSTATUS(status) == 0 and want in data, (status, data)
+    r, w = os.pipe()
+    os.set_blocking(w, False)
+    p = subprocess.Popen([mica, "vm", "shell", "vm-1"], stdin=subprocess.PIPE, stdout=w, cwd=top, env=environ)
+    os.close(w)
+    threading.Thread(target=lambda: (p.stdin.write(b"a" * 400000 + b"exit"), p.stdin.close()), daemon=True).start()
+    time.sleep(0.7)
+    data = b""
+    while piece := os.read(r, 65536):
+        data += piece
+    os.close(r)
+    assert p.wait(10) == 0 and data.count(b"a") == 400000, (p.returncode, len(data))
     done = run("vm", "shell", "vm-1", "--bootstrap", "exit 0")
     assert done.returncode == 0 and b"got:exit 0" in done.stdout, done
 
@@ -531,6 +558,38 @@ def case_errors():
     done = run("vm", "list", MICA_URL="/no/where.sock")
     assert done.returncode == 1 and b"mica up" in done.stderr, done
     assert b"vm list" in run("vm", "lits").stderr
+
+
+def case_leading_options():
+    """connection options before the command; refused before a command that asks no daemon"""
+    assert run("--socket", sock, "vm", "list", "-q", MICA_URL="/wrong").stdout == b"vm-1\n"
+    assert run("--url=" + sock, "--token", "abc", "ls", "-q", MICA_URL="/wrong").stdout == b"vm-1\n"
+    assert seen[-1][3]["Authorization"] == "Bearer abc"
+    for words in (("--socket", sock, "new"), ("--socket",), ("--socket", sock), ("--nope", "vm", "list"), ("--token", "x", "run", "--", "true")):
+        done = run(*words)
+        assert done.returncode in (2, 125) and not done.stdout.startswith(b"config:"), (words, done)
+
+
+def case_sweep():
+    """run: sweeps folders of killed runs: ours by name and owner, locked by nobody"""
+    import fcntl
+    tmp = os.path.join(top, "t")
+    names = ["mica-run-aaaaaa", "mica-run-bbbbbb", "mica-run-cccccc", "mica-run-dddddd", "mica-run-toolong1", "other"]
+    for name in names:
+        os.makedirs(os.path.join(tmp, name, "vm/run-1"), mode=0o700)
+        os.chmod(os.path.join(tmp, name), 0o700)
+        write(os.path.join(tmp, name, "vm/run-1/disk.img"), b"x")
+    held = os.open(os.path.join(tmp, names[1]), os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    os.chmod(os.path.join(tmp, names[2]), 0o755)
+    core = os.open(os.path.join(tmp, names[3], "lock"), os.O_RDWR | os.O_CREAT)
+    fcntl.lockf(core, fcntl.LOCK_EX)
+    os.symlink(os.path.join(tmp, "other"), os.path.join(tmp, "mica-run-eeeeee"))
+    run("run", "--kvm", "/no/such/device", "--", "true", TMPDIR=tmp)
+    assert sorted(os.listdir(tmp)) == sorted(names[1:] + ["mica-run-eeeeee"]), os.listdir(tmp)
+    assert os.path.exists(os.path.join(tmp, "other/vm/run-1/disk.img"))
+    os.close(held)
+    os.close(core)
 
 
 def case_environment():
