@@ -166,7 +166,7 @@ static void on_jail_msg(struct peer *p, const struct wire_msg *m, int *fds, unsi
 	if (m->type != J_EXITED || wire_get_str(m, J_T_NAME, name, sizeof(name)) || !wire_get_u64(m, J_T_STATUS, &status))
 		return;
 	vm = registry_find(&c->reg, name);
-	if (!vm)
+	if (!vm || (vm->state == VM_STARTING && vm->pidfd < 0)) /* or it speaks of the process before: jail tells an end before a beginning */
 		return;
 	vm->exit_status = (int)(status & 0xffff);
 	if (vm->state == VM_ENDING)

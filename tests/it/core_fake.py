@@ -658,8 +658,8 @@ def test_power(w):
     w.jail.late = True
     late = w.create('ok').str(T_VM)
     os.kill(w.pids[late], signal.SIGKILL)
-    ok(w.wait_for(lambda: w.status_of(late) == 'Stopped') and 'killed' in w.ask(C_DESCRIBE, (T_VM, late)).str(T_FAULT),
-       'by its own end, not by that of the process before it', w.ask(C_DESCRIBE, (T_VM, late)).str(T_FAULT))
+    told = lambda: w.ask(C_DESCRIBE, (T_VM, late)).str(T_FAULT)
+    ok(w.wait_for(told) and 'killed' in told(), 'by its own end, not by that of the process before it', told())
     w.jail.late = False
     ok(w.ask(C_DELETE, (T_VM, late)).type == OK, 'deleted, too')
     ok(w.ask(C_DELETE, (T_VM, eph)).type == OK and w.ask(C_DELETE, (T_VM, vm)).type == OK, 'both deleted')
