@@ -66,8 +66,11 @@ static int run_cp(struct args *a)
 		code = remote_init(&r, a);
 	if (code)
 		return code;
-	while ((e = arg_next(a, "exclude", &i)) && n < EXCLUDES_MAX)
+	while ((e = arg_next(a, "exclude", &i))) {
+		if (n == EXCLUDES_MAX)
+			return out_error(EXIT_USAGE, "at most 256 --exclude are possible", "list the patterns in .slicerignore", "cannot copy %s", a->pos[0]);
 		excludes[n++] = e;
+	}
 	struct copy_ask ask = { .mode = arg_text(a, "mode"), .recursive = arg_flag(a, "recursive", false), .permissions = arg_text(a,
 		"permissions"), .uid = arg_text(a, "uid"),
 				.gid = arg_text(a, "gid"), .excludes = excludes, .n_excludes = n, .quiet = arg_flag(a, "quiet", false), .code = EXIT_FAIL };

@@ -42,13 +42,19 @@ static char *text_or_file(const char *given, bool must_be_file, const char *what
 	char *text;
 	size_t n;
 	int err = read_file_at(AT_FDCWD, given, SMALL_FILE_MAX, &text, &n);
-	if (!err)
+	if (!err && strlen(text) == n)
 		return text;
-	if (must_be_file) {
-		out_error(EXIT_FAIL, strerror(-err), "check the path", "cannot read %s from %s", what, given);
+	if (!err) {
+		free(text);
+		out_error(EXIT_FAIL, "it holds a NUL byte", "give a text file", "cannot read %s from %s", what, given);
 		return NULL;
 	}
-	return strdup(given);
+	bool no_file = err == -ENOENT || err == -ENOTDIR || err == -ENAMETOOLONG; /* then it is the text itself */
+	if (!must_be_file && no_file)
+		return strdup(given);
+	out_error(EXIT_FAIL, strerror(-err), err == -EFBIG ? "at most 1 MiB is possible: copy larger files in afterwards" : "check the path",
+		  "cannot read %s from %s", what, given);
+	return NULL;
 }
 
 static int put_userdata(struct json_out *o, const struct args *a)

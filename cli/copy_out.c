@@ -1,5 +1,6 @@
 /* VM → host. What the VM says about names and types is hostile. */
 #include "cli/copy.h"
+#include "cli/exec.h"
 #include "cli/files.h"
 #include "cli/out.h"
 #include "lib/arc/dest.h"
@@ -63,7 +64,7 @@ static int save_stream(struct call *c, int fd, struct progress *bar, struct faul
 	size_t n;
 	int got;
 	while ((got = call_wait_piece(c, &p, &n, f)) == 1) {
-		int err = write_full(fd, p, n);
+		int err = write_wait(fd, p, n, c->r->cancel_fd);
 		if (err)
 			return fault_errno(f, err, "writing");
 		progress_add(bar, n);

@@ -99,8 +99,7 @@ struct session {
 	const char *vm;
 };
 
-/* write_full for descriptors that somebody made non-blocking: they are shared with whoever started us. */
-static int write_wait(int fd, const uint8_t *p, size_t n, int cancel_fd)
+int write_wait(int fd, const uint8_t *p, size_t n, int cancel_fd)
 {
 	while (n) {
 		ssize_t got = write(fd, p, n);

@@ -17,6 +17,10 @@ struct exec_ask {
 /* Runs it and passes streams through. The command's exit code; EXIT_OURS after saying what went wrong; 130 after Ctrl-C. vm: see vm_ask. */
 int exec_run(const struct remote *r, char vm[VM_NAME_MAX], const struct exec_ask *ask);
 
+/* write_full for descriptors that somebody made non-blocking: they are shared with whoever started us. -ECANCELED when cancel_fd (or -1)
+ * is readable meanwhile. */
+int write_wait(int fd, const uint8_t *p, size_t n, int cancel_fd);
+
 struct shell_ask {
 	const char *uid, *gid, *cwd, *shell, *bootstrap; /* NULL: not said */
 };

@@ -79,7 +79,7 @@ static void on_frames(struct shell *s)
 		}
 		if (buf_len(&s->message) - SHELL_HEAD < n)
 			return;
-		if (p[0] == SHELL_DATA && write_full(1, p + SHELL_HEAD, n))
+		if (p[0] == SHELL_DATA && write_wait(1, p + SHELL_HEAD, n, -1))
 			s->over = true;
 		else if (p[0] == SHELL_SHUTDOWN || p[0] == SHELL_CLOSE)
 			s->over = true;
