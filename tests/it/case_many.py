@@ -10,6 +10,7 @@ def case_launch_many(env):
     """many launches at once: each gets its own name and address, each answers, all are deleted"""
     count = 64 if env.full else 6
     names, wrong = [], []
+    same(env.api.call("GET", "/healthz")[0], 200)
 
     def one():
         try:

@@ -18,7 +18,7 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from agent_wire import EXIT, STARTED, T_CODE, T_PID, frame  # noqa: E402
+from agent_wire import EXIT, OK, STARTED, T_CODE, T_PID, frame  # noqa: E402
 from client import Api, Broken, Conn, WebSocket, payload, query, wait_for  # noqa: E402
 from fakecore import CONNECT, CREATE, DESCRIBE, SHUTDOWN, T, TAGS, Rig  # noqa: E402
 from frames import Tap  # noqa: E402
@@ -339,22 +339,23 @@ def case_exec_lost_agent(rig):
 
 def case_exec_odd_exit(rig):
     """A guest that gives no exit code, or none that can be one: an error, whatever the number looks like cut to a byte."""
-    for code in ([], [(T_CODE, 256)], [(T_CODE, (1 << 64) - 1)]):
+    for code, call in [(code, call) for code in ([], [(T_CODE, 256)], [(T_CODE, (1 << 64) - 1)])
+                       for call in (("POST", query(EXEC, cmd="true")), ("GET", EXEC + "/ex_00000001/logs"))]:
         agent, stream = socket.socketpair()
         connect, rig.core.connect = rig.core.connect, lambda: stream.detach()
 
         def guest():
             agent.recv(4096)
-            agent.sendall(frame(STARTED, [(T_PID, 7)]) + frame(EXIT, code))
+            agent.sendall(frame(STARTED, [(T_PID, 7)]) + frame(EXIT, code) + frame(OK))
         threading.Thread(target=guest, daemon=True).start()
         try:
             with rig.api.conn(10) as conn:
-                conn.start("POST", query(EXEC, cmd="true"))
+                conn.start(*call)
                 last = list(conn.response().lines())[-1]
         finally:
             rig.core.connect = connect
             agent.close()
-        tap.ok(last["type"] == "exit" and 0 < last["exit_code"] < 256 and last.get("error"), "%s: %s" % (code, last))
+        tap.ok(last["type"] == "exit" and 0 < last["exit_code"] < 256 and last.get("error"), "%s %s: %s" % (call[0], code, last))
 
 
 def case_exec_gigabyte(rig):
