@@ -265,8 +265,9 @@ static void logs_other(struct req *r, const struct wire_msg *m, const char *type
 	struct json_out o;
 	uint64_t code = 0, ns = 0, sig = 0;
 
+	bool coded = wire_get_u64(m, A_T_CODE, &code) && code <= 255;
+
 	line_begin(r, &o, type, m);
-	wire_get_u64(m, A_T_CODE, &code);
 	wire_get_u64(m, A_T_TIME_NS, &ns);
 	wire_get_u64(m, A_T_SIGNAL, &sig);
 	put_field_u64(&o, "pid", m, A_T_PID);
@@ -278,6 +279,10 @@ static void logs_other(struct req *r, const struct wire_msg *m, const char *type
 	if (m->type == A_EXIT) {
 		put_time(&o, "ended_at", ns);
 		json_put_str(&o, "signal", signal_name(sig));
+	}
+	if (m->type == A_EXIT && !coded) {
+		json_put_str(&o, "error", "the agent sent no exit code that can be one");
+		code = 1;
 	}
 	json_put_u64(&o, "exit_code", code);
 	line_end(r, &o);
