@@ -79,7 +79,10 @@ void ask_nodes(struct ask *a)
 		    !tag_matches(vm, by_tag ? NULL : tag, by_prefix ? NULL : prefix))
 			continue;
 		node_put(peer_begin_reply(&c->front, C_ITEM, a->id), vm, false);
-		peer_send(&c->front, NULL, 0);
+		if (peer_send(&c->front, NULL, 0)) { /* front's queue is full: a list with gaps would be a lie */
+			reply_err(c, a->id, 503, "more is asked of the daemon than it can answer now: try again");
+			return;
+		}
 	}
 	reply_ok(c, a->id, NULL);
 }

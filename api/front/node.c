@@ -84,8 +84,15 @@ void put_node(struct json_out *o, const struct wire_msg *m)
 	put_field_str(o, "fault", m, C_T_FAULT);
 }
 
+static void list_late(struct req *r)
+{
+	reply_error(r, 503, "the daemon did not answer in time");
+}
+
 void list_begin(struct req *r)
 {
+	r->deadline_ms = now_mono_ms() + AGENT_ANSWER_MS; /* handlers that ask an agent set their own */
+	r->on_deadline = list_late;
 	buf_done(&r->gather);
 	buf_init(&r->gather, OUT_BYTES_MAX);
 	buf_adds(&r->gather, "[");

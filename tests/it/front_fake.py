@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from agent_wire import EXIT, OK, STARTED, T_CODE, T_PID, frame  # noqa: E402
 from client import Api, Broken, Conn, WebSocket, payload, query, wait_for  # noqa: E402
-from fakecore import CONNECT, CREATE, DESCRIBE, SHUTDOWN, T, TAGS, Rig  # noqa: E402
+from fakecore import CONNECT, CREATE, DESCRIBE, NODES, SHUTDOWN, T, TAGS, Rig  # noqa: E402
 from frames import Tap  # noqa: E402
 
 tap = Tap()
@@ -816,7 +816,7 @@ def case_left_early(rig):
 
 def case_hung_vm(rig):
     """Core, or the VM's process behind it, that never answers: an error in time, not a client that waits for ever."""
-    rig.core.silent = {CONNECT, DESCRIBE}
+    rig.core.silent = {CONNECT, DESCRIBE, NODES}
     results = {}
 
     def ask(name, *call):
@@ -824,14 +824,15 @@ def case_hung_vm(rig):
             results[name] = Api(rig.api_sock).call(*call)[0]
         except (OSError, Broken) as why:
             results[name] = why
-    asks = [("exec", "POST", query(EXEC, cmd="true")), ("cp", "GET", query("/vm/demo-1/cp", path="/etc/hostname")), ("describe", "GET", "/vm/demo-1")]
+    asks = [("exec", "POST", query(EXEC, cmd="true")), ("cp", "GET", query("/vm/demo-1/cp", path="/etc/hostname")), ("describe", "GET", "/vm/demo-1"),
+            ("nodes", "GET", "/nodes")]
     threads = [threading.Thread(target=ask, args=a, daemon=True) for a in asks]
     for t in threads:
         t.start()
     for t in threads:
         t.join(25)
     rig.core.silent = set()
-    same(results, {"exec": 503, "cp": 503, "describe": 503}, "503 for each")
+    same(results, {"exec": 503, "cp": 503, "describe": 503, "nodes": 503}, "503 for each")
 
 
 # ---- what front is left with ----
