@@ -214,7 +214,7 @@ static int run(struct netd *n)
 			more = chan_wait(&n->core, chan_want(&n->core), -1);
 		if (more < 0)
 			return more == -EPIPE ? 0 : more;
-		if (chan_want(&n->core) & EPOLLOUT && chan_flush(&n->core) == -EPIPE)
+		if (chan_want(&n->core) & EPOLLOUT && chan_stuck(&n->core))
 			return 0;
 	}
 }

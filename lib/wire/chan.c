@@ -149,6 +149,12 @@ int chan_flush(struct chan *c)
 	return 0;
 }
 
+bool chan_stuck(struct chan *c)
+{
+	int err = chan_flush(c);
+	return err && err != -EAGAIN;
+}
+
 uint32_t chan_want(const struct chan *c)
 {
 	return c->first ? EPOLLIN | EPOLLOUT : EPOLLIN;

@@ -21,12 +21,14 @@ struct chan {
 
 /* A connected non-blocking CLOEXEC pair. 0 or -errno. */
 int chan_pair(int out_fds[2]);
+/* Takes the descriptor, also when it fails. 0 or -errno. */
 int chan_init(struct chan *c, int fd_taken, size_t queued_max_bytes);
 void chan_done(struct chan *c);
 /* Sends (or queues) exactly one whole frame that stands in b, with n_fds descriptors that are dup'ed when
  * queued and stay the caller's; clears b. 0; -EPIPE; -ENOBUFS when the queue is full; -EMSGSIZE. */
 int chan_send(struct chan *c, struct buf *b, const int *fds, unsigned n_fds);
-int chan_flush(struct chan *c);         /* 0 all out, -EAGAIN some left, other -errno: peer gone */
+int chan_flush(struct chan *c);         /* 0 all out, -EAGAIN some left, other -errno: give the peer up */
+bool chan_stuck(struct chan *c);        /* flushes; true when the peer is to be given up */
 uint32_t chan_want(const struct chan *c); /* EPOLLIN, with EPOLLOUT while something is queued */
 /* Next frame: 1 with *m valid until the next call and fds[0..*n_fds) owned by the caller; 0 nothing now; -EPIPE at
  * end; -EPROTO on a malformed frame or too many descriptors (already closed). fds has WIRE_FDS_MAX places. */

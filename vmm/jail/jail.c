@@ -217,7 +217,7 @@ static void on_core(struct ev_io *io, uint32_t events)
 	struct wire_msg m;
 	int fds[WIRE_FDS_MAX], more;
 	unsigned n_fds;
-	if (events & EPOLLOUT && chan_flush(&j->core) == -EPIPE)
+	if (events & EPOLLOUT && chan_stuck(&j->core))
 		ev_stop(j->loop);
 	while ((more = chan_recv(&j->core, &m, fds, &n_fds)) == 1) {
 		bool good = serve(j, &m, fds, n_fds);

@@ -151,7 +151,7 @@ static void on_chan(struct ev_io *io, uint32_t events)
 	unsigned n_fds;
 	struct wire_msg m;
 
-	if ((events & EPOLLOUT) && chan_flush(&c->chan) == -EPIPE) {
+	if ((events & EPOLLOUT) && chan_stuck(&c->chan)) {
 		drop_connection(c);
 		return;
 	}
@@ -172,10 +172,8 @@ static void on_listen(struct ev_io *io, uint32_t events)
 	if (fd < 0)
 		return;
 	drop_connection(c); /* the newest wins: a restarted core adopts */
-	if (chan_init(&c->chan, fd, QUEUE_MAX_BYTES)) {
-		close(fd);
-		return;
-	}
+	if (chan_init(&c->chan, fd, QUEUE_MAX_BYTES))
+		return; /* it has closed fd */
 	c->connected = true;
 	c->generation++;
 	if (ev_add(c->loop, &c->chan_io, c->chan.fd, EPOLLIN)) {
