@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""cli_fake.py MICA: the command line against a stand-in for the daemon that speaks the contract (and, where asked, breaks it)."""
+"""cli_fake.py MICA [CASE-PREFIX]: the command line against a stand-in for the daemon that speaks the contract (and, where asked, breaks it)."""
 import base64
 import hashlib
 import http.server
@@ -9,6 +9,7 @@ import os
 import pty
 import shutil
 import signal
+import socket
 import socketserver
 import struct
 import subprocess
@@ -209,12 +210,52 @@ class Fake(http.server.BaseHTTPRequestHandler):
         return self.reply(200, b"content of " + path.encode(), "application/octet-stream", (("X-Slicer-File-Mode", "0755"), ("X-Slicer-Source-Type", "file"),
                           ("X-Slicer-Source-Name-Base64", base64.urlsafe_b64encode(os.path.basename(path).encode()).rstrip(b"=").decode())))
 
-    def vm_shell(self, q):
+    def websocket(self):
         key = self.headers["Sec-WebSocket-Key"]
         accept = base64.b64encode(hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()).decode()
         self.connection.sendall(("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                                  "Sec-WebSocket-Accept: %s\r\n\r\n" % accept).encode())
         self.close_connection = True
+
+    def ws_read(self):
+        """opcode and payload of the next frame; opcode 8 also at the end of the connection"""
+        head = self.rfile.read(2)
+        if len(head) < 2:
+            return 8, b"lost"
+        n = head[1] & 127
+        n = struct.unpack(">H", self.rfile.read(2))[0] if n == 126 else struct.unpack(">Q", self.rfile.read(8))[0] if n == 127 else n
+        mask, data = self.rfile.read(4), self.rfile.read(n)
+        mask = (mask * (n // 4 + 1))[:n]
+        return head[0] & 15, (int.from_bytes(data, "big") ^ int.from_bytes(mask, "big")).to_bytes(n, "big")
+
+    def ws_send(self, data, op=2):
+        n = len(data)
+        head = struct.pack(">BB", 0x80 | op, n) if n < 126 else struct.pack(">BBH", 0x80 | op, 126, n) if n < 65536 else struct.pack(">BBQ", 0x80 | op, 127, n)
+        self.connection.sendall(head + data)
+
+    def vm_forward(self, q):
+        upstream = self.headers["X-Inlets-Upstream"]
+        if upstream == "127.0.0.1:1":
+            return self.reply(502, {"error": "dial tcp 127.0.0.1:1: connection refused"})
+        self.websocket()
+        if upstream == "127.0.0.1:2":  # much, then the end
+            for _ in range(100):
+                self.ws_send(b"0123456789abcdef" * 4096)
+            return self.ws_send(struct.pack(">H", 1000), 8)
+        if upstream == "127.0.0.1:3":  # lost without a goodbye
+            return self.ws_send(b"half")
+        if upstream == "127.0.0.1:4":
+            return self.ws_send(b"text", 1)
+        got = uploads[upstream] = []
+        while True:
+            op, data = self.ws_read()
+            got.append((op, data))
+            if op == 8:
+                return None if data == b"lost" else self.ws_send(data, 8)
+            self.ws_send(data)
+
+    def vm_shell(self, q):
+        self.websocket()
 
         def exactly(n):
             data = self.rfile.read(n)
@@ -570,6 +611,106 @@ def case_leading_options():
         assert done.returncode in (2, 125) and not done.stdout.startswith(b"config:"), (words, done)
 
 
+class Forward:
+    """a running vm forward; .where[i]: what it says it listens on"""
+    def __init__(self, *words, n=1):
+        self.p = subprocess.Popen([mica, "vm", "forward", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=top, env=environ)
+        self.where = [self.p.stdout.readline().decode().split()[1] for _ in range(n)]
+
+    def connect(self, i=0):
+        if "/" in self.where[i]:
+            c = socket.socket(socket.AF_UNIX)
+            c.connect(os.path.join(top, self.where[i]))
+        else:
+            host, port = self.where[i].rsplit(":", 1)
+            c = socket.create_connection((host, int(port)))
+        c.settimeout(20)
+        return c
+
+    def end(self, sig=signal.SIGINT):
+        self.p.send_signal(sig)
+        out = self.p.communicate(timeout=10)[1]
+        return self.p.returncode, out
+
+
+def read_all(c):
+    data = b""
+    while True:
+        piece = c.recv(1 << 20)
+        if not piece:
+            return data
+        data += piece
+
+
+def case_forward():
+    """forward: bytes both ways on many connections, TCP and unix sockets, until Ctrl-C"""
+    f = Forward("web", "-L", "0:127.0.0.1:7", "--listen=./fwd.sock:/run/x.sock", "0:127.0.0.1:2", n=3)
+    conns = [f.connect(i % 2) for i in range(60)]
+    for i, c in enumerate(conns):
+        c.sendall(b"hello %d" % i)
+    for i, c in enumerate(conns):
+        assert c.recv(100) == b"hello %d" % i
+    assert os.stat(os.path.join(top, "fwd.sock")).st_mode & 0o777 == 0o660
+    upstreams = {s[3]["X-Inlets-Upstream"] for s in seen if s[1] == "/vm/vm-1/forward"}
+    assert {"127.0.0.1:7", "unix:/run/x.sock"} <= upstreams and seen[-1][3]["X-Inlets-Mode"] == "local", upstreams
+    blob = os.urandom(5 << 20)
+    threading.Thread(target=lambda: conns[0].sendall(blob), daemon=True).start()
+    back = b""
+    while len(back) < len(blob):
+        back += conns[0].recv(1 << 20)
+    assert back == blob
+    time.sleep(0.2)
+    slow = f.connect(2)
+    time.sleep(0.3)
+    assert read_all(slow) == b"0123456789abcdef" * 4096 * 100  # all of it, then the end
+    assert f.end() == (0, b"") and not os.path.exists(os.path.join(top, "fwd.sock"))
+
+
+def case_forward_ends():
+    """forward: the first end drops both directions; failed dials are told; a lost daemon is a reset"""
+    f = Forward("vm-1", "0:127.0.0.1:8", "0:127.0.0.1:1", "0:127.0.0.1:3", "0:127.0.0.1:4", n=4)
+    c = f.connect()
+    c.sendall(b"last words" * 100000)
+    c.shutdown(socket.SHUT_WR)
+    end = time.time() + 10
+    while not uploads.get("127.0.0.1:8") or uploads["127.0.0.1:8"][-1][0] != 8:
+        assert time.time() < end
+        time.sleep(0.05)
+    got = uploads["127.0.0.1:8"]
+    assert b"".join(d for op, d in got if op == 2) == b"last words" * 100000 and got[-1] == (8, struct.pack(">H", 1000)), got[-1]
+    for i in (1, 2, 3):
+        c = f.connect(i)
+        try:
+            data = read_all(c)
+            assert False, (i, data)
+        except ConnectionResetError:
+            pass
+    code, err = f.end(signal.SIGTERM)
+    assert code == 0 and err.count(b"\n") == 1 and b"127.0.0.1:1 in vm-1" in err and b"connection refused (HTTP 502)" in err, err
+
+
+def case_forward_listen():
+    """forward: a stale socket is replaced, a live one and a plain file are not; what cannot be listened on, or is no spec, is told"""
+    path = os.path.join(top, "stale.sock")
+    s = socket.socket(socket.AF_UNIX)
+    s.bind(path)
+    s.close()
+    f = Forward("vm-1", path + ":/run/x.sock")
+    done = run("vm", "forward", "vm-1", path + ":/run/x.sock")
+    assert done.returncode == 1 and b"another program listens" in done.stderr, done
+    c = f.connect()
+    c.sendall(b"x")
+    assert c.recv(1) == b"x" and f.end()[0] == 0
+    done = run("vm", "forward", "vm-1", write("plain", b"kept") + ":/run/x.sock")
+    assert done.returncode == 1 and read("plain") == b"kept", done
+    done = run("vm", "forward", "vm-1", "9001:192.0.2.1:80")
+    assert done.returncode == 1 and b"cannot listen" in done.stderr, done
+    for words in (("vm-1",), ("vm-1", "80"), ("vm-1", "9000:9001"), ("vm-1", "-L", "a:b:c:d:e")):
+        done = run("vm", "forward", *words)
+        assert done.returncode == 2 and b"fix: " in done.stderr, (words, done)
+    assert run("vm", "forward", "vm-9", "0:127.0.0.1:7").returncode == 1
+
+
 def case_sweep():
     """run: sweeps folders of killed runs: ours by name and owner, locked by nobody"""
     import fcntl
@@ -633,7 +774,7 @@ def case_new():
 
 
 failed = 0
-cases = [(n, f) for n, f in sorted(globals().items()) if n.startswith("case_")]
+cases = [(n, f) for n, f in sorted(globals().items()) if n.startswith("case_" + "".join(sys.argv[2:3]))]
 for number, (name, case) in enumerate(cases, 1):
     try:
         case()
