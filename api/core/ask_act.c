@@ -119,6 +119,7 @@ static void on_stood(void *arg, const struct wire_msg *m, int *fds, unsigned n_f
 	} else {
 		if (r->vm->state == VM_RUNNING || r->vm->state == VM_PAUSED)
 			r->vm->state = r->then;
+		vm_sync_secrets(r->vm); /* what changed while it stood still */
 		reply_ok(r->core, r->id, r->then == VM_PAUSED ? "paused" : "resumed");
 	}
 	free(r);

@@ -85,8 +85,6 @@ static int take_rest(const struct ask *a, struct vm_wish *w, char **userdata, st
 
 	if (wire_get_u64(a->m, C_T_GPU_COUNT, &v) && v)
 		return fault_set(f, -EINVAL, "GPUs are not in this version");
-	if (has_tag(a->m, C_T_SECRET))
-		return fault_set(f, -EINVAL, "secrets are not in this version: copy files with 'mica vm cp'");
 	if (has_tag(a->m, C_T_NET_ALLOW) || has_tag(a->m, C_T_NET_DROP) || has_tag(a->m, C_T_NET_SET_ALLOW) || has_tag(a->m, C_T_NET_SET_DROP))
 		return fault_set(f, -EINVAL, "'network' rules belong to isolated host groups, which are not in this version");
 	if (err != -ENOENT && (err || (ip[0] && cidr_parse(ip, w->group->pool.gateway.bits, &c))))
@@ -101,6 +99,33 @@ static int take_rest(const struct ask *a, struct vm_wish *w, char **userdata, st
 	*userdata = wire_field_dup(&fd);
 	w->userdata = *userdata;
 	return *userdata ? 0 : fault_set(f, -EINVAL, "'userdata' holds a NUL byte");
+}
+
+/* Which secrets it may have: absent is all, an empty list none. */
+static int take_secrets(const struct ask *a, struct vm_wish *w, struct buf *names, struct fault *f)
+{
+	struct wire_iter it;
+	struct wire_field fd;
+	unsigned n = 0;
+
+	if (!has_tag(a->m, C_T_SECRETS_SET) && !has_tag(a->m, C_T_SECRET))
+		return 0;
+	wire_iter_init(&it, a->m->p, a->m->n);
+	while (wire_next(&it, &fd)) { /* as many as the frame holds */
+		char name[SECRET_NAME_MAX + 1] = "";
+
+		if (fd.tag != C_T_SECRET)
+			continue;
+		if (n == SECRETS_MAX)
+			return fault_set(f, -EINVAL, "'secrets' names more than %u", SECRETS_MAX);
+		if (fd.n <= SECRET_NAME_MAX)
+			memcpy(name, fd.p, fd.n);
+		if (strlen(name) != fd.n || !secret_name_is_valid(name) || !secrets_find(&a->core->secrets, name))
+			return fault_set(f, -EINVAL, "'secrets' names '%s', which is not there: 'mica secret list' shows all", name);
+		buf_printf(names, "%s%s", n++ ? " " : "", name);
+	}
+	w->secrets = n ? buf_cstr(names) : "";
+	return w->secrets ? 0 : fault_errno(f, -ENOMEM, "secrets");
 }
 
 static int take_wait(const struct ask *a, enum req_goal *goal, uint64_t *timeout_ms, struct fault *f)
@@ -156,13 +181,17 @@ void ask_create(struct ask *a)
 	struct fault f = { "" };
 	uint64_t timeout_ms;
 	char *userdata = NULL;
+	struct buf secrets;
 	int err;
 
 	if (!w.group) {
 		reply_err(a->core, a->id, 404, "no host group of that name: 'mica vm group' shows all");
 		return;
 	}
+	buf_init(&secrets, SECRETS_MAX * (SECRET_NAME_MAX + 1));
 	err = take_wait(a, &goal, &timeout_ms, &f);
+	if (!err)
+		err = take_secrets(a, &w, &secrets, &f);
 	if (!err)
 		err = take_sizes(a, &w, &f);
 	if (!err)
@@ -176,6 +205,7 @@ void ask_create(struct ask *a)
 	else
 		create(a, &w, goal, timeout_ms);
 	tags_free(&tags);
+	buf_done(&secrets);
 	free(userdata);
 }
 

@@ -13,6 +13,7 @@
 #include "api/core/config.h"
 #include "api/core/peer.h"
 #include "api/core/registry.h"
+#include "api/core/secrets.h"
 #include "lib/base/sha256.h"
 
 #define CORE_FD_FRONT 3
@@ -39,6 +40,7 @@ struct core {
 	struct ev_loop *loop;
 	struct config config;
 	struct registry reg;
+	struct secrets secrets;
 	struct peer front, jail, netd;
 	enum core_phase phase;
 	bool ephemeral, emulated, no_netd;

@@ -59,7 +59,8 @@ int core_open_state(struct core *c, const char *path, struct fault *f)
 	if (err)
 		return fault_set(f, err, "state folder '%s': %s; choose another one with --state", path, strerror(-err));
 	c->vms_fd = open_dir(c->state_fd, "vm", f);
-	return c->vms_fd < 0 ? fault_wrap(f, c->vms_fd, "state folder '%s'", path) : 0;
+	err = c->vms_fd < 0 ? c->vms_fd : secrets_open(&c->secrets, c->state_fd, f);
+	return err ? fault_wrap(f, err, "state folder '%s'", path) : 0;
 }
 
 /* A record lock, not flock: helper children must not inherit it, and it names its holder. Held until the process ends. */
@@ -293,7 +294,8 @@ int core_own_files(struct core *c, uid_t uid, gid_t gid, struct fault *f)
 	gid_t ops = operators(0);
 	AUTO_FD auth = openat(c->state_fd, "auth", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
-	if (fchown(c->state_fd, uid, ops) || fchmod(c->state_fd, 0750) || fchown(c->vms_fd, uid, gid) || fchmod(c->vms_fd, 0700))
+	if (fchown(c->state_fd, uid, ops) || fchmod(c->state_fd, 0750) || fchown(c->vms_fd, uid, gid) || fchmod(c->vms_fd, 0700) ||
+	    fchown(c->secrets.dir_fd, uid, gid))
 		return fault_errno(f, -errno, "owner of the state folder");
 	if (fchownat(c->state_fd, "api.sock", 0, ops, AT_SYMLINK_NOFOLLOW) && errno != ENOENT)
 		return fault_errno(f, -errno, "owner of api.sock");

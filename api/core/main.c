@@ -180,6 +180,11 @@ static void on_sweep(struct ev_timer *t)
 	registry_sweep(&c->reg);
 }
 
+static void on_note(void *arg, const char *text)
+{
+	core_say(arg, "NOTE", "%s", text);
+}
+
 static int add_peer(struct core *c, struct peer *p, const char *name, int fd, size_t queue,
 		    void (*on_msg)(struct peer *, const struct wire_msg *, int *, unsigned))
 {
@@ -245,7 +250,7 @@ int main(int argc, char **argv)
 	int err;
 
 	(void)argc;
-	c->state_fd = c->vms_fd = c->signal_fd = -1;
+	c->state_fd = c->vms_fd = c->signal_fd = c->secrets.dir_fd = -1;
 	prepare_process(c);
 	err = parse_args(&a, argv, &f);
 	c->ephemeral = a.ephemeral;
@@ -260,6 +265,8 @@ int main(int argc, char **argv)
 		if (err)
 			fault_errno(&f, err, "core's descriptors");
 	}
+	if (!err && (err = secrets_load(&c->secrets, on_note, c)))
+		fault_errno(&f, err, "folder 'secrets' in the state folder");
 	if (err) {
 		core_say(c, "FATAL", "%s", f.text[0] ? f.text : strerror(-err));
 		return 1;
@@ -273,5 +280,6 @@ int main(int argc, char **argv)
 	core_net_start(c);
 	err = ev_run(c->loop);
 	registry_done(&c->reg);
+	secrets_done(&c->secrets);
 	return err ? 1 : c->exit_code;
 }

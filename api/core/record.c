@@ -8,12 +8,14 @@
 
 #include "api/core/addr.h"
 #include "api/core/record.h"
+#include "api/core/secrets.h"
 
 void record_done(struct record *r)
 {
 	for (unsigned i = 0; i < r->n_tags; i++)
 		free(r->tags[i]);
 	free(r->fault);
+	free(r->secrets);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -61,9 +63,45 @@ void record_drop_tag(struct record *r, const char *tag)
 		}
 }
 
+bool record_may_have(const struct record *r, const char *secret)
+{
+	size_t n = strlen(secret);
+
+	if (!r->secrets)
+		return true;
+	for (const char *p = r->secrets; *p;) {
+		size_t len = strcspn(p, " ");
+
+		if (len == n && memcmp(p, secret, n) == 0)
+			return true;
+		p += len + (p[len] == ' ');
+	}
+	return false;
+}
+
+/* Names with one blank between each two; "" is none. */
+static bool names_are_valid(const char *s)
+{
+	char name[SECRET_NAME_MAX + 1];
+	unsigned count = 0;
+
+	while (*s) {
+		size_t n = strcspn(s, " ");
+
+		if (n > SECRET_NAME_MAX || ++count > SECRETS_MAX)
+			return false;
+		memcpy(name, s, n);
+		name[n] = 0;
+		if (!secret_name_is_valid(name) || (s[n] && !s[n + 1]))
+			return false;
+		s += n + (s[n] == ' ');
+	}
+	return true;
+}
+
 /* ---- the keys, one row each ---- */
 
-enum field { F_NAME, F_STR, F_TEXT, F_UINT, F_U64, F_BOOL, F_MAC, F_IP, F_TAG };
+enum field { F_NAME, F_STR, F_TEXT, F_SECRETS, F_UINT, F_U64, F_BOOL, F_MAC, F_IP, F_TAG };
 struct row {
 	const char *key;
 	enum field kind;
@@ -88,6 +126,7 @@ static const struct row rows[] = {
 	{ "image", F_STR, AT(image), 256, true },
 	{ "tag", F_TAG, 0, 0, false },
 	{ "fault", F_TEXT, AT(fault), FAULT_MAX, false },
+	{ "secrets", F_SECRETS, AT(secrets), 0, false },
 };
 #define HEAD "mica-vm=1\n"
 #define END "end=1\n"
@@ -122,6 +161,10 @@ static void put_row(const struct record *r, const struct row *row, struct buf *b
 	case F_TEXT:
 		if (r->fault)
 			put_text(b, row->key, r->fault);
+		break;
+	case F_SECRETS:
+		if (r->secrets)
+			put_text(b, row->key, r->secrets);
 		break;
 	case F_UINT:
 		buf_printf(b, "%s=%u\n", row->key, *(const unsigned *)(const void *)at);
@@ -230,6 +273,9 @@ static int take_row(struct record *r, const struct row *row, char *value)
 		return mac_parse(value, r->mac);
 	case F_TAG:
 		return record_add_tag(r, value);
+	case F_SECRETS:
+		r->secrets = names_are_valid(value) ? strdup(value) : NULL;
+		return r->secrets ? 0 : -EINVAL;
 	default: /* F_TEXT */
 		if ((size_t)n > row->max)
 			return -EINVAL;

@@ -9,7 +9,7 @@
 #include "lib/base/buf.h"
 
 #define VM_NAME_MAX 63u
-#define RECORD_MAX (64u << 10) /* bytes of the file */
+#define RECORD_MAX (96u << 10) /* bytes of the file */
 #define TAGS_MAX 64u
 #define TAG_MAX 256u           /* bytes of one tag */
 #define FAULT_MAX 6000u        /* bytes of the last words that are kept */
@@ -28,6 +28,7 @@ struct record {
 	char *tags[TAGS_MAX];    /* owned */
 	unsigned n_tags;
 	char *fault;             /* owned; NULL: it did not fail */
+	char *secrets;           /* owned: names of the secrets it may have, a blank between; NULL: all */
 };
 
 void record_done(struct record *r); /* safe on a zeroed struct */
@@ -36,6 +37,7 @@ bool tag_is_valid(const char *s, size_t n);
 int record_add_tag(struct record *r, const char *tag); /* 0 (also when it is there), -ENOMEM, -ENOSPC, -EINVAL */
 bool record_has_tag(const struct record *r, const char *tag);
 void record_drop_tag(struct record *r, const char *tag);
+bool record_may_have(const struct record *r, const char *secret);
 
 /* Text of the file. 0, -ENOMEM/-ENOBUFS. */
 int record_format(const struct record *r, struct buf *out);

@@ -27,6 +27,10 @@ static const struct row rows[] = {
 	{ C_TAGS, true, true, ask_tags },
 	{ C_DAEMON_SHUTDOWN, false, true, ask_daemon_shutdown },
 	{ C_READY, true, true, ask_ready },
+	{ C_SECRET_LIST, false, true, ask_secret_list },
+	{ C_SECRET_PUT, false, false, ask_secret_put },
+	{ C_SECRET_PATCH, false, false, ask_secret_patch },
+	{ C_SECRET_DELETE, false, false, ask_secret_delete },
 };
 
 static bool allowed(const struct core *c, const struct wire_msg *m)

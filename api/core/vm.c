@@ -55,7 +55,7 @@ static void drop_process(struct vm *vm)
 	ev_timer_del(l, &vm->timer);
 	ev_timer_del(l, &vm->poll_timer);
 	vm->pid = 0;
-	vm->starts = vm->maybe_ready = vm->greeted = false;
+	vm->starts = vm->maybe_ready = vm->greeted = vm->secrets_busy = false;
 }
 
 void vm_free(struct vm *vm)

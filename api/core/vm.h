@@ -1,7 +1,7 @@
 /*
  * One VM's life. The functions here are the only ones that change vm->state; files: vm.c (states and endings), vm_make.c
  * (name, address, disk, record), vm_boot.c (tap, jail, vmm), vm_link.c (the agent's hello stream), agent_call.c (one question to
- * the agent), vm_stop.c (shutdown, kill, delete). Whoever waits for a VM is a struct req in vm->reqs (req.h).
+ * the agent), vm_secrets.c (secrets into the guest), vm_stop.c (shutdown, kill, delete). Whoever waits for a VM is a struct req in vm->reqs (req.h).
  */
 #ifndef API_CORE_VM_H
 #define API_CORE_VM_H
@@ -53,6 +53,10 @@ struct vm {
 	bool grown;                  /* A_GROW was answered (or cannot be) in this boot */
 	bool hello_seen;             /* V_HELLO came on this connection */
 	bool greeted;                /* A_GROW and A_USERDATA were sent in this boot */
+	uint64_t secrets_seen;       /* every change of a secret up to this one was offered to the guest in this boot */
+	uint64_t secrets_offered;    /* the change that is on its way … */
+	bool secrets_busy;           /* … if one is */
+	bool secrets_done;           /* those of its start are there (or cannot be) */
 	struct ev_timer poll_timer;  /* asks for userdata_done while somebody waits */
 	struct agent_call *calls;    /* owned */
 
@@ -80,6 +84,7 @@ struct vm_wish {                 /* what a creator asks for; zeros: the group's 
 	bool persistent, protected_;
 	uint32_t addr;               /* 0: the next free one */
 	const char *userdata;        /* borrowed; NULL: the group's */
+	const char *secrets;         /* borrowed, as in struct record; NULL: all */
 	const char *const *tags;     /* borrowed, valid tags */
 	unsigned n_tags;
 };
@@ -111,6 +116,10 @@ int agent_ask(struct vm *vm, struct buf *frame, unsigned timeout_ms, agent_reply
 void agent_calls_drop(struct vm *vm);
 void vm_poll_userdata(struct vm *vm); /* until it ran, waiting requests are told */
 bool vm_is_up(const struct vm *vm, bool userdata);
+/* Offers the guest every secret that it may have and that changed since it was last offered; calls vm_secrets_there() once all of its
+ * start were. Does nothing while the VM is not running or one is on its way (then what is new follows). */
+void vm_sync_secrets(struct vm *vm);
+void vm_secrets_there(struct vm *vm);
 
 /* ---- ended ---- */
 void vm_fail(struct vm *vm, const char *reason, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

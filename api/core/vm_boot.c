@@ -309,6 +309,8 @@ void vm_queue(struct vm *vm)
 {
 	vm->state = VM_QUEUED;
 	vm->stop_asked = vm->ready = vm->userdata_done = vm->grown = vm->greeted = false;
+	vm->secrets_busy = vm->secrets_done = false;
+	vm->secrets_seen = 0;
 	free(vm->reason);
 	free(vm->words);
 	vm->reason = vm->words = NULL;

@@ -8,7 +8,7 @@
 
 bool vm_is_up(const struct vm *vm, bool userdata)
 {
-	return vm->ready && vm->grown && (!userdata || !vm->r.userdata || vm->userdata_done);
+	return vm->ready && vm->grown && vm->secrets_done && (!userdata || !vm->r.userdata || vm->userdata_done);
 }
 
 static void tell_ready(struct vm *vm)
@@ -99,7 +99,7 @@ static void on_grown(struct vm *vm, const struct wire_msg *m)
 	tell_ready(vm);
 }
 
-/* Once a boot: the disk is larger than the image it was made from, the script waits. */
+/* Once a boot: the disk is larger than the image it was made from; the script waits for secrets. */
 static void greet(struct vm *vm)
 {
 	struct buf b;
@@ -110,7 +110,14 @@ static void greet(struct vm *vm)
 	if (agent_ask(vm, &b, AGENT_GROW_MS, on_grown))
 		vm->grown = true;
 	buf_done(&b);
+	vm_sync_secrets(vm);
+}
+
+/* The script may need them, so it comes after. */
+void vm_secrets_there(struct vm *vm)
+{
 	send_userdata(vm);
+	tell_ready(vm);
 }
 
 static void on_hello(struct vm *vm)

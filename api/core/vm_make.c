@@ -252,6 +252,10 @@ static int fill(struct vm *vm, const struct vm_wish *w)
 	snprintf(r->image, sizeof(r->image), "%s", g->image.path);
 	for (unsigned i = 0; i < w->n_tags && !err; i++)
 		err = record_add_tag(r, w->tags[i]);
+	if (w->secrets && !err) {
+		r->secrets = strdup(w->secrets);
+		err = r->secrets ? 0 : -ENOMEM;
+	}
 	if (userdata && userdata[0]) {
 		r->userdata = true;
 		vm->userdata = strdup(userdata);

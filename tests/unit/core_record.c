@@ -37,6 +37,12 @@ static const struct { const char *what, *text; } bad[] = {
 	{ "control character in disguise", GOOD "tag=a\\x09b\nend=1\n" },
 	{ "empty tag", GOOD "tag=\nend=1\n" },
 	{ "not UTF-8", GOOD "tag=\xff\nend=1\n" },
+	{ "no name of a secret", GOOD "secrets=.a\nend=1\n" },
+	{ "a slash in one", GOOD "secrets=a ../b\nend=1\n" },
+	{ "a blank too many", GOOD "secrets=a  b\nend=1\n" },
+	{ "a blank at the end", GOOD "secrets=a \nend=1\n" },
+	{ "secrets twice", GOOD "secrets=a\nsecrets=a\nend=1\n" },
+	{ "a long name", GOOD "secrets=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\nend=1\n" },
 };
 
 static const struct { const char *key, *value; } bad_values[] = {
@@ -85,6 +91,7 @@ static void fill(struct record *r)
 	r->vcpus = 8;
 	r->persistent = true;
 	r->fault = strdup("panic: x\nline \\ two\n\x1b");
+	r->secrets = strdup("api-key b.c");
 	record_add_tag(r, "a=1");
 	record_add_tag(r, "Grüße \\n");
 }
@@ -104,6 +111,10 @@ static void test_round(void)
 	ok(a.slot == b.slot && a.ram_bytes == b.ram_bytes && a.disk_bytes == b.disk_bytes && a.created_ns == b.created_ns && a.vcpus == b.vcpus &&
 	   b.persistent && !b.protected_, "numbers");
 	ok(b.n_tags == 2 && strcmp(b.tags[1], "Grüße \\n") == 0 && b.fault && strcmp(b.fault, a.fault) == 0, "tags and last words");
+	ok(b.secrets && strcmp(a.secrets, b.secrets) == 0 && record_may_have(&b, "api-key") && record_may_have(&b, "b.c") && !record_may_have(&b, "api") &&
+	   !record_may_have(&b, "b") && !record_may_have(&b, ""), "secrets");
+	b.secrets[0] = 0;
+	ok(!record_may_have(&b, "b.c"), "no secrets");
 	for (size_t n = 0; n < buf_len(&text); n++) {
 		struct record c;
 
