@@ -334,6 +334,10 @@ void h_remove(struct req *r);
 void h_watch(struct req *r);
 void h_shell(struct req *r);
 void h_forward(struct req *r);
+void h_secrets(struct req *r);
+void h_secret_create(struct req *r);
+void h_secret_patch(struct req *r);
+void h_secret_delete(struct req *r);
 void h_not_yet(struct req *r);
 void h_no_such(struct req *r);
 

@@ -92,6 +92,7 @@ static const char *put_policy(struct buf *b, const struct json_val *root)
 static const char *put_create(struct buf *b, const struct json_val *root)
 {
 	bool persistent = false;
+	int secrets;
 	const char *bad = put_count(b, root, "ram_bytes", C_T_RAM_BYTES);
 
 	if (!bad)
@@ -106,8 +107,11 @@ static const char *put_create(struct buf *b, const struct json_val *root)
 		bad = "tags";
 	if (!bad && body_put_strings(b, root, "ssh_keys", C_T_SSH_KEY) < 0)
 		bad = "ssh_keys";
-	if (!bad && body_put_strings(b, root, "secrets", C_T_SECRET) < 0)
+	secrets = bad ? 0 : body_put_strings(b, root, "secrets", C_T_SECRET);
+	if (secrets < 0)
 		bad = "secrets";
+	if (secrets > 0) /* an empty list is not the same as none */
+		wire_u64(b, C_T_SECRETS_SET, 1);
 	if (!bad)
 		bad = put_text(b, root, "userdata", C_T_USERDATA);
 	if (!bad)

@@ -16,10 +16,10 @@ const struct route routes[] = {
 	{ "GET", "/nodes/stats", 0, h_stats_all },
 	{ "GET", "/node/{}/stats", 0, h_stats_one },
 
-	{ "GET", "/secrets", 0, h_no_such },
-	{ "POST", "/secrets", 0, h_no_such },
-	{ "PATCH", "/secrets/{}", 0, h_no_such },
-	{ "DELETE", "/secrets/{}", 0, h_no_such },
+	{ "GET", "/secrets", 0, h_secrets },
+	{ "POST", "/secrets", ROUTE_BODY, h_secret_create },
+	{ "PATCH", "/secrets/{}", ROUTE_BODY, h_secret_patch },
+	{ "DELETE", "/secrets/{}", 0, h_secret_delete },
 
 	/* before /vm/{}: "commits" is never a VM */
 	{ "GET", "/vm/commits", 0, h_no_such },
