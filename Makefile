@@ -70,7 +70,7 @@ CORE_OBJS = $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_
 	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_boot.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
 	api/core/req.o api/core/requests.o api/core/ask_list.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
 	api/core/secrets.o api/core/vm_secrets.o api/core/ask_secrets.o
-FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) \
+FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) $(LIB_TLS) api/front/cert.o api/front/secure.o \
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
 	api/front/h_secrets.o
@@ -78,7 +78,7 @@ CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cl
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
 	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o \
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o
-CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC)
+CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC) $(LIB_TLS)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
 	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o agent/watch.o agent/watch_ask.o agent/watch_tree.o agent/place.o agent/upload.o agent/manifest.o \
@@ -176,7 +176,9 @@ UNIT_TESTS += cli_lz4 cli_payload cli_opt cli_forward
 UNIT_cli_lz4 := cli/lz4.o
 UNIT_cli_payload := cli/payload.o cli/lz4.o $(LIB_BASE)
 UNIT_cli_opt = $(filter-out cli/main.o,$(CLI_OBJS))
+UNITLIBS_cli_opt := $(O)/deps/libbearssl.a
 UNIT_cli_forward = $(filter-out cli/main.o,$(CLI_OBJS))
+UNITLIBS_cli_forward := $(O)/deps/libbearssl.a
 FUZZ_TESTS += lz4
 FUZZ_lz4 := cli/lz4.o
 
@@ -246,9 +248,9 @@ HOST_PROGS += jail netd vmm front
 $(eval $(call HOST_RULE,vmm,VMM_OBJS))
 $(eval $(call HOST_RULE,jail,JAIL_OBJS))
 $(eval $(call HOST_RULE,netd,NETD_OBJS))
-$(eval $(call HOST_RULE,front,FRONT_OBJS))
+$(eval $(call HOST_RULE,front,FRONT_OBJS,$(O)/deps/libbearssl.a))
 HOST_PROGS += mica
-$(eval $(call HOST_RULE,mica,CLI_OBJS))
+$(eval $(call HOST_RULE,mica,CLI_OBJS,$(O)/deps/libbearssl.a))
 
 # lib/tls alone sees BearSSL's headers, which appear with the library
 $(foreach f,$(LIB_TLS:.o=),$(eval CFLAGS_$(f) = -isystem $(O)/deps/bearssl/inc))

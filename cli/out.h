@@ -14,7 +14,7 @@ void out_note(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* on
 void out_clean(char *dst, size_t cap, const char *src);
 
 /* Left-aligned columns, two blanks between. Cells are copied. */
-#define TABLE_COLS 12
+#define TABLE_COLS 16
 struct table {
 	unsigned n_cols, n_cells;
 	char **cells;   /* owned, whole rows */

@@ -86,6 +86,13 @@ class Fake(http.server.BaseHTTPRequestHandler):
         seen.append((self.command, url.path, q, dict(self.headers)))
         if self.headers.get("Authorization") == "Bearer wrong":
             return self.reply(401, {"error": "missing or wrong token"})
+        if parts in (["nodes", "stats"], ["node", "vm-1", "stats"]):
+            uploads["stats"] = n = uploads.get("stats", 0) + 1
+            snap = {"hostname": "vm-1", "uptime": "6m53s", "totalCpus": 2, "memoryUsed": 1 << 28, "memoryAvailable": 1 << 27, "loadAvg1": 0.5, "loadAvg5": 1,
+                    "loadAvg15": 2.25, "diskReadTotal": n << 30, "diskWriteTotal": 7, "networkReadTotal": 100 - n, "networkWriteTotal": 5,
+                    "diskSpaceFree": 1 << 33, "diskSpaceUsedPercent": 12.4}
+            item = {"hostname": "vm-1", "ip": NODE["ip"], "created_at": NODE["created_at"], "snapshot": snap, "error": ""}
+            return self.reply(200, [item] + [dict(item, hostname="vm-3", snapshot=None, error="paused")] * (parts[0] == "nodes"))
         if parts[0] == "nodes":
             tag = q.get("tag", [None])[0]
             return self.reply(200, [NODE] if tag is None or tag in NODE["tags"] else [])
@@ -759,6 +766,18 @@ def case_help():
         done = run(*words, "--help")
         assert done.returncode == 0 and b"Examples:" in done.stdout and b"Usage: mica" in done.stdout, words
     assert run("help", "vm", "exec").stdout == run("vm", "exec", "--help").stdout
+
+
+def case_top():
+    """top: columns, rates of two samples, - for what is not known; --json; a friendly name"""
+    done = run("vm", "top", "--interval", "500ms")
+    lines = [l.split() for l in done.stdout.decode().splitlines()]
+    assert lines[0] == "HOST IP CPU L1 L5 L15 MEM_USED MEM_FREE DISK_USED% DISK_FREE NET_RX/s NET_TX/s DR/s DW/s UP".split(), done
+    assert lines[1][:10] == ["vm-1", NODE["ip"], "2", "0.50", "1.00", "2.25", "256MiB", "128MiB", "12%", "8GiB"], lines[1]
+    assert lines[1][10:12] == ["-", "0B"] and lines[1][12].endswith("GiB") and lines[1][13:] == ["0B", "6m53s"], lines[1]
+    assert lines[2] == ["vm-3", NODE["ip"]] + ["-"] * 13, lines[2]
+    assert run("vm", "top", "web", "-i", "10ms", "--count", "3").stdout.count(b"HOST") == 3 and seen[-1][1] == "/node/vm-1/stats"
+    assert len(json.loads(run("top", "--json").stdout)) == 2 and run("vm", "top", "vm-9").returncode == 1
 
 
 def case_new():
