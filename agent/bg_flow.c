@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #define BATCH_BYTES 32768u /* gathered before it is sent: small frames go out together */
+#define OUT_MAX (BATCH_BYTES + 2 * FRAME_MAX)
+#define IDLE_BYTES 4096u
 #define TURN_MAX 16u
 
 static uint8_t scratch[AGENT_DATA_MAX]; /* one thread: a frame on its way from the ring to a stream */
@@ -161,6 +163,10 @@ void bg_flow_go(struct bg_flow *w)
 			return;
 		}
 	}
+	if (!more && w->out.cap > IDLE_BYTES) { /* who waits for output keeps no room for it */
+		buf_done(&w->out);
+		buf_init(&w->out, OUT_MAX);
+	}
 	(void)ev_mod(w->a->loop, &w->io, EPOLLRDHUP | (more ? EPOLLOUT : 0u));
 }
 
@@ -193,7 +199,7 @@ struct bg_flow *bg_flow_new(struct conn *c, const struct wire_msg *m, enum bg_fl
 		free(w);
 		return NULL;
 	}
-	buf_init(&w->out, BATCH_BYTES + 2 * FRAME_MAX);
+	buf_init(&w->out, OUT_MAX);
 	c->a->sessions++;
 	if (x) {
 		w->x = x;

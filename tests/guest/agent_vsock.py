@@ -3,6 +3,7 @@
 usage: agent_vsock.py VMM KERNEL IMAGE [KVM]"""
 import hashlib
 import io
+import json
 import os
 import shutil
 import socket
@@ -125,6 +126,48 @@ def test_terminal(g):
     ok(b"40 100" in out and b"/dev/pts/" in out and b"marker" in out and m is not None and m.num(w.T_CODE) == 3, "a shell on a terminal", (m, out))
 
 
+def test_background(g):
+    """Replay and gaps beside a host that does not read; a watch; an upload in chunks."""
+    m = g.ask(w.BG_START, [(w.T_CMD, "sh"), (w.T_ARG, "-c"), (w.T_ARG, "sleep 0.3; yes 0123456789abcde | head -c 4000000; echo end; exit 3")])
+    ident = [(w.T_EXEC_ID, m.text(w.T_EXEC_ID))]
+    ok(m.kind == w.BG_IS and m.text(w.T_CWD) and m.num(w.T_UID) == 1000, "a command in the background", m)
+    s = g.open()
+    s.send(w.BG_LOGS, ident + [(w.T_FOLLOW, 1)])
+    first = s.recv()
+    m = g.ask(w.BG_WAIT, ident + [(w.T_TIMEOUT_MS, 55000)])
+    ok(m.num(w.T_RUNNING) == 0 and m.num(w.T_CODE) == 3 and m.num(w.T_BYTES_WRITTEN) == 4000004, "it ends though its follower does not read", m)
+    frames = [first]
+    while (m := s.recv()) is not None and m.kind != w.OK:
+        frames.append(m)
+    s.s.close()
+    got = sum(len(m.get(w.T_DATA)) for m in frames if m.kind == w.STDOUT)
+    gone = sum(m.num(w.T_DROPPED_BYTES) for m in frames if m.kind == w.GAP)
+    ok(first.kind == w.STARTED and gone and got + gone == 4000004 and frames[-1].kind == w.EXIT and m is not None, "the follower then gets gaps to the byte, and the exit", (got, gone))
+    ok(g.ask(w.BG_REAP, ident).kind == w.OK and g.ask(w.BG_INFO, ident).num(w.T_STATUS) == 410, "reaped is gone")
+    s = g.open()
+    s.send(w.FS_WATCH, [(w.T_PATH, "/tmp"), (w.T_PATTERN, "*.txt"), (w.T_EVENT, "create"), (w.T_ONE_SHOT, 1)])
+    m = s.recv()
+    g.exec("touch", ["/tmp/x.dat", "/tmp/y.txt"])
+    e, last = s.recv(), s.recv()
+    ok(m.kind == w.OK and e.text(w.T_PATH) == "/tmp/y.txt" and e.text(w.T_EVENT) == "create" and last.kind == w.OK, "a watch", (m, e, last))
+    s.s.close()
+    folder = "~/.slicer-upload-" + "ab" * 16
+    parts = [os.urandom(300000), os.urandom(1000)]
+    for i, x in enumerate(parts):
+        g.cp_in(f"{folder}/chunks/{i:06d}.chunk", "binary", x, [(w.T_PERM, 0o600)])
+    g.cp_in(folder + "/manifest.json", "binary", json.dumps({
+        "version": 2, "mode": "binary", "destination": "~/up", "uid": 4294967295, "gid": 4294967295, "permissions": "0600", "size": 301000,
+        "copy_semantics": "cp-v1", "source_name": "up", "source_type": "file",
+        "chunks": [{"index": i, "size": len(x), "sha256": hashlib.sha256(x).hexdigest()} for i, x in enumerate(parts)]}).encode(), [(w.T_PERM, 0o600)])
+    agent = "/usr/local/bin/slicer-agent"
+    m, out, _ = g.exec(agent, ["upload", "check"], more=[(w.T_UID, 0)])
+    ok(m.num(w.T_CODE) == 0 and out == b"chunked-copy-v2\n", "upload check", (m, out))
+    m, out, err = g.exec(agent, ["upload", "finalise", "--manifest", folder + "/manifest.json", "--uid", "4294967295", "--gid", "4294967295"], more=[(w.T_UID, 0)])
+    meta, data, whole = g.cp_out("~/up", "binary")
+    m2, out, _ = g.exec("sh", ["-c", "ls -A ~"])
+    ok(m.num(w.T_CODE) == 0 and whole and data == b"".join(parts) and b".slicer" not in out, "an upload in chunks", (m, err, out))
+
+
 def test_machine(g, s):
     m = g.ask(w.GROW)
     ok(m.kind == w.OK and m.num(w.T_SIZE) == 1 << 30, "the root file system grows to its disk", m)
@@ -170,6 +213,7 @@ def main():
         test_copy(g)
         test_terminal(g)
         test_volume(g)
+        test_background(g)
         test_machine(g, s)
     except Exception as e:  # what the guest said helps more than a trace alone
         ok(False, f"{type(e).__name__}: {e}", g.vmm.console()[-800:])
