@@ -149,26 +149,6 @@ static int launch_body(struct buf *b, const struct args *a)
 		"the request cannot be made") : 0;
 }
 
-/* The only group, when none is named. */
-static int only_group(const struct remote *r, char out[VM_NAME_MAX])
-{
-	struct answer an;
-	const char *name = NULL;
-	int code = remote_ask(r, "GET", "/hostgroup", NULL, &an);
-	if (code)
-		return code;
-	const struct json_val *list = json_root(&an.json);
-	if (an.status != 200)
-		code = remote_refused(r, EXIT_FAIL, an.status, &an.text, "cannot list the host groups");
-	else if (!list || list->count != 1 || json_get_str(json_first(list), "name", &name) || strlen(name) >= VM_NAME_MAX)
-		code = out_error(EXIT_USAGE, list && list->count ? "the daemon has several host groups" : "the daemon has no host group",
-				 list && list->count ? "name one: mica vm launch GROUP ('mica vm group' shows them)" : "add one to its config", "which host group?");
-	else
-		strcpy(out, name);
-	answer_done(&an);
-	return code;
-}
-
 static void created_row(const char *label, const char *value)
 {
 	char clean[512];
@@ -232,7 +212,7 @@ static int run_launch(struct args *a)
 	const char *hostname = NULL;
 	int code = remote_init(&r, a);
 	if (!code)
-		code = a->n_pos ? vm_name_take(group, a->pos[0]) : only_group(&r, group);
+		code = a->n_pos ? vm_name_take(group, a->pos[0]) : group_only(&r, group);
 	if (code)
 		return code;
 	buf_init(&body, 4u << 20);

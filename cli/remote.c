@@ -221,3 +221,22 @@ int vm_only(const struct remote *r, char out[VM_NAME_MAX])
 	answer_done(&a);
 	return code;
 }
+
+int group_only(const struct remote *r, char out[VM_NAME_MAX])
+{
+	struct answer an;
+	const char *name = NULL;
+	int code = remote_ask(r, "GET", "/hostgroup", NULL, &an);
+	if (code)
+		return code;
+	const struct json_val *list = json_root(&an.json);
+	if (an.status != 200)
+		code = remote_refused(r, EXIT_FAIL, an.status, &an.text, "cannot list the host groups");
+	else if (!list || list->count != 1 || json_get_str(json_first(list), "name", &name) || strlen(name) >= VM_NAME_MAX)
+		code = out_error(EXIT_USAGE, list && list->count ? "the daemon has several host groups" : "the daemon has no host group",
+				 list && list->count ? "name one: 'mica vm group' shows them" : "add one to its config", "which host group?");
+	else
+		strcpy(out, name);
+	answer_done(&an);
+	return code;
+}

@@ -96,5 +96,7 @@ int vm_ask(const struct remote *r, const char *method, char name[VM_NAME_MAX], c
 int vm_name_take(char out[VM_NAME_MAX], const char *given);
 /* The only VM there is. 0, or EXIT_* after saying so. */
 int vm_only(const struct remote *r, char out[VM_NAME_MAX]);
+/* The only host group there is. The same. */
+int group_only(const struct remote *r, char out[VM_NAME_MAX]);
 
 #endif

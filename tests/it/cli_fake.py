@@ -26,6 +26,8 @@ NODE = {"hostname": "vm-1", "hostgroup": "vm", "ip": "192.168.137.2", "ram_bytes
         "tags": ["name=web", "job=7"], "status": "Running", "persistent": True}
 seen = []       # (method, path, query, headers)
 uploads = {}    # path → body
+bench_vms = {}  # hostname → tag
+lock = threading.Lock()
 
 
 class Fake(http.server.BaseHTTPRequestHandler):
@@ -95,6 +97,8 @@ class Fake(http.server.BaseHTTPRequestHandler):
             return self.reply(200, [item] + [dict(item, hostname="vm-3", snapshot=None, error="paused")] * (parts[0] == "nodes"))
         if parts[0] == "nodes":
             tag = q.get("tag", [None])[0]
+            if tag and tag.startswith("bench="):
+                return self.reply(200, [dict(NODE, hostname=n) for n, t in bench_vms.items() if t == tag])
             return self.reply(200, [NODE] if tag is None or tag in NODE["tags"] else [])
         if parts[0] == "info":
             return self.reply(200, {"version": "9", "git_commit": "abc", "platform": "linux", "arch": "amd64"})
@@ -102,9 +106,19 @@ class Fake(http.server.BaseHTTPRequestHandler):
             return self.reply(200, [{"name": "vm", "count": 1, "ram_bytes": 1 << 32, "cpus": 2, "arch": "x86_64"}])
         if parts[0] == "hostgroup" and self.command == "POST":
             uploads["create"] = json.loads(self.body())
+            tag = [t for t in uploads["create"].get("tags", []) if t.startswith("bench=")]
+            if tag:
+                with lock:
+                    number = uploads["bench"] = uploads.get("bench", 0) + 1
+                    if parts[1] == "bad" and number % 2:
+                        return self.reply(507, {"error": "no room"})
+                    bench_vms["bench-%d" % number] = tag[0]
+                time.sleep(0.05)
+                return self.reply(201, {"hostname": "bench-%d" % number, "hostgroup": parts[1]})
             return self.reply(201, {"hostname": "vm-2", "hostgroup": "vm", "ip": "192.168.137.3/24", "created_at": NODE["created_at"],
                 "arch": "amd64", "persistent": True})
         if parts[0] == "hostgroup" and self.command == "DELETE":
+            bench_vms.pop(parts[3], None)
             return self.reply(200, {"message": "gone", "disk_removed": "true", "error": ""})
         if parts[0] == "vm" and parts[1] in ("vm-1", "vm-2"):
             return getattr(self, "vm_" + (parts[2] if len(parts) > 2 else "describe"))(q)
@@ -778,6 +792,32 @@ def case_top():
     assert lines[2] == ["vm-3", NODE["ip"]] + ["-"] * 13, lines[2]
     assert run("vm", "top", "web", "-i", "10ms", "--count", "3").stdout.count(b"HOST") == 3 and seen[-1][1] == "/node/vm-1/stats"
     assert len(json.loads(run("top", "--json").stdout)) == 2 and run("vm", "top", "vm-9").returncode == 1
+
+
+def case_bench():
+    """bench: launches at once, table, JSON, VMs removed or kept, failures fail"""
+    done = run("bench", "--concurrency", "1,4", "--runs", "2")
+    rows = [l.split() for l in done.stdout.decode().splitlines()]
+    assert done.returncode == 0 and rows[0] == ["CONCURRENCY", "P50", "P95", "MAX", "FAILURES"], done
+    assert [r[0] for r in rows[1:]] == ["1", "4"] and all(r[4] == "0" and 50 <= float(r[1][:-2]) <= float(r[3][:-2]) < 2000 for r in rows[1:]), rows
+    assert uploads["bench"] == 10 and not bench_vms and uploads["create"]["persistent"] is False
+    query = [s[2] for s in seen if s[0] == "POST"][-1]
+    assert query == {"wait": ["agent"], "timeout": ["5m"]}, query
+    done = run("bench", "--hostgroup", "bad", "--concurrency=4", "--runs=1", "--json", "--wait=none", "--keep", "--verbose")
+    out = json.loads(done.stdout)
+    assert done.returncode == 1 and sorted(out) == ["config", "observations", "receipt", "summary"] and b"2 of 4 launches failed" in done.stderr, done
+    assert out["summary"][0]["failures"] == 2 and len(out["observations"]) == 4 and {o["ok"] for o in out["observations"]} == {True, False}
+    assert [o["error"] for o in out["observations"] if not o["ok"]] == ["no room (HTTP 507)"] * 2 and out["receipt"]["daemon"]["version"] == "9"
+    assert out["config"] == {"hostgroup": "bad", "concurrency": [4], "runs": 1, "wait": "none", "timeout": "5m", "keep": True}, out["config"]
+    assert len(bench_vms) == 2 and done.stderr.count(b"4 at once, run 1") == 4
+    bench_vms.clear()
+    for words in (("--concurrency", "0"), ("--concurrency", "1,,2"), ("--concurrency", "257"), ("--runs", "0"), ("--wait", "x")):
+        assert run("bench", *words).returncode == 2, words
+    p = subprocess.Popen([mica, "bench", "--concurrency=3", "--runs=1000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ)
+    time.sleep(0.6)
+    p.send_signal(signal.SIGINT)
+    assert p.communicate(timeout=10) and p.returncode == 130
+    assert len(bench_vms) <= 3  # the stand-in makes VMs for clients that have left
 
 
 def case_new():
