@@ -159,6 +159,13 @@ static unsigned status_of(int err)
 	return err == -EEXIST ? 409 : err == -ENOMEM ? 500 : 400;
 }
 
+/* The launch ends before there is a VM. */
+static void refuse(const struct ask *a, const struct vm_wish *w, unsigned status, const char *text)
+{
+	metrics_launch(&a->core->metrics, w->group->name, status);
+	reply_err(a->core, a->id, status, "%s", text);
+}
+
 static void create(const struct ask *a, struct vm_wish *w, enum req_goal goal, uint64_t timeout_ms)
 {
 	struct fault f = { "" };
@@ -166,9 +173,9 @@ static void create(const struct ask *a, struct vm_wish *w, enum req_goal goal, u
 	struct vm *vm;
 
 	if (vm_create(a->core, w, &vm, &status, &f)) {
-		reply_err(a->core, a->id, status, "%s", f.text);
+		refuse(a, w, status, f.text);
 	} else if (req_add(vm, a->id, goal, true, timeout_ms)) {
-		reply_err(a->core, a->id, 500, "out of memory");
+		refuse(a, w, 500, "out of memory");
 		vm_remove(vm);
 	}
 }
@@ -201,7 +208,7 @@ void ask_create(struct ask *a)
 	w.tags = (const char *const *)tags.v;
 	w.n_tags = tags.n;
 	if (err)
-		reply_err(a->core, a->id, status_of(err), "%s", f.text);
+		refuse(a, &w, status_of(err), f.text);
 	else
 		create(a, &w, goal, timeout_ms);
 	tags_free(&tags);

@@ -29,17 +29,26 @@ void core_say(struct core *c, const char *word, const char *fmt, ...)
 		return;
 }
 
-uint64_t core_ram_available(const struct core *c)
+static uint64_t ram(const struct core *c, const char *line)
 {
 	char text[1024];
 	ssize_t n = c->meminfo_fd < 0 ? 0 : pread(c->meminfo_fd, text, sizeof(text) - 1, 0);
-	const char *p;
+	uint64_t kib = 0;
 
 	if (n <= 0)
 		return 0;
 	text[n] = 0;
-	p = strstr(text, "MemAvailable:");
-	return p ? strtoull(p + 13, NULL, 10) << 10 : 0;
+	return metrics_word(text, line, &kib) ? kib << 10 : 0;
+}
+
+uint64_t core_ram_available(const struct core *c)
+{
+	return ram(c, "MemAvailable:");
+}
+
+uint64_t core_ram_total(const struct core *c)
+{
+	return ram(c, "MemTotal:");
 }
 
 /* ---- serving ---- */
@@ -50,8 +59,10 @@ static void start_one(struct core *c, const struct host_group *g)
 	struct fault f = { "" };
 	struct vm *vm;
 	unsigned status;
+	int err = vm_create(c, &w, &vm, &status, &f);
 
-	if (vm_create(c, &w, &vm, &status, &f))
+	metrics_launch(&c->metrics, g->name, err ? status : 201);
+	if (err)
 		core_say(c, "NOTE", "a VM of host group '%s' could not be started: %s", g->name, f.text);
 }
 

@@ -11,6 +11,7 @@
 #define API_CORE_CORE_H
 
 #include "api/core/config.h"
+#include "api/core/metrics.h"
 #include "api/core/peer.h"
 #include "api/core/registry.h"
 #include "api/core/secrets.h"
@@ -41,6 +42,7 @@ struct core {
 	struct config config;
 	struct registry reg;
 	struct secrets secrets;
+	struct metrics metrics;
 	struct peer front, jail, netd;
 	enum core_phase phase;
 	bool ephemeral, emulated, no_netd;
@@ -73,6 +75,7 @@ void core_stop(struct core *c, bool now);
 void core_moved(struct core *c);
 /* MemAvailable of this host in bytes, 0 when not known. */
 uint64_t core_ram_available(const struct core *c);
+uint64_t core_ram_total(const struct core *c); /* the same of MemTotal */
 
 /* listen.c, before the drop: lock, token, sockets. f says how to mend it. */
 int core_open_state(struct core *c, const char *path, struct fault *f);

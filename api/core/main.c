@@ -237,6 +237,7 @@ static void prepare_process(struct core *c)
 	c->status_fd = CORE_FD_STATUS;
 	fd_set_nonblock(c->status_fd, true);
 	c->meminfo_fd = open("/proc/meminfo", O_RDONLY | O_CLOEXEC);
+	metrics_open(&c->metrics);
 	c->starts_max = sched_getaffinity(0, sizeof(cpus), &cpus) ? 2 : 2 * (unsigned)CPU_COUNT(&cpus);
 	registry_init(&c->reg);
 }
@@ -281,5 +282,6 @@ int main(int argc, char **argv)
 	err = ev_run(c->loop);
 	registry_done(&c->reg);
 	secrets_done(&c->secrets);
+	metrics_done(&c->metrics);
 	return err ? 1 : c->exit_code;
 }

@@ -130,12 +130,20 @@ int req_add(struct vm *vm, uint32_t id, enum req_goal goal, bool creates, uint64
 	return 0;
 }
 
+/* A creation has ended so. */
+static void count_launch(const struct req *q, unsigned status)
+{
+	if (q->creates)
+		metrics_launch(&q->vm->core->metrics, q->vm->r.group, status);
+}
+
 static void answer(struct req *q)
 {
 	struct core *c = q->vm->core;
 	char text[200];
 	struct buf *b;
 
+	count_launch(q, q->late ? q->late_status : 201);
 	if (q->late) {
 		reply_err_text(c, q->id, q->late_status, q->late);
 	} else if (q->node_reply) {
@@ -173,10 +181,12 @@ void req_refuse(struct vm *vm, unsigned goals, unsigned status, const char *fmt,
 		next = q->next;
 		if (!(goals & 1u << q->goal))
 			continue;
-		if (q->late)
+		if (q->late) {
 			answer(q);
-		else
+		} else {
+			count_launch(q, status);
 			reply_err_text(vm->core, q->id, status, text);
+		}
 		drop(q);
 	}
 }

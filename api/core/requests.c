@@ -31,6 +31,7 @@ static const struct row rows[] = {
 	{ C_SECRET_PUT, false, false, ask_secret_put },
 	{ C_SECRET_PATCH, false, false, ask_secret_patch },
 	{ C_SECRET_DELETE, false, false, ask_secret_delete },
+	{ C_METRICS, false, true, ask_metrics },
 };
 
 static bool allowed(const struct core *c, const struct wire_msg *m)

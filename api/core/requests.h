@@ -35,6 +35,8 @@ void ask_secret_list(struct ask *a);
 void ask_secret_put(struct ask *a);
 void ask_secret_patch(struct ask *a);
 void ask_secret_delete(struct ask *a);
+/* ask_metrics.c */
+void ask_metrics(struct ask *a);
 /* ask_tags.c */
 void ask_tags(struct ask *a);
 /* Is `name=<value>` a good friendly name that nobody else has? 0, or -EINVAL, -EEXIST with a sentence. */

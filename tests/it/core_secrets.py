@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """core_secrets.py CORE: secrets and metrics of the real core between the made-up front, jail, netd and vmm of core_fake.py. TAP."""
-import json, os, signal, stat, sys, time
+import json, os, re, stat, sys, time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import core_fake  # noqa: E402
-from core_fake import (C_CONNECT, C_CREATE, C_DELETE, C_PAUSE, C_READY, C_RESUME, C_SHUTDOWN, C_RELAUNCH, OK, T_ACTION, T_COUNT, T_GROUP, T_NAME,  # noqa: E402
-                       T_PERSISTENT, T_READY, T_SECRET, T_TIMEOUT, T_USERDATA, T_VM, T_WAIT, Msg, World, frame, ok, refused, says)
+from core_fake import (C_NODES, C_PAUSE, C_READY, C_RESUME, C_SHUTDOWN, C_RELAUNCH, OK, T_ACTION, T_COUNT, T_GROUP, T_NAME,  # noqa: E402
+                       T_PERSISTENT, T_READY, T_SECRET, T_STATUS, T_TIMEOUT, T_USERDATA, T_VM, T_WAIT, Msg, World, frame, ok, refused, says)
 
 C_LIST, C_PUT, C_PATCH, C_REMOVE, C_METRICS = range(48, 53)
 (T_GPU, T_DATA, T_SIZE, T_PERM, T_UID, T_GID, T_MODIFIED, T_SET, T_BY_API, T_CODE, T_LOAD1, T_LOAD5, T_LOAD15, T_MEM, T_MEM_AVAIL, T_FILES,
@@ -18,7 +18,6 @@ TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 
 def agent_tags():
     """The numbers of agent.h by its own text, so that this file cannot drift from it."""
-    import re
     text = open(os.path.join(TOP, 'lib/wire/agent.h')).read()
     text = re.sub(r'/\*.*?\*/', '', text[text.index('enum agent_tag'):], flags=re.S)
     at, tags = 0, {}
@@ -93,7 +92,7 @@ def test_refusals(w):
     ok(refused(w.ask(C_PATCH, (T_NAME, 'a'), (T_PERM, 0)), 404) and refused(w.ask(C_REMOVE, (T_NAME, 'a')), 404) and refused(w.ask(C_REMOVE, (T_NAME, '../lock')), 404) and
        refused(w.ask(C_REMOVE), 404), 'nothing there to change or remove')
     ok(listed(w) == [] and os.listdir(os.path.join(w.state, 'secrets')) == [], 'and nothing is left')
-    for kind in (C_LIST, C_PUT, C_PATCH, C_REMOVE):
+    for kind in (C_LIST, C_PUT, C_PATCH, C_REMOVE, C_METRICS):
         ok(refused(w.ask(kind, (T_NAME, 'a'), listener=0), 401), f'without a token: 401 on {kind}')
 
 
@@ -181,6 +180,27 @@ def test_restart(w):
     ok(w.ask(C_RELAUNCH, (T_VM, vm), (T_WAIT, 'agent'), (T_TIMEOUT, 5000)).type == OK and [x[:2] for x in given(vm)] == [['api-key', 'n3']], 'and after a relaunch it has them again')
 
 
+def test_metrics(w):
+    """Of a core that was just restarted: it counts from there."""
+    ok(w.create('ok').type == OK, 'one that goes well')
+    w.create('ok', (T_SECRET, 'nope'))
+    w.create('panic')
+    w.create('nosuch')
+    fields = w.answer(w.post(C_METRICS))
+    items, m = fields[:-1], fields[-1]
+    gpus = {x.str(T_GROUP): x.num(T_GPU) for x in items if x.num(T_GPU) is not None}
+    vms = {(x.str(T_GROUP), x.num(T_BY_API), x.str(T_STATUS)): x.num(T_COUNT) for x in items if x.str(T_STATUS)}
+    launches = {(x.str(T_GROUP), x.num(T_CODE)): x.num(T_COUNT) for x in items if x.num(T_CODE)}
+    ok(gpus == {g: 0 for g, _ in GROUPS} and len(vms) == 6 * len(GROUPS), 'every group', gpus)
+    running = sum(x.str(T_STATUS) == 'Running' for x in w.items(C_NODES, (T_GROUP, 'ok')))
+    ok(running and vms[('ok', 1, 'Running')] == running and vms[('ok', 0, 'Running')] == 0, 'VMs by state', vms)
+    ok(launches.get(('ok', 201), 0) >= 1 and launches.get(('ok', 400)) == 1 and launches.get(('panic', 500)) == 1 and not any(g == 'nosuch' for g, _ in launches),
+       'launches by outcome', launches)
+    total, have = m.num(T_MEM), m.num(T_MEM_AVAIL)
+    ok(m.type == OK and total > have > 1 << 20 and all(m.num(t) is not None for t in (T_LOAD1, T_LOAD5, T_LOAD15, T_FILES, T_SOCKETS)), 'the host', says(m))
+    ok(abs(m.num(T_LOAD1) / 100 - os.getloadavg()[0]) < 2 and total == os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'), 'its numbers', m.num(T_LOAD1))
+
+
 GROUPS = (('ok', 0), ('deny', 0), ('panic', 0))
 
 
@@ -194,6 +214,7 @@ def main():
         test_store(w)
         test_guests(w)
         test_restart(w)
+        test_metrics(w)
         ok(w.term() == 0, 'stopped')
     except (OSError, EOFError, TimeoutError):
         w.read_lines()

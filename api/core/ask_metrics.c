@@ -1,0 +1,64 @@
+/* What core knows for GET /metrics: groups, VMs by state, launches by outcome, the host. */
+#include <string.h>
+
+#include "api/core/requests.h"
+
+static const char *const states[] = { "Running", "Paused", "Stopped" };
+
+/* VMs of one group: how many were asked for by the API, or kept by its count, in each state. */
+static void put_vms(struct ask *a, const char *group)
+{
+	unsigned n[2][ARRAY_LEN(states)] = { { 0 } };
+	struct core *c = a->core;
+
+	for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
+		for (size_t i = 0; i < ARRAY_LEN(states); i++)
+			n[!vm->r.protected_][i] += !vm->remove && strcmp(vm->r.group, group) == 0 && strcmp(vm_status(vm), states[i]) == 0;
+	for (unsigned api = 0; api < 2; api++)
+		for (size_t i = 0; i < ARRAY_LEN(states); i++) {
+			struct buf *b = peer_begin_reply(&c->front, C_ITEM, a->id);
+
+			wire_str(b, C_T_GROUP, group);
+			wire_u64(b, C_T_BY_API, api);
+			wire_str(b, C_T_STATUS, states[i]);
+			wire_u64(b, C_T_COUNT, n[api][i]);
+			peer_send(&c->front, NULL, 0);
+		}
+}
+
+static void put_launches(struct ask *a)
+{
+	const struct metrics *m = &a->core->metrics;
+
+	for (unsigned i = 0; i < m->n_counts; i++) {
+		struct buf *b = peer_begin_reply(&a->core->front, C_ITEM, a->id);
+
+		wire_str(b, C_T_GROUP, m->counts[i].group);
+		wire_u64(b, C_T_CODE, m->counts[i].code);
+		wire_u64(b, C_T_COUNT, m->counts[i].n);
+		peer_send(&a->core->front, NULL, 0);
+	}
+}
+
+void ask_metrics(struct ask *a)
+{
+	struct core *c = a->core;
+	struct buf *b;
+
+	for (size_t i = 0; i < c->config.n_groups; i++) {
+		b = peer_begin_reply(&c->front, C_ITEM, a->id);
+		wire_str(b, C_T_GROUP, c->config.groups[i].name);
+		wire_u64(b, C_T_GPU_COUNT, 0);
+		peer_send(&c->front, NULL, 0);
+	}
+	for (size_t i = 0; i < c->config.n_groups; i++)
+		put_vms(a, c->config.groups[i].name);
+	put_launches(a);
+	b = peer_begin_reply(&c->front, WIRE_OK, a->id);
+	metrics_put_host(&c->metrics, b);
+	if (core_ram_total(c))
+		wire_u64(b, C_T_MEM_TOTAL, core_ram_total(c));
+	if (core_ram_available(c))
+		wire_u64(b, C_T_MEM_AVAILABLE, core_ram_available(c));
+	peer_send(&c->front, NULL, 0);
+}
