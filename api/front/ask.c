@@ -91,6 +91,8 @@ static void on_frame(struct front *f, const struct wire_msg *m, int *fds, unsign
 	if (m->type == C_LISTEN && n_fds == 1) {
 		listener_add(f, m, fds[0]);
 		fds[0] = -1;
+	} else if (m->type == C_TLS) {
+		cert_frame(f, m);
 	} else {
 		answer(f, m, fds, n_fds);
 	}

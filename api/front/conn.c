@@ -47,6 +47,7 @@ static void conn_free(struct conn *c)
 	if (c->req)
 		req_free(c->req);
 	ev_del(f->loop, &c->io);
+	secure_free(c);
 	fd_close(&c->fd);
 	buf_done(&c->in);
 	buf_done(&c->out);
@@ -80,15 +81,28 @@ static bool wants_input(const struct conn *c)
 	return false;
 }
 
+static bool wants_bytes(const struct conn *c)
+{
+	const struct secure *s = c->secure;
+
+	if (!s)
+		return wants_input(c);
+	return secure_has_room(c) && (!s->up || wants_input(c));
+}
+
 static void conn_read(struct conn *c, uint32_t events)
 {
 	ssize_t n;
 
-	if (!wants_input(c)) {
+	if (!wants_bytes(c)) {
 		if (events & (EPOLLHUP | EPOLLRDHUP))
 			c->peer_gone = true;
 		if (events & EPOLLERR)
 			conn_break(c);
+		return;
+	}
+	if (c->secure) {
+		secure_read(c);
 		return;
 	}
 	n = buf_read_fd(&c->in, c->fd, READ_BYTES);
@@ -108,17 +122,26 @@ static void conn_event(struct ev_io *io, uint32_t events)
 	conn_settle(c);
 }
 
-static void conn_flush(struct conn *c)
+/* true: there is more to read than before. */
+static bool conn_flush(struct conn *c)
 {
 	int err;
 
 	if (c->out.failed) { /* memory was short in the middle of an answer */
 		conn_break(c);
-		return;
+		return false;
 	}
+	if (c->secure)
+		return secure_move(c);
 	err = buf_len(&c->out) ? buf_write_fd(&c->out, c->fd) : 0;
 	if (err && err != -EAGAIN)
 		conn_break(c);
+	return false;
+}
+
+static bool has_out(const struct conn *c)
+{
+	return buf_len(&c->out) || (c->secure && secure_has_out(c));
 }
 
 /* The answer is complete: the next request, or the end. */
@@ -206,7 +229,7 @@ static bool settle_head(struct conn *c)
 
 static void settle_end(struct conn *c)
 {
-	if (c->state == CONN_FLUSH && !buf_len(&c->out)) {
+	if (c->state == CONN_FLUSH && !has_out(c)) {
 		if (c->peer_gone || shutdown(c->fd, SHUT_WR))
 			conn_break(c);
 		enter(c, CONN_LINGER);
@@ -223,9 +246,9 @@ static void conn_watch(struct conn *c)
 {
 	uint32_t want = 0;
 
-	if (wants_input(c))
+	if (wants_bytes(c))
 		want |= EPOLLIN;
-	if (buf_len(&c->out))
+	if (c->secure ? buf_len(&c->secure->out) != 0 : buf_len(&c->out) != 0)
 		want |= EPOLLOUT;
 	if (c->state == CONN_REQUEST && !c->peer_gone)
 		want |= EPOLLRDHUP;
@@ -242,14 +265,13 @@ void conn_settle(struct conn *c)
 	bool moved = true;
 
 	while (moved && !c->broken) {
-		moved = false;
-		conn_flush(c);
+		moved = conn_flush(c);
 		if (c->broken)
 			break;
 		if (c->state == CONN_REQUEST)
-			moved = settle_request(c);
+			moved |= settle_request(c);
 		else if (c->state == CONN_HEAD)
-			moved = settle_head(c);
+			moved |= settle_head(c);
 		else
 			settle_end(c);
 	}
@@ -286,12 +308,18 @@ static void conn_tick(struct conn *c, uint64_t now_ms)
 	if (!c->busy) {
 		trim(&c->in);
 		trim(&c->out);
+		if (c->secure) {
+			trim(&c->secure->in);
+			trim(&c->secure->out);
+		}
 		if (r) {
 			trim(&r->agent.in);
 			trim(&r->agent.out);
 		}
 	}
-	if (c->state == CONN_HEAD && c->head && age > HEAD_TIMEOUT_MS)
+	if (c->secure && !c->secure->up && c->state == CONN_HEAD && age > HANDSHAKE_TIMEOUT_MS)
+		conn_break(c);
+	else if (c->state == CONN_HEAD && c->head && age > HEAD_TIMEOUT_MS)
 		conn_refuse(c, 408, "the request did not arrive in time");
 	else if (c->state == CONN_HEAD && !c->head && age > IDLE_TIMEOUT_MS)
 		conn_break(c);
@@ -339,6 +367,13 @@ void conn_new(struct listener *l, int fd_taken)
 	c->listener = l->index;
 	buf_init(&c->in, HTTP_HEAD_MAX + 2 * READ_BYTES);
 	buf_init(&c->out, OUT_BYTES_MAX);
+	if (l->tls && secure_new(c)) {
+		buf_done(&c->in);
+		buf_done(&c->out);
+		close(fd_taken);
+		free(c);
+		return;
+	}
 	enter(c, CONN_HEAD);
 	c->next = f->conns;
 	if (f->conns)

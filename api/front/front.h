@@ -17,6 +17,7 @@
 #include "lib/http/target.h"
 #include "lib/http/ws.h"
 #include "lib/json/json.h"
+#include "lib/tls/tls.h"
 #include "lib/wire/agent.h"
 #include "lib/wire/chan.h"
 #include "lib/wire/core.h"
@@ -32,6 +33,7 @@
 #define LISTENERS_MAX 8u
 #define HEAD_TIMEOUT_MS 30000u     /* a head, or a JSON body, must be whole by then */
 #define IDLE_TIMEOUT_MS 180000u    /* between requests */
+#define HANDSHAKE_TIMEOUT_MS 10000u /* TLS must be up by then */
 #define LINGER_TIMEOUT_MS 2000u    /* reading what a refused client still sends, so that it sees the answer */
 #define AGENT_ANSWER_MS 10000u     /* health, stats, fs: the agent must answer by then */
 #define CONNECT_MS 15000u          /* core gets a stream by then: vmm itself gives up after 10 s */
@@ -136,6 +138,7 @@ struct conn {
 	int fd; /* owned */
 	struct ev_io io;
 	unsigned listener;
+	struct secure *secure;  /* owned: TLS between the socket and in, out; NULL without */
 	enum conn_state state;
 	struct http_head *head; /* owned: the one being read */
 	struct buf in, out;
@@ -152,7 +155,24 @@ struct listener {
 	struct ev_io io;
 	int fd; /* owned */
 	unsigned index; /* core's number */
-	bool auth_needed, tcp, paused;
+	bool auth_needed, tcp, tls, paused;
+};
+
+/* The certificate in use, or one that connections from before a change still use. */
+struct cert {
+	struct tls_identity *id; /* owned */
+	unsigned users;          /* connections, and front while it is the one in use */
+};
+
+/* TLS of one connection. Bytes of the network stand in in and out, those of HTTP in the connection's own queues. */
+struct secure {
+	struct tls *tls;   /* owned; NULL until the first byte came */
+	struct cert *cert; /* one of its users is this */
+	struct buf in, out;
+	bool up;           /* the handshake is done */
+	bool eof;          /* the socket has no more */
+	bool over;         /* the client ended TLS, or broke it: only what stands in out still goes */
+	bool said_end;     /* our close_notify is written */
 };
 
 struct front {
@@ -169,6 +189,7 @@ struct front {
 	struct buf line;  /* the NDJSON line being written */
 	size_t frame_mark;
 	bool core_gone;
+	struct cert *cert; /* NULL: core sent none */
 };
 
 /* ---- walls.c ---- */
@@ -178,6 +199,19 @@ int front_filter_calls(struct fault *f);                      /* once everything
 /* ---- listen.c ---- */
 int listener_add(struct front *f, const struct wire_msg *m, int fd_taken);
 void listeners_resume(struct front *f);
+
+/* ---- cert.c, secure.c ---- */
+void cert_frame(struct front *f, const struct wire_msg *m); /* C_TLS */
+void cert_drop(struct cert *c);                             /* one user less; NULL is fine */
+/* On a new connection. 0, -ENOMEM, or -ENOENT without a certificate. */
+int secure_new(struct conn *c);
+void secure_free(struct conn *c);
+/* One read of the socket; what HTTP sees of it comes with secure_move(). */
+void secure_read(struct conn *c);
+bool secure_has_room(const struct conn *c); /* for a read */
+/* Moves what can be moved through TLS both ways and writes it. true: c->in grew, or the connection turned out to be plain. */
+bool secure_move(struct conn *c);
+bool secure_has_out(const struct conn *c); /* not all is written yet, the end of TLS included */
 
 /* ---- conn.c, body.c ---- */
 void conn_new(struct listener *l, int fd_taken);

@@ -40,17 +40,18 @@ int listener_add(struct front *f, const struct wire_msg *m, int fd_taken)
 	struct listener *l = &f->listeners[f->n_listeners];
 	struct sockaddr_storage addr = { 0 };
 	socklen_t len = sizeof(addr);
-	uint64_t index = 0, auth = 1;
+	uint64_t index = 0, auth = 1, tls = 0;
 
 	wire_get_u64(m, C_T_LISTENER, &index);
 	wire_get_u64(m, C_T_AUTH_NEEDED, &auth);
+	wire_get_u64(m, C_T_TLS, &tls);
 	if (f->n_listeners == LISTENERS_MAX || getsockname(fd_taken, (struct sockaddr *)&addr, &len)) {
 		close(fd_taken);
 		return -EINVAL;
 	}
 	fd_set_nonblock(fd_taken, true);
 	*l = (struct listener){ .front = f, .fd = fd_taken, .index = (unsigned)index, .auth_needed = auth != 0,
-				.tcp = addr.ss_family != AF_UNIX,
+				.tcp = addr.ss_family != AF_UNIX, .tls = tls != 0,
 				.io = { .fn = listener_event, .arg = l, .fd = -1 } };
 	f->n_listeners++;
 	return ev_add(f->loop, &l->io, l->fd, EPOLLIN);

@@ -10,7 +10,9 @@
 
 enum core_type {
 	/* core → front, at start, one per API listener */
-	C_LISTEN = 16,   /* LISTENER index, NAME (address for logs), AUTH_NEEDED(0/1) + fd: listening stream socket */
+	C_LISTEN = 16,   /* LISTENER index, NAME (address for logs), AUTH_NEEDED(0/1) TLS(0/1) + fd: listening stream socket */
+	C_TLS = 17,      /* before the first C_LISTEN with TLS, and again to change it: CERT KEY, or NAME* NOW_S to have both made
+	                    → OK FINGERPRINT [CERT KEY, when made]; ERR: what is wrong with them; what was there before stays in use */
 
 	/* front → core */
 	C_INFO = 32,     /* → OK VERSION GIT_COMMIT ARCH (Go spelling "amd64") */
@@ -51,6 +53,7 @@ enum core_tag { /* u64 unless said */
 	C_T_DATA, /* bytes */ C_T_SIZE, C_T_PERM, /* low 9 mode bits */ C_T_UID, C_T_GID, C_T_MODIFIED_NS, C_T_SECRETS_SET, /* 1: list given (may be empty) */
 	C_T_BY_API, C_T_CODE, /* HTTP status */ C_T_LOAD_1, /* loads in 1/100 */ C_T_LOAD_5, C_T_LOAD_15, C_T_MEM_TOTAL, C_T_MEM_AVAILABLE,
 	C_T_OPEN_FILES, C_T_OPEN_SOCKETS, C_T_EGRESS_TX, C_T_EGRESS_RX,
+	C_T_TLS, C_T_CERT, /* str, PEM */ C_T_KEY, /* str, PEM */ C_T_FINGERPRINT, /* 32 bytes */ C_T_NOW_S,
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
 #define C_ITEM 31u

@@ -17,6 +17,8 @@ TAG_NAMES = """AUTH LISTENER NAME AUTH_NEEDED VERSION GIT_COMMIT ARCH COUNT RAM_
  DISK_REMOVED ACTION PORT QUIET ADD REMOVE REPLACE REPLACE_ALL TAG_NAME READY TEXT FAULT GROUP_ALLOW GROUP_DROP GPU_COUNT""".split()
 T = {name: 16 + i for i, name in enumerate(TAG_NAMES)}
 T.update(ERR_STATUS=1, ERR_TEXT=2)
+TLS = 17
+T.update(TLS=81, CERT=82, KEY=83, FINGERPRINT=84, NOW_S=85)
 
 
 class Refused(Exception):
@@ -25,7 +27,7 @@ class Refused(Exception):
 
 
 class FakeCore:
-    """listeners: list of (listening socket, auth needed). Everything asked is kept in .asked as (kind, Msg)."""
+    """listeners: list of (listening socket, auth needed); the third is one with TLS. Everything asked is kept in .asked as (kind, Msg)."""
 
     def __init__(self, chan, listeners, token, agent_path, log_path):
         self.chan, self.token, self.agent_path, self.log_path = chan, token, agent_path, log_path
@@ -36,8 +38,11 @@ class FakeCore:
         self.silent = set()  # kinds that are not answered
         self.hold = None  # an event: C_CONNECT is answered when it is set
         self.relay = None  # set to a function(stream) → fd given out instead of the agent's own
+        chan.send(TLS, [(T["NAME"], "localhost"), (T["NAME"], "127.0.0.1"), (T["NOW_S"], int(time.time()))], ident=9)
+        self.identity = chan.recv()
         for i, (sock, need) in enumerate(listeners):
-            chan.send(LISTEN, [(T["LISTENER"], i), (T["NAME"], "l%d" % i), (T["AUTH_NEEDED"], int(need))], ident=0, fds=[sock.fileno()])
+            chan.send(LISTEN, [(T["LISTENER"], i), (T["NAME"], "l%d" % i), (T["AUTH_NEEDED"], int(need)), (T["TLS"], int(i == 2))],
+                      ident=0, fds=[sock.fileno()])
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
 
@@ -51,7 +56,7 @@ class FakeCore:
             if m is None:
                 return
             self.asked.append(m)
-            if m.kind in self.silent:
+            if m.kind in self.silent or m.kind in (OK, ERR):  # the latter: answers to C_TLS
                 continue
             if m.kind == CONNECT and self.hold:
                 self.hold.wait(10)
@@ -160,10 +165,14 @@ class Rig:
         tcp.bind(("127.0.0.1", 0))
         tcp.listen(1024)
         self.tcp_address = tcp.getsockname()
+        tls = socket.socket(socket.AF_INET)
+        tls.bind(("127.0.0.1", 0))
+        tls.listen(1024)
+        self.tls_address = tls.getsockname()
         self.token = token
         own_user = ["--uid", "1835597825", "--gid", "1835597825"] if os.getuid() == 0 else []
         self.front, chan = start([front_path, *own_user], stdin=subprocess.DEVNULL)
-        self.core = FakeCore(chan, [(unix, False), (tcp, True)], token, self.agent_sock, self.log_path)
+        self.core = FakeCore(chan, [(unix, False), (tcp, True), (tls, False)], token, self.agent_sock, self.log_path)
         end = time.monotonic() + 5
         while not os.path.exists(self.agent_sock) and time.monotonic() < end:
             time.sleep(0.01)
