@@ -732,6 +732,30 @@ def case_forward_listen():
     assert run("vm", "forward", "vm-9", "0:127.0.0.1:7").returncode == 1
 
 
+def case_service():
+    """service generate: a unit that systemd accepts; install never overwrites without --force"""
+    conf = write("s p%c/mica$x.yaml", b"config: {}\n")
+    done = run("service", "generate", conf)
+    text = done.stdout.decode()
+    folder = os.path.dirname(conf).replace("%", "%%")
+    assert done.returncode == 0 and "\nKillMode=process\n" in text and "\nTimeoutStopSec=120\n" in text and "User=" not in text, done
+    assert 'ExecStart="%s" up "%s/mica$$x.yaml"\n' % (mica, folder) in text and "WorkingDirectory=%s\n" % folder in text, text
+    if shutil.which("systemd-analyze"):
+        unit = write("verify/mica-test.service", done.stdout)
+        told = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True).stderr
+        assert not [l for l in told.splitlines() if "mica-test" in l], told
+    units = os.path.join(top, "units")
+    os.makedirs(units)
+    words = ("service", "generate", "--install", "--unit-dir", units, "--name", "ci", "--user", "builder", "--timeout-stop-sec=30", conf)
+    done = run(*words)
+    assert done.returncode == 0 and b"enable --now ci" in done.stdout and "\nUser=builder\n" in read("units/ci.service").decode(), done
+    write("units/ci.service", b"kept")
+    assert run(*words).returncode == 1 and read("units/ci.service") == b"kept"
+    assert run(*words, "--force").returncode == 0 and b"KillMode" in read("units/ci.service") and os.listdir(units) == ["ci.service"]
+    for bad in (("/no/such.yaml",), ("--name", "a/b", conf), ("--user", "a b", conf), (write("a\nb.yaml", b""),)):
+        assert run("service", "generate", *bad).returncode == 2, bad
+
+
 def case_sweep():
     """run: sweeps folders of killed runs: ours by name and owner, locked by nobody"""
     import fcntl
@@ -776,7 +800,7 @@ def case_help():
     assert len(tree) > 20
     for line in tree:
         words = line.split()[1:3]
-        words = words if words[0] == "vm" else words[:1]
+        words = words if run(words[0], "--help").stdout.startswith(b"Usage") else words[:1]  # a group, or a command
         done = run(*words, "--help")
         assert done.returncode == 0 and b"Examples:" in done.stdout and b"Usage: mica" in done.stdout, words
     assert run("help", "vm", "exec").stdout == run("vm", "exec", "--help").stdout

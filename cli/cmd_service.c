@@ -1,0 +1,175 @@
+/* service generate: a systemd unit for `mica up`. */
+#include "cli/cli.h"
+#include "cli/out.h"
+#include "lib/base/buf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define UNIT_FOLDER "/etc/systemd/system"
+
+static const struct opt service_opts[] = {
+	{ "install", 0, OPT_FLAG, NULL, "write the unit's file instead of printing it" },
+	{ "name", 0, OPT_TEXT, "NAME", "of the unit (default mica)" },
+	{ "user", 0, OPT_TEXT, "USER", "run as (default root; others get VMs without a network)" },
+	{ "working-directory", 0, OPT_TEXT, "DIR", "where relative paths in FILE start (default: FILE's folder)" },
+	{ "timeout-stop-sec", 0, OPT_NUMBER, "N", "for all VMs to end at a stop (default 120)" },
+	{ "unit-dir", 0, OPT_TEXT, "DIR", "where --install writes (default " UNIT_FOLDER ")" },
+	{ "force", 0, OPT_FLAG, NULL, "overwrite a unit that is there" },
+	{ 0 },
+};
+
+struct unit {
+	char self[PATH_MAX], config[PATH_MAX], folder[PATH_MAX];
+	const char *name, *user;
+	unsigned long long stop_sec;
+};
+
+/* Text for a unit file: "%" begins a specifier; in command lines also "$", and there quotes hold it together. */
+static void put_text(struct buf *b, const char *s, bool command)
+{
+	if (command)
+		buf_adds(b, "\"");
+	for (; *s; s++) {
+		if (*s == '%' || (command && *s == '$'))
+			buf_add(b, s, 1);
+		if (command && (*s == '"' || *s == '\\'))
+			buf_adds(b, "\\");
+		buf_add(b, s, 1);
+	}
+	if (command)
+		buf_adds(b, "\"");
+}
+
+static void put_unit(struct buf *b, const struct unit *u)
+{
+	bool root = !strcmp(u->user, "root");
+	buf_adds(b, "# Made by 'mica service generate'.\n"
+		    "[Unit]\nDescription=mica: microVMs\nAfter=network-online.target\nWants=network-online.target\n"
+		    "StartLimitIntervalSec=60\nStartLimitBurst=5\n\n[Service]\nType=exec\n");
+	if (!root) {
+		buf_printf(b, "User=%s\n# Who may use the machine's virtualisation.\nSupplementaryGroups=kvm\n", u->user);
+	}
+	buf_adds(b, "WorkingDirectory=");
+	put_text(b, u->folder, false);
+	buf_adds(b, "\nExecStart=");
+	put_text(b, u->self, true);
+	buf_adds(b, " up ");
+	put_text(b, u->config, true);
+	buf_printf(b, "\nRestart=always\nRestartSec=1\n\n"
+		   "# VMs are processes of their own that outlive the daemon: only the main process gets a signal. After a crash of the daemon, or\n"
+		   "# 'systemctl kill --kill-who=main --signal=SIGKILL %s' (the way to a new version), Restart= starts it again and it takes the\n"
+		   "# running VMs over. With the default, control-group, systemd would kill them together with the daemon.\n"
+		   "# 'systemctl stop' and 'systemctl restart' send SIGTERM, and with that the daemon itself ends its VMs as the config says.\n"
+		   "KillMode=process\nKillSignal=SIGTERM\n"
+		   "# Long enough for guests to shut down; afterwards the daemon is killed, VMs still there are taken over at the next start.\n"
+		   "TimeoutStopSec=%llu\n\n"
+		   "# A stream is a descriptor or two, a VM a few tasks.\nLimitNOFILE=1048576\nTasksMax=infinity\n\n",
+		   u->name, u->stop_sec);
+	buf_adds(b, "# Every process of the daemon confines itself further: namespaces, system-call filters, user ids of their own. What stands here holds\n"
+		    "# for all of them, so it allows what one of them needs: root's rights to make cages, taps and bridges, and /proc/sys (forwarding).\n"
+		    "NoNewPrivileges=yes\nProtectSystem=full\nPrivateTmp=yes\nProtectClock=yes\nProtectHostname=yes\nProtectKernelLogs=yes\n"
+		    "ProtectKernelModules=yes\nProtectControlGroups=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes\n"
+		    "SystemCallArchitectures=native\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n"
+		    "DevicePolicy=closed\nDeviceAllow=/dev/kvm rw\nDeviceAllow=/dev/net/tun rw\n"
+		    "UMask=0027\n\n[Install]\nWantedBy=multi-user.target\n");
+}
+
+/* A name or path that would break the unit's lines. */
+static bool has_control(const char *s)
+{
+	for (; *s; s++)
+		if ((unsigned char)*s < 0x20 || *s == 0x7f)
+			return true;
+	return false;
+}
+
+static int bad_path(const char *path)
+{
+	char clean[256];
+	out_clean(clean, sizeof(clean), path);
+	return out_error(EXIT_USAGE, strerror(errno), "name a config file that is there: mica new vm > mica.yaml", "cannot use %s", clean);
+}
+
+static int fill(struct unit *u, const struct args *a)
+{
+	const char *folder = arg_text(a, "working-directory");
+	ssize_t n = readlink("/proc/self/exe", u->self, sizeof(u->self) - 1);
+	if (n <= 0)
+		return out_error(EXIT_FAIL, strerror(errno), "is /proc mounted?", "cannot find this program's path");
+	u->self[n] = 0;
+	u->name = arg_text(a, "name") ? arg_text(a, "name") : "mica";
+	u->user = arg_text(a, "user") ? arg_text(a, "user") : "root";
+	u->stop_sec = arg_u64(a, "timeout-stop-sec", 120);
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+	if (!*u->name || strlen(u->name) > 200 || strspn(u->name, letters) != strlen(u->name) || u->name[0] == '.' || u->name[0] == '-')
+		return out_error(EXIT_USAGE, "a unit's name has letters, digits, '_', '.' and '-'", "--name mica", "--name=%s", u->name);
+	if (!*u->user || strlen(u->user) > 200 || strspn(u->user, letters) != strlen(u->user) || u->user[0] == '-')
+		return out_error(EXIT_USAGE, "a user's name has letters, digits, '_', '.' and '-'", "--user root", "--user=%s", u->user);
+	if (!realpath(a->pos[0], u->config) || access(u->config, R_OK))
+		return bad_path(a->pos[0]);
+	if (folder && !realpath(folder, u->folder))
+		return bad_path(folder);
+	if (!folder) {
+		strcpy(u->folder, u->config);
+		char *slash = strrchr(u->folder, '/');
+		slash[slash == u->folder] = 0;
+	}
+	if (has_control(u->self) || has_control(u->config) || has_control(u->folder))
+		return out_error(EXIT_USAGE, "a unit cannot hold control characters", "rename it", "a path has a line break or the like");
+	return 0;
+}
+
+static int install(const struct unit *u, const struct args *a, const struct buf *text)
+{
+	const char *folder = arg_text(a, "unit-dir") ? arg_text(a, "unit-dir") : UNIT_FOLDER;
+	char file[NAME_MAX + 1];
+	snprintf(file, sizeof(file), "%s.service", u->name);
+	AUTO_FD dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return out_error(EXIT_FAIL, strerror(errno), "is this a machine with systemd? --unit-dir names another folder", "cannot open %s", folder);
+	if (!arg_flag(a, "force", false)) {
+		/* Reserves the name: two at once cannot both believe that it was free. */
+		AUTO_FD fd = openat(dir, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+		if (fd < 0 && errno == EEXIST)
+			return out_error(EXIT_FAIL, "a unit of that name is there", "give another --name, or --force to overwrite it", "%s/%s is kept as it is", folder, file);
+	}
+	int err = write_file_atomic(dir, file, buf_data(text), buf_len(text), 0644);
+	if (err && !arg_flag(a, "force", false))
+		unlinkat(dir, file, 0); /* the reservation */
+	if (err)
+		return out_error(EXIT_FAIL, strerror(-err), err == -EACCES ? "run it with sudo" : "", "cannot write %s/%s", folder, file);
+	printf("%s/%s written\nstart it now and at every boot:\n  systemctl daemon-reload && systemctl enable --now %s\n", folder, file, u->name);
+	return 0;
+}
+
+static int run_service(struct args *a)
+{
+	static struct unit u;
+	struct buf text;
+	int code = fill(&u, a);
+	if (code)
+		return code;
+	buf_init(&text, 65536);
+	put_unit(&text, &u);
+	const char *s = buf_cstr(&text);
+	if (!s)
+		code = out_error(EXIT_FAIL, strerror(ENOMEM), "use shorter paths", "cannot make the unit");
+	else if (arg_flag(a, "install", false))
+		code = install(&u, a, &text);
+	else
+		fputs(s, stdout);
+	buf_done(&text);
+	return code;
+}
+
+const struct cmd cmd_service_generate = { .group = "service", .name = "generate", .synopsis = "FILE",
+	.summary = "Print or install a systemd unit that runs the daemon with this config", .opts = service_opts,
+	.examples = "mica service generate /etc/mica/mica.yaml\nsudo mica service generate --install /etc/mica/mica.yaml\n"
+		    "mica service generate --name ci --user builder --timeout-stop-sec 30 ci.yaml",
+	.min_pos = 1, .max_pos = 1, .command_at = -1, .run = run_service };
