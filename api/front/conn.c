@@ -30,6 +30,8 @@ bool conn_out_full(const struct conn *c)
 
 void req_free(struct req *r)
 {
+	if (r->status)
+		counts_add(&r->conn->front->counts, r->head.method.p, r->head.method.n, r->status, now_mono_ns() - r->begun_ns);
 	ask_drop(r);
 	stream_done(r);
 	if (r->state && r->state_done)

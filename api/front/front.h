@@ -11,6 +11,7 @@
 #ifndef API_FRONT_FRONT_H
 #define API_FRONT_FRONT_H
 
+#include "api/front/metrics.h"
 #include "lib/ev/ev.h"
 #include "lib/http/chunk.h"
 #include "lib/http/http.h"
@@ -106,6 +107,8 @@ struct req {
 
 	/* answer */
 	bool replied;              /* the head of the answer is written */
+	int status;                /* in that head; 0 before */
+	uint64_t begun_ns;         /* monotonic */
 	bool reply_chunked;
 	bool ended;                /* nothing more will be written: conn_settle() goes on to the next request */
 	bool ending;               /* the same as soon as the agent has taken what is queued for it */
@@ -189,6 +192,7 @@ struct front {
 	struct buf line;  /* the NDJSON line being written */
 	size_t frame_mark;
 	bool core_gone;
+	struct counts counts;
 	struct cert *cert; /* NULL: core sent none */
 };
 
@@ -368,6 +372,7 @@ void h_remove(struct req *r);
 void h_watch(struct req *r);
 void h_shell(struct req *r);
 void h_forward(struct req *r);
+void h_metrics(struct req *r);
 void h_secrets(struct req *r);
 void h_secret_create(struct req *r);
 void h_secret_patch(struct req *r);

@@ -9,6 +9,7 @@ void reply_begin(struct req *r, int status, const char *type)
 	struct buf *out = &r->conn->out;
 
 	r->replied = true;
+	r->status = status;
 	http_add_status(out, status);
 	if (type)
 		http_add_field(out, "Content-Type", type);
@@ -140,6 +141,7 @@ void conn_refuse(struct conn *c, int status, const char *text)
 {
 	struct buf b;
 
+	counts_add(&c->front->counts, "", 0, status, 0);
 	buf_init(&b, 4096);
 	error_object(&b, text, NULL);
 	http_add_status(&c->out, status);

@@ -196,6 +196,7 @@ static struct req *take_head(struct conn *c)
 	memcpy(mem, buf_data(&c->in), n);
 	buf_eat(&c->in, n);
 	r->conn = c;
+	r->begun_ns = now_mono_ns();
 	r->head_mem = mem;
 	http_head_init(&r->head, HTTP_REQUEST);
 	http_head_parse(&r->head, mem, n, NULL); /* parsed well once already; now its views lie in mem */

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import sys
 
 sys.dont_write_bytecode = True
@@ -48,6 +49,14 @@ class Core(fakecore.FakeCore):
             s.update({k: m.num(T[k]) for k in ("PERM", "UID", "GID") if m.num(T[k]) is not None})
             s["DATA"] = m.get(T["DATA"]) or s["DATA"]
             return self.secret(name), []
+        if m.kind == METRICS:
+            for group in ("demo", 'o"dd\\'):
+                self.chan.send(ITEM, [(T["GROUP"], group), (T["GPU_COUNT"], 0)], ident=m.id)
+            for api, state, n in ((0, "Running", 2), (1, "Paused", 1)):
+                self.chan.send(ITEM, [(T["GROUP"], "demo"), (T["BY_API"], api), (T["STATUS"], state), (T["COUNT"], n)], ident=m.id)
+            self.chan.send(ITEM, [(T["GROUP"], "demo"), (T["CODE"], 201), (T["COUNT"], 7)], ident=m.id)
+            return [(T["LOAD_1"], 105), (T["LOAD_5"], 7), (T["LOAD_15"], 0), (T["MEM_TOTAL"], 1 << 34), (T["MEM_AVAILABLE"], 1 << 33),
+                    (T["OPEN_FILES"], 3), (T["OPEN_SOCKETS"], 4), (T["EGRESS_TX"], 5)], []
         return super().answer(m)
 
     def secret(self, name):
@@ -108,6 +117,43 @@ def case_create(rig):
         asked = next(m for m in reversed(rig.core.asked) if m.kind == CREATE)
         same((asked.all(T["SECRET"]), asked.num(T["SECRETS_SET"])), (names, given), "create with %r" % body)
     same(rig.api.call("POST", "/hostgroup/demo/nodes", {"secrets": "a"})[0], 400, "secrets that are no list: 400")
+
+
+def case_metrics(rig):
+    same(Api(rig.tcp_address).call("GET", "/metrics")[0], 401, "metrics without a token: 401")
+    rig.api.call("GET", "/vm/nosuch-1")
+    rig.api.call("BREW", "/info")
+    status, headers, text = rig.api.call("GET", "/metrics")
+    same((status, headers["content-type"]), (200, "text/plain; version=0.0.4; charset=utf-8"), "200, Prometheus text")
+    lines = text.decode().splitlines()
+    for line in ('slicer_vm_gpu_count{host_group="demo"} 0', 'slicer_vm_gpu_count{host_group="o\\"dd\\\\"} 0',
+                 'slicer_vm_running{host_group="demo",api="false",state="running"} 2', 'slicer_vm_running{host_group="demo",api="true",state="paused"} 1',
+                 'slicer_vm_launch_total{host_group="demo",code="201"} 7', "slicer_system_load_avg_1 1.05", "slicer_system_load_avg_5 0.07",
+                 "slicer_system_load_avg_15 0.00", "slicer_system_memory_total_bytes 17179869184", "slicer_system_memory_available_bytes 8589934592",
+                 "slicer_system_open_files 3", "slicer_system_open_connections 4", "slicer_system_egress_tx 5"):
+        tap.ok(line in lines, line)
+    tap.ok("slicer_system_egress_rx" not in text.decode(), "what is not known is left out")
+    names, seen = set(), []
+    for line in lines:
+        m = re.fullmatch(r'# (HELP|TYPE) (\w+) .+|(\w+)(\{(\w+="([^"\\]|\\.)*",?)+\})? [0-9.]+', line)
+        if not tap_quiet(m, line):
+            continue
+        name = m.group(2) or re.sub("_(bucket|sum|count)$", "", m.group(3)) if "duration" in line else m.group(2) or m.group(3)
+        if not seen or seen[-1] != name:
+            seen.append(name)
+        names.add(name)
+    same(len(seen), len(names), "every line has the format's shape, every family stands together")
+    get = {line.rsplit(" ", 1)[0]: line.rsplit(" ", 1)[1] for line in lines}
+    total = 'slicer_api_requests_total{method="%s",code="%d"}'
+    tap.ok(int(get[total % ("GET", 404)]) >= 1 and int(get[total % ("POST", 400)]) >= 10 and int(get[total % ("other", 405)]) == 1, "requests by method and code")
+    buckets = [int(v) for k, v in get.items() if k.startswith('slicer_api_request_duration_seconds_bucket{method="GET",code="404"')]
+    tap.ok(len(buckets) == 12 and buckets == sorted(buckets) and
+           buckets[-1] == int(get[total % ("GET", 404)]) == int(get['slicer_api_request_duration_seconds_count{method="GET",code="404"}']) and
+           0 < float(get['slicer_api_request_duration_seconds_sum{method="GET",code="404"}']) < 60, "a histogram of their durations: %s" % buckets)
+
+
+def tap_quiet(good, line):
+    return good or tap.ok(False, line)
 
 
 def main():

@@ -1,0 +1,143 @@
+/* GET /metrics: Prometheus text (exposition format 0.0.4) of what core and front know. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include "api/front/front.h"
+
+#define METRICS_BYTES_MAX (8u << 20)
+
+static void put_number(struct buf *b, const struct wire_msg *m, uint16_t tag)
+{
+	uint64_t v = 0;
+
+	wire_get_u64(m, tag, &v);
+	buf_printf(b, "} %" PRIu64 "\n", v);
+}
+
+static void put_label(struct buf *b, const char *key, const struct wire_msg *m, uint16_t tag)
+{
+	struct wire_field f = { .n = 0 };
+
+	wire_get(m, tag, &f);
+	label_put(b, key, f.p, f.n);
+}
+
+static void put_vms(struct buf *b, const struct wire_msg *m)
+{
+	struct wire_field f = { .n = 0 };
+	uint64_t api = 0;
+	char state[16] = "";
+
+	wire_get_u64(m, C_T_BY_API, &api);
+	wire_get(m, C_T_STATUS, &f);
+	for (size_t i = 0; i < f.n && i < sizeof(state) - 1; i++) /* "Running" is "running" here */
+		state[i] = (char)(f.p[i] >= 'A' && f.p[i] <= 'Z' ? f.p[i] | 32 : f.p[i]);
+	buf_printf(b, ",api=\"%s\",", api ? "true" : "false");
+	label_put(b, "state", state, strlen(state));
+	put_number(b, m, C_T_COUNT);
+}
+
+static void put_launches(struct buf *b, const struct wire_msg *m)
+{
+	uint64_t code = 0;
+
+	wire_get_u64(m, C_T_CODE, &code);
+	buf_printf(b, ",code=\"%" PRIu64 "\"", code);
+	put_number(b, m, C_T_COUNT);
+}
+
+static void put_gpus(struct buf *b, const struct wire_msg *m)
+{
+	put_number(b, m, C_T_GPU_COUNT);
+}
+
+/* Core's items come family by family; each family is known by a field of its own. */
+static const struct family {
+	uint16_t tag;
+	const char *name, *type, *help;
+	void (*put)(struct buf *b, const struct wire_msg *m);
+} families[] = {
+	{ C_T_GPU_COUNT, "slicer_vm_gpu_count", "gauge", "GPUs in use by VMs of the host group.", put_gpus },
+	{ C_T_STATUS, "slicer_vm_running", "gauge", "VMs by host group, whether the API asked for them, and state.", put_vms },
+	{ C_T_CODE, "slicer_vm_launch_total", "counter", "Launches by host group and HTTP status.", put_launches },
+};
+
+static void put_item(struct req *r, const struct wire_msg *m)
+{
+	const struct family **last = r->state;
+	struct wire_field f;
+
+	for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+		const struct family *fam = &families[i];
+
+		if (!wire_get(m, fam->tag, &f))
+			continue;
+		if (*last != fam)
+			family_put(&r->gather, fam->name, fam->type, fam->help);
+		*last = fam;
+		buf_printf(&r->gather, "%s{", fam->name);
+		put_label(&r->gather, "host_group", m, C_T_GROUP);
+		fam->put(&r->gather, m);
+		return;
+	}
+}
+
+static void put_host(struct buf *b, const struct wire_msg *m)
+{
+	static const struct { uint16_t tag; bool hundredths; const char *name, *type, *help; } rows[] = {
+		{ C_T_LOAD_1, true, "slicer_system_load_avg_1", "gauge", "Load of the host, 1 minute." },
+		{ C_T_LOAD_5, true, "slicer_system_load_avg_5", "gauge", "Load of the host, 5 minutes." },
+		{ C_T_LOAD_15, true, "slicer_system_load_avg_15", "gauge", "Load of the host, 15 minutes." },
+		{ C_T_MEM_TOTAL, false, "slicer_system_memory_total_bytes", "gauge", "Memory of the host." },
+		{ C_T_MEM_AVAILABLE, false, "slicer_system_memory_available_bytes", "gauge", "Memory that programs can still get." },
+		{ C_T_EGRESS_TX, false, "slicer_system_egress_tx", "counter", "Bytes sent by the network card of the default route." },
+		{ C_T_EGRESS_RX, false, "slicer_system_egress_rx", "counter", "Bytes received by it." },
+		{ C_T_OPEN_FILES, false, "slicer_system_open_files", "gauge", "Open files of the host." },
+		{ C_T_OPEN_SOCKETS, false, "slicer_system_open_connections", "gauge", "TCP sockets in use on the host." },
+	};
+	uint64_t v;
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		if (!wire_get_u64(m, rows[i].tag, &v))
+			continue;
+		family_put(b, rows[i].name, rows[i].type, rows[i].help);
+		if (rows[i].hundredths)
+			buf_printf(b, "%s %" PRIu64 ".%02" PRIu64 "\n", rows[i].name, v / 100, v % 100);
+		else
+			buf_printf(b, "%s %" PRIu64 "\n", rows[i].name, v);
+	}
+}
+
+static void answer(struct req *r, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	(void)fds;
+	(void)n_fds;
+	if (m->type == C_ITEM) {
+		put_item(r, m);
+		return;
+	}
+	if (m->type != WIRE_OK) {
+		reply_refusal(r, m);
+		return;
+	}
+	put_host(&r->gather, m);
+	counts_put(&r->conn->front->counts, &r->gather);
+	if (r->gather.failed)
+		reply_error(r, 500, "the answer is too large or memory ran out");
+	else
+		reply_bytes(r, 200, "text/plain; version=0.0.4; charset=utf-8", buf_data(&r->gather), buf_len(&r->gather));
+}
+
+void h_metrics(struct req *r)
+{
+	r->state = calloc(1, sizeof(const struct family *)); /* the family of the last item */
+	r->state_done = free;
+	if (!r->state) {
+		reply_error(r, 503, "out of memory; try again");
+		return;
+	}
+	buf_done(&r->gather);
+	buf_init(&r->gather, METRICS_BYTES_MAX);
+	ask_begin(r, C_METRICS);
+	ask_send(r, answer);
+}
