@@ -79,7 +79,7 @@ void help_all(void)
 		printf("\nmica %s COMMAND%s:\n", group, strcmp(group, "vm") ? "" : " (also mica v)");
 		list(group);
 	}
-	printf("\nShortcuts: ls = vm list; exec, shell, cp, logs, relaunch = vm …\n"
+	printf("\nShortcuts: ls = vm list; exec, shell, cp, logs, top, relaunch = vm …\n"
 	       "'mica COMMAND --help' tells more, with examples. 'mica --tree' lists every option.\n\n"
 	       "Examples:\n"
 	       "  mica run -- uname -a                 one command in a fresh VM, then nothing is left\n"

@@ -1,0 +1,249 @@
+/* completion: scripts for shells, made from the table of commands. VM names come from the daemon when asked for. */
+#include "cli/cli.h"
+#include "cli/out.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool takes_vm_path(const struct cmd *c) /* VM:path */
+{
+	return c->synopsis && !strncmp(c->synopsis, "SRC", 3) && c->group;
+}
+
+static bool takes_vm(const struct cmd *c)
+{
+	return c->synopsis && strstr(c->synopsis, "VM") && !takes_vm_path(c);
+}
+
+/* Calls fn for every name the command has in its group (group != NULL), or at the top. */
+static void each_name(const struct cmd *c, bool top, void (*fn)(const struct cmd *c, const char *name, int len))
+{
+	const char *lists[] = { top == !c->group ? c->name : NULL, top == !c->group ? c->aliases : NULL, top ? c->shortcut : NULL };
+	for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+		for (const char *p = lists[i]; p && *p; p += strspn(p, " ")) {
+			int n = (int)strcspn(p, " ");
+			fn(c, p, n);
+			p += n;
+		}
+}
+
+/* ---- bash, and zsh by its bashcompinit ---- */
+
+static void bash_opts(const struct opt *o, bool only_values)
+{
+	for (; o && o->name; o++) {
+		if (only_values && o->kind == OPT_FLAG)
+			continue;
+		printf("--%s ", o->name);
+		if (only_values && o->letter)
+			printf("-%c ", o->letter);
+	}
+}
+
+static void pattern_in_group(const struct cmd *c, const char *name, int len)
+{
+	printf("'%s %.*s'|", c->group, len, name);
+	if (!strcmp(c->group, "vm"))
+		printf("'v %.*s'|", len, name);
+}
+
+static void pattern_at_top(const struct cmd *c, const char *name, int len)
+{
+	(void)c;
+	printf("'%.*s'|", len, name);
+}
+
+static void word(const struct cmd *c, const char *name, int len)
+{
+	(void)c;
+	printf("%.*s ", len, name);
+}
+
+static bool first_of_group(const struct cmd *const *at)
+{
+	for (const struct cmd *const *c = cmds; c != at; c++)
+		if ((*c)->group && !strcmp((*c)->group, (*at)->group))
+			return false;
+	return true;
+}
+
+static void group_words(const char *group)
+{
+	for (const struct cmd *const *c = cmds; *c; c++)
+		if ((*c)->group && !strcmp((*c)->group, group) && !((*c)->flags & CMD_HIDDEN))
+			printf("%s ", (*c)->name);
+}
+
+static void bash_tables(void)
+{
+	printf("\tcase \"$key\" in\n\t'') words='");
+	for (const struct cmd *const *c = cmds; *c; c++) {
+		if ((*c)->group && first_of_group(c))
+			printf("%s ", (*c)->group);
+		if (!((*c)->flags & CMD_HIDDEN))
+			each_name(*c, true, word);
+	}
+	printf("help --tree --version' ;;\n");
+	for (const struct cmd *const *c = cmds; *c; c++)
+		if ((*c)->group && first_of_group(c)) {
+			printf("\t'%s'%s) words='", (*c)->group, strcmp((*c)->group, "vm") ? "" : "|'v'");
+			group_words((*c)->group);
+			printf("' ;;\n");
+		}
+	for (const struct cmd *const *c = cmds; *c; c++) {
+		printf("\t");
+		if ((*c)->group)
+			each_name(*c, false, pattern_in_group);
+		each_name(*c, true, pattern_at_top);
+		printf("'-') opts='");
+		bash_opts((*c)->opts, false);
+		bash_opts((*c)->flags & CMD_REMOTE ? remote_opts : NULL, false);
+		printf("--help' values='");
+		bash_opts((*c)->opts, true);
+		bash_opts((*c)->flags & CMD_REMOTE ? remote_opts : NULL, true);
+		printf("' what=%s max=%d ;;\n", takes_vm(*c) ? "vm" : takes_vm_path(*c) ? "path" : "", (*c)->command_at);
+	}
+	printf("\tesac\n");
+}
+
+/* $key: the command so far, "vm exec" or "run"; $after: how many arguments stand behind it. */
+static void bash(void)
+{
+	printf("# mica completion bash: source it, or put it into /usr/share/bash-completion/completions/mica\n"
+	       "_mica()\n{\n"
+	       "\tlocal cur=\"${COMP_WORDS[COMP_CWORD]}\" prev=\"${COMP_WORDS[COMP_CWORD-1]}\" key='' words='' opts='' values='' what='' max=-1 after=0 i w\n"
+	       "\tlocal -a where=()\n"
+	       "\tCOMPREPLY=()\n"
+	       "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
+	       "\t\tw=\"${COMP_WORDS[i]}\"\n"
+	       "\t\tcase \"$w\" in\n"
+	       "\t\t--url|--socket|--token|--token-file) where+=(\"$w\" \"${COMP_WORDS[i+1]}\"); ((i++)) ;;\n"
+	       "\t\t-*) ;;\n"
+	       "\t\t*)\n"
+	       "\t\t\tcase \"$key\" in\n"
+	       "\t\t\t'') key=\"$w\" ;;\n\t\t\t");
+	for (const struct cmd *const *c = cmds; *c; c++)
+		if ((*c)->group && first_of_group(c))
+			printf("%s%s", (*c)->group, strcmp((*c)->group, "vm") ? "|" : "|v|");
+	printf("'-') key=\"$key $w\" ;;\n"
+	       "\t\t\t*) ((after++)) ;;\n"
+	       "\t\t\tesac ;;\n"
+	       "\t\tesac\n"
+	       "\tdone\n");
+	bash_tables();
+	printf("\tif [[ \" $values \" == *\" $prev \"* ]]; then return; fi\n"
+	       "\tif ((max >= 0 && after > max)); then return; fi\n"
+	       "\tif [[ -n $words ]]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
+	       "\telif [[ $cur == -* ]]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n"
+	       "\telif [[ $what == vm ]]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" \"${where[@]}\" vm list -q 2>/dev/null)\" -- \"$cur\"))\n"
+	       "\telif [[ $what == path && $cur != *[:/]* ]]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -S : -W \"$(\"${COMP_WORDS[0]}\" \"${where[@]}\" vm list -q 2>/dev/null)\" -- \"$cur\") $(compgen -f -- \"$cur\"))\n"
+	       "\t\tcompopt -o nospace 2>/dev/null\n"
+	       "\tfi\n"
+	       "}\n"
+	       "complete -o default -F _mica mica slicer\n");
+}
+
+static void zsh(void)
+{
+	printf("# mica completion zsh: source it from .zshrc, after compinit\n"
+	       "autoload -U +X bashcompinit && bashcompinit\n"
+	       "compopt() { : }\n");
+	bash();
+}
+
+/* ---- fish ---- */
+
+/* Inside single quotes. */
+static void fish_text(const char *s)
+{
+	for (; *s; s++)
+		printf("%s%c", *s == '\'' || *s == '\\' ? "\\" : "", *s);
+}
+
+static void fish_word(const char *at, const char *name, int len, const char *summary)
+{
+	printf("complete -c mica -f -n '__mica_at%s%s' -a %.*s -d '", *at ? " " : "", at, len, name);
+	fish_text(summary);
+	printf("'\n");
+}
+
+static void fish_at_top(const struct cmd *c, const char *name, int len)
+{
+	fish_word("", name, len, c->summary);
+}
+
+static void fish_opts(const char *where, const struct opt *o)
+{
+	for (; o && o->name; o++) {
+		printf("complete -c mica -n '__mica_in %s' -l %s", where, o->name);
+		if (o->letter)
+			printf(" -s %c", o->letter);
+		printf("%s -d '", o->kind == OPT_FLAG ? "" : " -r");
+		fish_text(o->help);
+		printf("'\n");
+	}
+}
+
+static void fish_cmd(const struct cmd *c, const char *name, int len)
+{
+	char where[100];
+	bool top = !c->group || name != c->name;
+	snprintf(where, sizeof(where), "%s%s%.*s", top ? "" : c->group, top ? "" : " ", len, name);
+	fish_opts(where, c->opts);
+	fish_opts(where, c->flags & CMD_REMOTE ? remote_opts : NULL);
+	if (takes_vm(c))
+		printf("complete -c mica -f -n '__mica_in %s' -a '(__mica_vms)'\n", where);
+	else if (takes_vm_path(c))
+		printf("complete -c mica -n '__mica_in %s' -a '(__mica_vms):'\n", where);
+}
+
+static void fish(void)
+{
+	printf("# mica completion fish: put it into ~/.config/fish/completions/mica.fish\n"
+	       "function __mica_words\n"
+	       "\tset -l skip 0\n"
+	       "\tfor w in (commandline -opc)[2..-1]\n"
+	       "\t\tif test $skip = 1\n\t\t\tset skip 0\n"
+	       "\t\telse if contains -- $w --url --socket --token --token-file\n\t\t\tset skip 1\n"
+	       "\t\telse if not string match -q -- '-*' $w\n\t\t\techo $w\n"
+	       "\t\tend\n\tend\nend\n"
+	       "function __mica_at\n\ttest \"$(__mica_words)\" = \"$(string join \\n $argv)\"\nend\n"
+	       "function __mica_in\n\tset -l words (__mica_words)\n\tset -l n (count $argv)\n"
+	       "\ttest (count $words) -ge $n; and test \"$words[1..$n]\" = \"$argv\"\nend\n"
+	       "function __mica_vms\n\tmica vm list -q 2>/dev/null\nend\n"
+	       "complete -c slicer -w mica\n");
+	for (const struct cmd *const *c = cmds; *c; c++) {
+		if ((*c)->flags & CMD_HIDDEN)
+			continue;
+		if ((*c)->group && first_of_group(c))
+			fish_word("", (*c)->group, (int)strlen((*c)->group), "commands of this group");
+		each_name(*c, true, fish_at_top);
+		if ((*c)->group) {
+			fish_word((*c)->group, (*c)->name, (int)strlen((*c)->name), (*c)->summary);
+			fish_cmd(*c, (*c)->name, (int)strlen((*c)->name));
+		}
+		each_name(*c, true, fish_cmd);
+	}
+}
+
+static int run_completion(struct args *a)
+{
+	const char *shell = a->pos[0];
+	if (!strcmp(shell, "bash"))
+		bash();
+	else if (!strcmp(shell, "zsh"))
+		zsh();
+	else if (!strcmp(shell, "fish"))
+		fish();
+	else
+		return out_error(EXIT_USAGE, "there are scripts for bash, zsh and fish", "mica completion bash", "no completion for '%s'", shell);
+	return 0;
+}
+
+const struct cmd cmd_completion = { .name = "completion", .synopsis = "bash|zsh|fish", .summary = "Print a script that completes commands, options and VM names",
+	.examples = "source <(mica completion bash)\nsource <(mica completion zsh)\nmica completion fish > ~/.config/fish/completions/mica.fish",
+	.min_pos = 1, .max_pos = 1, .command_at = -1, .run = run_completion };
