@@ -2,7 +2,7 @@
  * The operator's YAML file, checked and worked out. What stands here can be trusted: ranges hold, names are valid,
  * networks do not overlap, files are open. Parsed while core may still open paths; nothing here is read again later.
  * Every refusal is "file:line: what, and how to mend it". What this version reads but does not do is said in `notes`.
- * Keys: the table in config_keys.c (contract §2.1, and ours: host_groups[].image/kernel_file/initrd_file, initrd_file, network.mode none).
+ * Keys: the table in config_keys.c (contract §2.1, and ours: host_groups[].image/kernel_file/initrd_file, initrd_file, network.mode none, api.tls).
  */
 #ifndef API_CORE_CONFIG_H
 #define API_CORE_CONFIG_H
@@ -27,6 +27,7 @@
 struct config_host {
 	uint64_t ram_bytes;       /* 0: not known, no limit */
 	uint64_t min_image_bytes; /* size of the built-in image */
+	bool tls;                 /* `mica up --tls`: as api.tls.enabled */
 };
 
 enum net_mode { NET_NONE, NET_BRIDGE };
@@ -64,6 +65,8 @@ struct config {
 	uint32_t bind_addr;
 	uint16_t port;
 	bool tcp_auth;
+	bool tls;              /* of TCP; false without TCP */
+	const char *tls_cert, *tls_key; /* an operator's PEM files; NULL: ours, in the state folder */
 	const char *socket;    /* an API socket besides the state folder's; NULL: none */
 	bool socket_auth;
 	unsigned api_line;     /* for messages about the listeners; 0: defaults */

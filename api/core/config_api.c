@@ -29,11 +29,45 @@ static int check_token(struct checking *x)
 	return 0;
 }
 
+/* A name for what is missing before strangers may reach the API. */
+static int check_exposed(struct checking *x, const char *host, unsigned line)
+{
+	if (x->c->bind_addr >> 24 == 127)
+		return 0;
+	if (!x->c->tcp_auth)
+		return REFUSE(x, x->k->api.auth.enabled.line, "api.auth.enabled: false on %s would let anybody on the network run commands: enable it, or "
+			      "bind 127.0.0.1", host);
+	if (!x->c->tls)
+		return REFUSE(x, line, "the API on %s would be plain HTTP, and the token could be read on the way: add 'tls: {enabled: true}' to api, start "
+			      "with 'mica up --tls', or bind 127.0.0.1", host);
+	return 0;
+}
+
+static int check_tls(struct checking *x)
+{
+	const struct keys_tls *k = &x->k->api.tls;
+	struct config *c = x->c;
+
+	if (k->cert_file.line && !k->key_file.line)
+		return REFUSE(x, k->cert_file.line, "api.tls.cert_file needs api.tls.key_file beside it");
+	if (k->key_file.line && !k->cert_file.line)
+		return REFUSE(x, k->key_file.line, "api.tls.key_file needs api.tls.cert_file beside it");
+	c->tls = k->enabled.line ? k->enabled.v || x->host->tls : k->cert_file.line || x->host->tls;
+	if (k->cert_file.line) {
+		c->tls_cert = k->cert_file.v;
+		c->tls_key = k->key_file.v;
+	}
+	return 0;
+}
+
 static int check_tcp(struct checking *x, const char *host, unsigned line)
 {
 	const struct keys_api *k = &x->k->api;
 	struct config *c = x->c;
+	int r = check_tls(x);
 
+	if (r)
+		return r;
 	if (strcmp(host, "localhost") == 0)
 		host = "127.0.0.1";
 	if (addr_parse(host, &c->bind_addr))
@@ -43,13 +77,7 @@ static int check_tcp(struct checking *x, const char *host, unsigned line)
 	c->tcp_auth = k->auth.enabled.line ? k->auth.enabled.v : true;
 	if (!c->port)
 		return REFUSE(x, k->port.line, "api.port 0 is no port: use 1 to 65535, or a socket path as api.bind_address");
-	if (c->bind_addr >> 24 != 127 && !c->tcp_auth)
-		return REFUSE(x, k->auth.enabled.line, "api.auth.enabled: false on %s would let anybody on the network run commands: enable it, or "
-			      "bind 127.0.0.1", host);
-	if (c->bind_addr >> 24 != 127)
-		config_note(x, line, "the API on %s is plain HTTP in this version: the token and all data can be read on the way; keep it "
-			    "inside a trusted network or a tunnel", host);
-	return 0;
+	return check_exposed(x, host, line);
 }
 
 int config_check_api(struct checking *x)
@@ -70,6 +98,8 @@ int config_check_api(struct checking *x)
 			return REFUSE(x, k->socket.line, "api.socket and api.bind_address name two sockets: remove one");
 		if (k->port.line)
 			config_note(x, k->port.line, "api.port is not used: api.bind_address is a socket");
+		if (k->tls.line)
+			config_note(x, k->tls.line, "api.tls is not used: api.bind_address is a socket");
 		return 0;
 	}
 	if (k->socket.line)

@@ -58,12 +58,21 @@ static const struct yaml_key auth_keys[] = {
 	{ NULL },
 };
 #undef KEYS
+#define KEYS keys_tls
+static const struct yaml_key tls_keys[] = { /* ours */
+	{ "enabled", Y_FLAG, AT(enabled) },
+	{ "cert_file", Y_STR, AT(cert_file) },
+	{ "key_file", Y_STR, AT(key_file) },
+	{ NULL },
+};
+#undef KEYS
 #define KEYS keys_api
 static const struct yaml_key api_keys[] = {
 	{ "port", Y_NUM, AT(port), 65535 },
 	{ "bind_address", Y_STR, AT(bind_address) },
 	{ "socket", Y_STR, AT(socket) },
 	{ "auth", Y_MAP, AT(auth), 0, auth_keys },
+	{ "tls", Y_MAP, AT(tls), 0, tls_keys },
 	{ NULL },
 };
 #undef KEYS

@@ -20,7 +20,8 @@ struct keys_group {
 	struct keys_network network;
 };
 struct keys_auth { unsigned line; struct yaml_flag enabled; struct yaml_str token; };
-struct keys_api { unsigned line; struct yaml_num port; struct yaml_str bind_address, socket; struct keys_auth auth; };
+struct keys_tls { unsigned line; struct yaml_flag enabled; struct yaml_str cert_file, key_file; };
+struct keys_api { unsigned line; struct yaml_num port; struct yaml_str bind_address, socket; struct keys_auth auth; struct keys_tls tls; };
 struct keys_ssh { unsigned line; struct yaml_num port; struct yaml_str bind_address; };
 struct keys_config {
 	unsigned line;

@@ -114,6 +114,10 @@ void core_serve(struct core *c)
 
 	if (c->phase != CORE_STARTING)
 		return;
+	if (c->tls.wanted && !c->tls.ready) {
+		core_tls_start(c);
+		return;
+	}
 	c->phase = CORE_SERVING;
 	if (c->stop_pending) {
 		core_stop(c, c->kill_now);

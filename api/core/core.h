@@ -34,7 +34,15 @@ enum core_phase {
 struct listener {
 	int fd;               /* owned until it went to front */
 	char name[128];       /* address, for people */
-	bool auth_needed;
+	bool auth_needed, tls;
+};
+
+/* The certificate on its way to front, which holds it; PEM texts, owned, NULL: front makes them. */
+struct core_tls {
+	int dir_fd;   /* owned: tls/ of the state folder; -1 when the files are an operator's */
+	char *cert, *key;
+	size_t cert_len, key_len;
+	bool wanted, ready;
 };
 
 struct core {
@@ -54,6 +62,7 @@ struct core {
 	struct ev_io signal_io;
 	struct listener listeners[LISTENERS_MAX];
 	unsigned n_listeners;
+	struct core_tls tls;
 	uint8_t token_hash[SHA256_BYTES];
 	bool net_up[GROUPS_MAX]; /* group i's bridge stands */
 	unsigned net_waiting;
@@ -84,6 +93,11 @@ int core_token(struct core *c, struct fault *f);
 int core_listen(struct core *c, const char *state_path, struct fault *f);
 int core_own_files(struct core *c, uid_t uid, gid_t gid, struct fault *f);
 int core_announce_listeners(struct core *c); /* C_LISTEN to front */
+
+/* tls.c. Before the drop: reads the certificate and its key. */
+int core_tls_read(struct core *c, struct fault *f);
+/* Gives them to front, or has them made and keeps them; core_serve() comes when front has them. */
+void core_tls_start(struct core *c);
 
 /* net.c: bridges of all groups, then core_adopt(). */
 int core_net_start(struct core *c);

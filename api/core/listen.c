@@ -177,7 +177,8 @@ static int listen_tcp(struct core *c, struct fault *f)
 		return fault_set(f, err, "API address %s:%u: %s; set api.bind_address and api.port", k->bind_host, k->port, strerror(-err));
 	}
 	l = new_listener(c, fd, k->tcp_auth);
-	snprintf(l->name, sizeof(l->name), "%s:%u", k->bind_host, k->port);
+	l->tls = k->tls;
+	snprintf(l->name, sizeof(l->name), "%s%s:%u", k->tls ? "https://" : "", k->bind_host, k->port);
 	return 0;
 }
 
@@ -269,6 +270,7 @@ int core_announce_listeners(struct core *c)
 		wire_u64(b, C_T_LISTENER, i);
 		wire_str(b, C_T_NAME, l->name);
 		wire_u64(b, C_T_AUTH_NEEDED, l->auth_needed);
+		wire_u64(b, C_T_TLS, l->tls);
 		err = peer_send(&c->front, &l->fd, 1);
 		if (err)
 			return err;
@@ -297,6 +299,8 @@ int core_own_files(struct core *c, uid_t uid, gid_t gid, struct fault *f)
 	if (fchown(c->state_fd, uid, ops) || fchmod(c->state_fd, 0750) || fchown(c->vms_fd, uid, gid) || fchmod(c->vms_fd, 0700) ||
 	    fchown(c->secrets.dir_fd, uid, gid))
 		return fault_errno(f, -errno, "owner of the state folder");
+	if (c->tls.dir_fd >= 0 && fchown(c->tls.dir_fd, uid, gid))
+		return fault_errno(f, -errno, "owner of the folder tls");
 	if (fchownat(c->state_fd, "api.sock", 0, ops, AT_SYMLINK_NOFOLLOW) && errno != ENOENT)
 		return fault_errno(f, -errno, "owner of api.sock");
 	if (c->config.socket && lchown(c->config.socket, 0, ops))

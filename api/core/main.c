@@ -23,7 +23,7 @@
 
 struct args {
 	const char *config, *state;
-	bool emulated, ephemeral, no_netd;
+	bool emulated, ephemeral, no_netd, tls;
 	uid_t uid;
 	gid_t gid;
 };
@@ -34,6 +34,7 @@ static int parse_args(struct args *a, char **v, struct fault *f)
 	const struct { const char *name; const char **value; bool *flag; } options[] = {
 		{ "--config", &a->config, NULL }, { "--state", &a->state, NULL }, { "--flavour", &flavour, NULL }, { "--uid", &uid, NULL },
 		{ "--gid", &gid, NULL }, { "--ephemeral", NULL, &a->ephemeral }, { "--no-netd", NULL, &a->no_netd },
+		{ "--tls", NULL, &a->tls },
 	};
 	uint64_t id;
 
@@ -61,7 +62,7 @@ static int read_config(struct core *c, const struct args *a, struct fault *f)
 {
 	bool from_stdin = strcmp(a->config, "-") == 0;
 	const char *name = from_stdin ? CONFIG_STDIN : a->config;
-	struct config_host host = { 0 };
+	struct config_host host = { .tls = a->tls };
 	struct sysinfo info;
 	struct stat st;
 	char *text;
@@ -89,6 +90,8 @@ static int open_all(struct core *c, const struct args *a, struct fault *f)
 		err = core_lock(c, f);
 	if (!err && !a->ephemeral)
 		err = core_token(c, f);
+	if (!err && !a->ephemeral && c->config.tls)
+		err = core_tls_read(c, f);
 	if (!err)
 		err = core_listen(c, a->state, f);
 	if (!err && a->uid != (uid_t)-1)
@@ -251,7 +254,7 @@ int main(int argc, char **argv)
 	int err;
 
 	(void)argc;
-	c->state_fd = c->vms_fd = c->signal_fd = c->secrets.dir_fd = -1;
+	c->state_fd = c->vms_fd = c->signal_fd = c->secrets.dir_fd = c->tls.dir_fd = -1;
 	prepare_process(c);
 	err = parse_args(&a, argv, &f);
 	c->ephemeral = a.ephemeral;

@@ -70,7 +70,8 @@ STATUS, TEXT = 1, 2
  T_REPLACE_ALL, T_TAG_NAME, T_READY, T_CTEXT, T_FAULT) = range(16, 60)
 (C_INFO, C_AUTH, C_GROUPS, C_NODES, C_CREATE, C_DELETE, C_DESCRIBE, C_LOGS, C_SHUTDOWN, C_CONNECT, C_PAUSE, C_RESUME, C_RELAUNCH,
  C_TAGS, C_DAEMON_SHUTDOWN, C_READY) = range(32, 48)
-C_LISTEN, C_ITEM = 16, 31
+C_LISTEN, C_TLS, C_ITEM = 16, 17, 31
+T_TLS, T_CERT, T_KEY, T_FINGERPRINT, T_NOW = range(81, 86)
 (V_HELLO, V_BOOT, V_CONNECT, V_LISTEN, V_INCOMING, V_PAUSE, V_RESUME, V_STATS, V_QUIT, V_EXITED) = range(16, 26)
 (VT_VERSION, VT_STATE, VT_VCPUS, VT_RAM, VT_CMDLINE, VT_KERNEL, VT_INITRD, VT_CONSOLE, VT_REPORT, VT_DISK, VT_NET, VT_CID, VT_FD,
  VT_READONLY, VT_ID, VT_MAC, VT_PORT, VT_GUEST_PORT, VT_REASON, VT_TEXT) = range(16, 36)
@@ -854,6 +855,49 @@ def test_ephemeral():
     w.done()
 
 
+def test_tls():
+    """core has front make a certificate once, keeps it, and opens the API when front has it."""
+    config = CONFIG % (GROUP % ('ok', 0, 'ok', 0), 0)
+    w = World()
+    config = config.replace('port: 0', f'port: {w.port}\n    tls: {{enabled: true%s}}')
+    w.start(config=config % '', wait=False)
+    m = recv(w.front)
+    ok(m.type == C_TLS and m.all(T_NAME)[:3] == ['localhost', '127.0.0.1', '::1'] and abs(m.num(T_NOW) - time.time()) < 60,
+       'the first start: front is asked for a certificate', m.fields)
+    w.read_lines()
+    ok(not any(x.startswith('READY') for x in w.lines), 'and nothing is served before it is there')
+    send(w.front, frame(OK, m.id, (T_FINGERPRINT, bytes(range(32))), (T_CERT, 'the cert'), (T_KEY, 'the key')))
+    line = w.wait_line('READY')
+    ok(line and f'https://127.0.0.1:{w.port}' in line, 'READY says https', line)
+    ok('TLS ' + ':'.join('%02X' % i for i in range(32)) in w.lines, 'the fingerprint is told', w.lines)
+    listens = [recv(w.front) for _ in range(2)]
+    w.listens = listens
+    ok([(x.type, x.num(T_TLS)) for x in listens] == [(C_LISTEN, 1), (C_LISTEN, 0)], 'the TCP listener has TLS, the socket none')
+    names = [os.path.join(w.state, 'tls', x) for x in ('cert.pem', 'key.pem')]
+    ok([open(x).read() for x in names] == ['the cert', 'the key'], 'both are kept')
+    ok([stat.S_IMODE(os.stat(x).st_mode) for x in names] == [0o644, 0o600], 'the key for core alone')
+    w.term()
+    w.start(config=config % '', wait=False)
+    m = recv(w.front)
+    ok((m.str(T_CERT), m.str(T_KEY)) == ('the cert', 'the key'), 'the next start gives them to front')
+    send(w.front, frame(ERR, m.id, (TEXT, 'not PEM')))
+    line = w.wait_line('FATAL')
+    ok(line and 'not PEM' in line and 'tls' in line and w.core.wait(5) == 1, 'what front cannot use ends the start', line)
+    w.close()
+    os.unlink(names[1])
+    w.start(config=config % '', wait=False)
+    line = w.wait_line('FATAL')
+    ok(line and 'remove both' in line, 'a lost key is told with the remedy', line)
+    w.close()
+    w.core.wait(5)
+    w.start(config=config % ', cert_file: /nonexistent/c, key_file: /nonexistent/k', wait=False)
+    line = w.wait_line('FATAL')
+    ok(line and "api.tls.cert_file '/nonexistent/c': No such file" in line, "an operator's file that is not there", line)
+    w.close()
+    w.core.wait(5)
+    w.done()
+
+
 def test_disk_full():
     root = tempfile.mkdtemp(prefix='mica-full-', dir=os.environ.get('TMPDIR', '/tmp'))
     if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=700k', 'none', root], stderr=subprocess.DEVNULL).returncode:
@@ -900,6 +944,7 @@ def main():
         w.done()
     test_ephemeral()
     test_disk_full()
+    test_tls()
     print(f'1..{count}')
     return 1 if failed else 0
 

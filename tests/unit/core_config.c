@@ -91,6 +91,10 @@ static const struct { const char *text, *says; } refusals[] = {
 	{ G "  api: {port: 0}\n", "t.yaml:4: api.port 0 is no port" },
 	{ G "  api: {bind_address: example.com}\n", "t.yaml:4: api.bind_address 'example.com' must be" },
 	{ G "  api: {bind_address: 0.0.0.0, auth: {enabled: false}}\n", "t.yaml:4: api.auth.enabled: false on 0.0.0.0 would let anybody" },
+	{ G "  api: {bind_address: 0.0.0.0}\n", "t.yaml:4: the API on 0.0.0.0 would be plain HTTP, and the token could be read on the way: add 'tls: {enabled: true}'" },
+	{ G "  api: {bind_address: 0.0.0.0, tls: {enabled: true}, auth: {enabled: false}}\n", "t.yaml:4: api.auth.enabled: false on 0.0.0.0" },
+	{ G "  api: {tls: {cert_file: /c}}\n", "t.yaml:4: api.tls.cert_file needs api.tls.key_file" },
+	{ G "  api: {tls: {key_file: /c}}\n", "t.yaml:4: api.tls.key_file needs api.tls.cert_file" },
 	{ G "  api: {auth: {token: short}}\n", "t.yaml:4: api.auth.token must have" },
 	{ G "  api: &a {port: 1}\n", "t.yaml:4: anchors (&) and tags (!) are not supported" },
 	{ G "  api: *a\n", "t.yaml:4: aliases (*) are not supported" },
@@ -134,6 +138,28 @@ static void test_defaults(void)
 	ok(!config_group(&c, "other") && c.n_notes == 0, "no other group, nothing to note");
 	config_done(&c);
 	config_done(&c);
+}
+
+static void test_tls(void)
+{
+	static const struct { const char *text; bool forced, tls; } rows[] = {
+		{ "  api: {port: 1}\n", false, false }, { "  api: {port: 1}\n", true, true }, { "  api: {tls: {enabled: true}}\n", false, true },
+		{ "  api: {tls: {cert_file: /c, key_file: /k}}\n", false, true }, { "  api: {tls: {enabled: false, cert_file: /c, key_file: /k}}\n", false, false },
+		{ "  api: {bind_address: 0.0.0.0}\n", true, true }, { "  api: {bind_address: /run/x.sock, tls: {enabled: true}}\n", false, false },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct config_host h = host;
+		struct config c;
+		struct fault f = { "" };
+		char text[200];
+
+		h.tls = rows[i].forced;
+		snprintf(text, sizeof(text), "%s%s", G, rows[i].text);
+		ok(config_parse(&c, "t.yaml", text, strlen(text), &h, &f) == 0 && c.tls == rows[i].tls, "TLS %s:%s%s", rows[i].tls ? "on" : "off",
+		   rows[i].text, f.text);
+		config_done(&c);
+	}
 }
 
 static void test_full(void)
@@ -243,6 +269,7 @@ int main(void)
 {
 	test_refusals();
 	test_defaults();
+	test_tls();
 	test_full();
 	test_files();
 	test_bounds();
