@@ -5,6 +5,7 @@ const struct cmd *const cmds[] = {
 	&cmd_run, &cmd_new, &cmd_up, &cmd_doctor, &cmd_bench, &cmd_info, &cmd_version, &cmd_completion, &cmd_man,
 	&cmd_vm_launch, &cmd_vm_list, &cmd_vm_group, &cmd_vm_describe, &cmd_vm_exec, &cmd_vm_shell, &cmd_vm_cp, &cmd_vm_forward, &cmd_vm_ready, &cmd_vm_health,
 	&cmd_vm_logs, &cmd_vm_top, &cmd_vm_pause, &cmd_vm_resume, &cmd_vm_shutdown, &cmd_vm_relaunch, &cmd_vm_delete, &cmd_vm_tag,
+	&cmd_secret_create, &cmd_secret_list, &cmd_secret_update, &cmd_secret_remove,
 	&cmd_service_generate,
 	NULL,
 };

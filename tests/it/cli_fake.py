@@ -102,6 +102,8 @@ class Fake(http.server.BaseHTTPRequestHandler):
             return self.reply(200, [NODE] if tag is None or tag in NODE["tags"] else [])
         if parts[0] == "info":
             return self.reply(200, {"version": "9", "git_commit": "abc", "platform": "linux", "arch": "amd64"})
+        if parts[0] == "secrets":
+            return self.secrets(*parts[1:])
         if parts == ["hostgroup"]:
             return self.reply(200, [{"name": "vm", "count": 1, "ram_bytes": 1 << 32, "cpus": 2, "arch": "x86_64"}])
         if parts[0] == "hostgroup" and self.command == "POST":
@@ -126,6 +128,22 @@ class Fake(http.server.BaseHTTPRequestHandler):
         return self.reply(404, {"error": "no VM is called %s" % parts[1]})
 
     do_GET = do_POST = do_DELETE = do_PATCH = do_HEAD = handle_one
+
+    def secrets(self, name=None):
+        kept, body = uploads.setdefault("secrets", {}), json.loads(self.body() or b"{}")
+        uploads["secret"] = body
+        if self.command == "GET":
+            return self.reply(200, [{"name": n, "size": len(d), "permissions": "0600", "uid": 7, "gid": 8, "modified_at": NODE["created_at"]} for n, d in kept.items()])
+        if self.command == "POST" and body["name"] in kept:
+            return self.reply(409, {"error": "there is one already"})
+        if self.command != "POST" and name not in kept:
+            return self.reply(404, {"error": "no secret has that name"})
+        if self.command == "DELETE":
+            del kept[name]
+            return self.reply(200, {"message": "removed"})
+        name = name or body["name"]
+        kept[name] = base64.b64decode(body.get("data", "")) or kept.get(name, b"")
+        return self.reply(201 if self.command == "POST" else 200, {"name": name, "size": len(kept[name])})
 
     def vm_describe(self, q):
         self.reply(200, dict(NODE, storage="image", image="min", network={"mode": "bridge"}, open_agent_connections=0,
@@ -890,6 +908,46 @@ def case_bench():
     p.send_signal(signal.SIGINT)
     assert p.communicate(timeout=10) and p.returncode == 130
     assert len(bench_vms) <= 3  # the stand-in makes VMs for clients that have left
+
+
+def case_secret_refusals():
+    """secret: names, values and options that are refused before anything is sent"""
+    before = len(seen)
+    for words in (("create",), ("create", ""), ("create", ".x", "--value", "v"), ("create", "a/b", "--value", "v"), ("create", "x" * 65, "--value", "v"),
+                  ("create", "a", "--name", "b", "--value", "v"), ("create", "a", "--value", "v", "--from-literal", "w"), ("create", "a", "--uid", "root"),
+                  ("create", "a", "b"), ("remove",), ("remove", ""), ("update", "a", "--value", ""), ("explode",), ()):
+        done = run("secret", *words)
+        assert done.returncode == 2 and (b"error: " in done.stderr or not words), (words, done)
+    done = run("secret", "create", "a", "--from-file", "/no/such")
+    assert done.returncode == 1 and b"/no/such" in done.stderr and b"fix: " in done.stderr, done
+    for words, data in ((("--from-file", write("long", b"x" * 32769)), b""), ((), b"x" * 40000)):
+        done = run("secret", "create", "a", *words, stdin=data)
+        assert done.returncode == 1 and b"too long" in done.stderr, done
+    assert len(seen) == before, seen[before:]
+
+
+def case_secret():
+    """secret: create from a literal, a file and a pipe; list, update, remove; what the daemon refuses"""
+    def sent():
+        return dict(uploads["secret"], data=base64.b64decode(uploads["secret"]["data"])) if "data" in uploads["secret"] else uploads["secret"]
+    done = run("secret", "create", "api-key", "--from-literal", "s3 cret", "--permissions", "0400", "--uid", "1000", "--gid", "0")
+    assert done.stdout == b"api-key created\n" and sent() == {"name": "api-key", "data": b"s3 cret", "permissions": "0400", "uid": 1000, "gid": 0}, (done, sent())
+    assert run("secret", "create", "--name", "b", "--value", "v").returncode == 0 and sent() == {"name": "b", "data": b"v"}
+    assert run("secret", "create", "pipe", stdin=b"a\0\xff\n").returncode == 0 and sent() == {"name": "pipe", "data": b"a\0\xff\n"}
+    assert run("secret", "create", "file", "--from-file", write("value", b"y" * 32768)).returncode == 0 and sent()["data"] == b"y" * 32768
+    done = run("secret", "create", "b", "--value", "w")
+    assert done.returncode == 1 and b"409" in done.stderr and b"secret update" in done.stderr and b"w" * 2 not in done.stderr, done
+    assert run("secret", "list", "-q").stdout == b"api-key\nb\npipe\nfile\n"
+    assert run("secret", "ls").stdout.split()[:6] == [b"NAME", b"SIZE", b"MODIFIED", b"api-key", b"7B", run("secret", "ls").stdout.split()[5]]
+    assert b"PERMISSIONS" in run("secret", "list", "-v").stdout and b"0600" in run("secret", "list", "-v").stdout
+    assert len(json.loads(run("secret", "list", "--json").stdout)) == 4
+    assert run("secret", "update", "b", "--permissions", "0440").stdout == b"b updated\n" and sent() == {"permissions": "0440"} and seen[-1][:2] == ("PATCH", "/secrets/b")
+    assert run("secret", "update", "b", stdin=b"new").returncode == 0 and sent() == {"data": b"new"}
+    done = run("secret", "update", "nope", "--value", "v")
+    assert done.returncode == 1 and b"secret list" in done.stderr, done
+    done = run("secret", "remove", "b", "nope", "../x", "file")
+    assert done.returncode == 1 and done.stdout == b"b removed\nfile removed\n" and done.stderr.count(b"error: ") == 2, done
+    assert run("secret", "list", "-q").stdout == b"api-key\npipe\n"
 
 
 def case_new():
