@@ -137,7 +137,7 @@ static int launch_many(struct bench *b, unsigned n, unsigned run)
 		unsigned open = 0;
 		for (unsigned i = 0; i < n; i++) {
 			const struct launch *l = &b->launches[i];
-			p[i] = (struct pollfd){ .fd = l->open ? l->call.fd : -1, .events = (short)(POLLIN | (l->open && buf_len(&l->call.out) ? POLLOUT : 0)) };
+			p[i] = (struct pollfd){ .fd = l->open ? l->call.fd : -1, .events = (short)(POLLIN | (l->open && call_has_out(&l->call) ? POLLOUT : 0)) };
 			open += l->open;
 		}
 		p[n] = (struct pollfd){ .fd = b->r.cancel_fd, .events = POLLIN };
@@ -210,7 +210,9 @@ static int take_levels(struct bench *b, const char *text)
 		b->levels[b->n_levels++] = (unsigned)n;
 		text += len + (text[len] == ',' && text[len + 1]);
 	}
-	return *text || !b->n_levels ? out_error(EXIT_USAGE, "numbers from 1 to 256, commas between, at most 32", "--concurrency 1,5,10", "--concurrency=%s", text) : 0;
+	if (!*text && b->n_levels)
+		return 0;
+	return out_error(EXIT_USAGE, "numbers from 1 to 256, commas between, at most 32", "--concurrency 1,5,10", "--concurrency: cannot read '%s'", text);
 }
 
 static int take_args(struct bench *b, const struct args *a)

@@ -244,6 +244,7 @@ static int run_completion(struct args *a)
 	return 0;
 }
 
-const struct cmd cmd_completion = { .name = "completion", .synopsis = "bash|zsh|fish", .summary = "Print a script that completes commands, options and VM names",
+const struct cmd cmd_completion = { .name = "completion", .synopsis = "bash|zsh|fish",
+	.summary = "Print a script that completes commands, options and VM names",
 	.examples = "source <(mica completion bash)\nsource <(mica completion zsh)\nmica completion fish > ~/.config/fish/completions/mica.fish",
 	.min_pos = 1, .max_pos = 1, .command_at = -1, .run = run_completion };
