@@ -27,6 +27,13 @@ static void each_name(const struct cmd *c, bool top, void (*fn)(const struct cmd
 		}
 }
 
+/* "--url|--socket": what takes a value before the command, too. */
+static void remote_names(const char *between)
+{
+	for (const struct opt *o = remote_opts; o->name; o++)
+		printf("%s--%s", o == remote_opts ? "" : between, o->name);
+}
+
 /* ---- bash, and zsh by its bashcompinit ---- */
 
 static void bash_opts(const struct opt *o, bool only_values)
@@ -116,8 +123,9 @@ static void bash(void)
 	       "\tCOMPREPLY=()\n"
 	       "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
 	       "\t\tw=\"${COMP_WORDS[i]}\"\n"
-	       "\t\tcase \"$w\" in\n"
-	       "\t\t--url|--socket|--token|--token-file) where+=(\"$w\" \"${COMP_WORDS[i+1]}\"); ((i++)) ;;\n"
+	       "\t\tcase \"$w\" in\n\t\t");
+	remote_names("|");
+	printf(") where+=(\"$w\" \"${COMP_WORDS[i+1]}\"); ((i++)) ;;\n"
 	       "\t\t-*) ;;\n"
 	       "\t\t*)\n"
 	       "\t\t\tcase \"$key\" in\n"
@@ -208,7 +216,9 @@ static void fish(void)
 	       "\tset -l skip 0\n"
 	       "\tfor w in (commandline -opc)[2..-1]\n"
 	       "\t\tif test $skip = 1\n\t\t\tset skip 0\n"
-	       "\t\telse if contains -- $w --url --socket --token --token-file\n\t\t\tset skip 1\n"
+	       "\t\telse if contains -- $w ");
+	remote_names(" ");
+	printf("\n\t\t\tset skip 1\n"
 	       "\t\telse if not string match -q -- '-*' $w\n\t\t\techo $w\n"
 	       "\t\tend\n\tend\nend\n"
 	       "function __mica_at\n\ttest \"$(__mica_words)\" = \"$(string join \\n $argv)\"\nend\n"
