@@ -21,6 +21,7 @@ nested)
 	trap 'exit 143' TERM INT
 	cp "$mica" "$dir/mica"
 	cp "$here"/*.py "$dir/"
+	cp "$("$here/../rig/setup.sh")/vmlinuz" "$dir/" # a distribution's own kernel, for the cases that boot one
 	"$here/../rig/rig.sh" -w -m "${MICA_RIG_MIB:-3072}" -t "${MICA_RIG_SEC:-1380}" -d "$dir" -- "python3 suite.py ./mica $*" &
 	pid=$!
 	wait "$pid"

@@ -117,6 +117,7 @@ dpkg-deb -x "$deb" "$tmp/k"
 ver=$(ls "$tmp/k/lib/modules" | head -1)
 depmod -b "$tmp/k" "$ver" 2>/dev/null || true
 python3 "$here/unbz.py" "$tmp/k/boot/vmlinuz-$ver" "$tmp/vmlinux"
+cp "$tmp/k/boot/vmlinuz-$ver" "$tmp/vmlinuz" # for guests of our own
 make_initramfs "$tmp/k" "$ver"
 make_root
 rm -rf "$tmp/k" "$tmp/ir" "$tmp/root" "$tmp/dl"
