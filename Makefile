@@ -74,7 +74,7 @@ FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
 	api/front/h_secrets.o api/front/h_metrics.o api/front/metrics.o
-CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
+CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
 	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o \
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
@@ -340,7 +340,7 @@ $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'

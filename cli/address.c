@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define URL_HELP "give http://HOST:PORT, or the path of a unix socket"
+#define URL_HELP "give http://HOST:PORT, https://HOST:PORT, or the path of a unix socket"
 
 int remote_init_socket(struct remote *r, const char *path)
 {
@@ -48,10 +48,8 @@ static int use_url(struct remote *r, const char *u)
 		return use_socket(r, u + 7);
 	if (looks_like_path(u))
 		return use_socket(r, u);
-	if (!strncmp(u, "https://", 8))
-		return out_error(EXIT_USAGE, "this version speaks plain HTTP only", "use http:// through an SSH tunnel (ssh -L 8080:127.0.0.1:8080 HOST), or a unix socket",
-				 "https is not supported: %s", u);
-	const char *p = !strncmp(u, "http://", 7) ? u + 7 : u;
+	bool tls = !strncmp(u, "https://", 8);
+	const char *p = tls ? u + 8 : !strncmp(u, "http://", 7) ? u + 7 : u;
 	size_t n = strcspn(p, "/?#");
 	const char *colon = NULL;
 	if (p[0] == '[') {
@@ -65,14 +63,17 @@ static int use_url(struct remote *r, const char *u)
 	size_t host = colon ? (size_t)(colon - p) : n, port = colon ? n - host - 1 : 0;
 	if (!host || host >= sizeof(r->host) || port >= sizeof(r->port) || (colon && !port) || strpbrk(u, " \t\r\n@"))
 		return out_error(EXIT_USAGE, "it has no host, or a port that is no number", URL_HELP, "bad URL %s", u);
-	*r = (struct remote){ .cancel_fd = -1 };
+	*r = (struct remote){ .cancel_fd = -1, .tls = tls };
 	memcpy(r->host, p, host);
-	memcpy(r->port, colon ? colon + 1 : "80", colon ? port : 2);
+	if (colon)
+		memcpy(r->port, colon + 1, port);
+	else
+		strcpy(r->port, tls ? "443" : "80");
 	uint64_t number;
 	if (parse_u64(r->port, 65535, &number) || !number)
 		return out_error(EXIT_USAGE, "the port is no number from 1 to 65535", URL_HELP, "bad URL %s", u);
 	snprintf(r->host_header, sizeof(r->host_header), "%s%s%s", r->host, colon ? ":" : "", colon ? r->port : "");
-	snprintf(r->where, sizeof(r->where), "http://%s:%s", r->host, r->port);
+	snprintf(r->where, sizeof(r->where), "http%s://%s:%s", tls ? "s" : "", r->host, r->port);
 	if (r->host[0] == '[') { /* getaddrinfo wants it bare */
 		memmove(r->host, r->host + 1, host);
 		r->host[host - 2] = 0;
@@ -163,5 +164,7 @@ int remote_init(struct remote *r, const struct args *a)
 	if (!url && !socket && default_socket(found, sizeof(found)))
 		socket = found;
 	int err = socket ? use_socket(r, socket) : use_url(r, url ? url : "http://127.0.0.1:8080");
+	if (!err)
+		err = remote_trust(r, a, is_loopback(r));
 	return err ? err : take_token(r, a);
 }

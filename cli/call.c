@@ -62,6 +62,11 @@ int call_open(struct call *c, const struct remote *r, const char *method, const 
 	fd_set_nonblock(c->fd, true);
 	buf_init(&c->in, IN_MAX);
 	buf_init(&c->out, OUT_MAX);
+	int err = r->tls ? secure_open(c, f) : 0;
+	if (err) {
+		call_done(c);
+		return err;
+	}
 	http_head_init(&c->head, HTTP_RESPONSE);
 	c->head.to_head = !strcmp(method, "HEAD");
 	http_add_request(&c->out, method, target, r->host_header);
@@ -92,6 +97,10 @@ void call_done(struct call *c)
 	fd_close(&c->fd);
 	buf_done(&c->in);
 	buf_done(&c->out);
+	tls_free(c->tls);
+	c->tls = NULL;
+	buf_done(&c->net_in);
+	buf_done(&c->net_out);
 	free(c->head_mem);
 	c->head_mem = NULL;
 	c->r = NULL;
@@ -114,8 +123,9 @@ void call_send_end(struct call *c)
 
 int call_flush(struct call *c)
 {
-	int err = buf_write_fd(&c->out, c->fd);
+	int err = c->tls ? secure_flush(c) : buf_write_fd(&c->out, c->fd);
 	if (err == -EPIPE || err == -ECONNRESET) {
+		buf_clear(&c->net_out);
 		buf_clear(&c->out); /* its answer, if it sent one before, can still be read */
 		return 0;
 	}
@@ -126,6 +136,8 @@ int call_fill(struct call *c)
 {
 	if (buf_len(&c->in) + READ_BYTES > IN_MAX || c->eof)
 		return 0;
+	if (c->tls)
+		return secure_fill(c, READ_BYTES);
 	ssize_t n = buf_read_fd(&c->in, c->fd, READ_BYTES);
 	if (n == -EAGAIN || n == -EINTR)
 		return 0;
@@ -240,7 +252,7 @@ int cancel_signals(void *old_sigset)
 static int wait_io(struct call *c)
 {
 	struct pollfd p[2] = {
-		{ .fd = c->fd, .events = (short)(POLLIN | (buf_len(&c->out) ? POLLOUT : 0)) },
+		{ .fd = c->fd, .events = (short)(POLLIN | (call_has_out(c) ? POLLOUT : 0)) },
 		{ .fd = c->r->cancel_fd, .events = POLLIN },
 	};
 	if (poll(p, 2, -1) < 0 && errno != EINTR)

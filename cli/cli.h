@@ -53,7 +53,7 @@ struct args {
 	bool want_help;
 };
 
-extern const struct opt remote_opts[]; /* --url --socket --token --token-file */
+extern const struct opt remote_opts[]; /* --url --socket --token --token-file --fingerprint --ca-file */
 
 /* Splits argv (after the verb). 0, or EXIT_USAGE after saying what is wrong. */
 int args_parse(struct args *a, const struct cmd *cmd, int argc, char **argv);

@@ -137,7 +137,7 @@ static int launch_many(struct bench *b, unsigned n, unsigned run)
 		unsigned open = 0;
 		for (unsigned i = 0; i < n; i++) {
 			const struct launch *l = &b->launches[i];
-			p[i] = (struct pollfd){ .fd = l->open ? l->call.fd : -1, .events = (short)(POLLIN | (l->open && buf_len(&l->call.out) ? POLLOUT : 0)) };
+			p[i] = (struct pollfd){ .fd = l->open ? l->call.fd : -1, .events = (short)(POLLIN | (l->open && call_has_out(&l->call) ? POLLOUT : 0)) };
 			open += l->open;
 		}
 		p[n] = (struct pollfd){ .fd = b->r.cancel_fd, .events = POLLIN };

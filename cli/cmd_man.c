@@ -124,6 +124,7 @@ static const struct {
 } environment[] = {
 	{ "MICA_URL, MICA_SOCKET", "the daemon, as --url and --socket" },
 	{ "MICA_TOKEN, MICA_TOKEN_FILE", "the token, as --token and --token-file" },
+	{ "MICA_FINGERPRINT, MICA_CA_FILE", "whom https:// trusts, as --fingerprint and --ca-file" },
 	{ "MICA_STATE", "the daemon's folder" },
 	{ "MICA_USER_AGENT", "what requests call themselves" },
 	{ "SLICER_URL, SLICER_SOCKET, SLICER_TOKEN, SLICER_TOKEN_FILE, SLICER_USER_AGENT", "the same, where the names above are not set" },

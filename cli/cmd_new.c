@@ -37,6 +37,7 @@ static const struct opt new_opts[] = {
 	{ "api-port", 0, OPT_NUMBER, "N", "its port (default 8080)" },
 	{ "socket", 0, OPT_TEXT, "PATH", "the API on a unix socket instead" },
 	{ "api-auth", 0, OPT_FLAG, NULL, "ask for the token (default on TCP; sockets: off)" },
+	{ "tls", 0, OPT_FLAG, NULL, "HTTPS on the API's port (default when --api-bind is not this machine alone)" },
 	{ "ssh-port", 0, OPT_NUMBER, "N", "serial console over SSH" },
 	{ "ssh-key", 0, OPT_LIST, "KEY", "public key, its text or a file" },
 	{ "find-ssh-keys", 0, OPT_FLAG, NULL, "take ~/.ssh/*.pub (default; =false: not)" },
@@ -171,6 +172,10 @@ static void api(struct buf *b, const struct args *a, bool bench)
 	if (!sock)
 		buf_printf(b, "    port: %llu\n", (unsigned long long)arg_u64(a, "api-port", 8080));
 	key(b, "    bind_address", sock ? sock : arg_text(a, "api-bind") ? arg_text(a, "api-bind") : "127.0.0.1");
+	const char *bind = arg_text(a, "api-bind");
+	bool open = bind && !strchr(bind, '/') && strncmp(bind, "127.", 4) && strcmp(bind, "localhost");
+	if (!sock && arg_flag(a, "tls", open))
+		buf_adds(b, "    tls:\n      enabled: true\n");
 	if (!sock || arg_text(a, "api-auth"))
 		buf_printf(b, "    auth:\n      enabled: %s\n", arg_flag(a, "api-auth", !sock) ? "true" : "false");
 }

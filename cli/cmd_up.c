@@ -26,6 +26,7 @@
 
 static const struct opt up_opts[] = {
 	{ "state", 0, OPT_TEXT, "DIR", "the daemon's folder (MICA_STATE; default /var/lib/mica, or ~/.local/state/mica)" },
+	{ "tls", 0, OPT_FLAG, NULL, "HTTPS on the API's TCP port, with a certificate of its own (config: api.tls)" },
 	{ "no-net", 0, OPT_FLAG, NULL, "without the network process (as for users other than root)" },
 	{ "kvm", 0, OPT_TEXT, "PATH", "KVM device (default /dev/kvm)" },
 	{ "flavour", 0, OPT_TEXT, "NAME", "guest kernel: auto (default), min or emulated" },
@@ -42,6 +43,7 @@ struct up {
 	enum up_state state;
 	int signal_fd;
 	bool announced, fatal;
+	char fingerprint[100]; /* of the API's certificate; "": no TLS */
 	uint64_t deaths_ms[RESTARTS_MAX]; /* when, newest last */
 	unsigned n_deaths, backoff_ms;
 	uint64_t again_ms;
@@ -120,6 +122,8 @@ static void announce(struct up *u, const char *addresses)
 	u->announced = true;
 	printf("mica %s is up\n", MICA_VERSION);
 	printf("  API    %s\n", addresses);
+	if (u->fingerprint[0])
+		printf("  TLS    fingerprint %s\n", u->fingerprint);
 	printf("  token  %s/auth/token\n", u->ask.state);
 	printf("  state  %s\n", u->ask.state);
 	printf("  guests %s KVM, kernel %s%s\n", route_name(u->host.route), route_kernel(u->host.route) + 7, u->ask.with_netd ? "" : ", no network (not root)");
@@ -136,6 +140,8 @@ static void on_line(struct up *u, const char *line)
 	} else if (!strncmp(line, "FATAL ", 6)) {
 		u->fatal = true;
 		u->code = out_error(EXIT_FAIL, line + 6, "mend what it names and start again; VMs that run were left alone", "the daemon cannot start");
+	} else if (!strncmp(line, "TLS ", 4)) {
+		snprintf(u->fingerprint, sizeof(u->fingerprint), "%.99s", line + 4);
 	} else if (!strncmp(line, "NOTE ", 5)) {
 		out_note("note: %s", line + 5);
 	} else {
@@ -317,7 +323,7 @@ static int run(struct args *a)
 	if (!code && parts_open(&u.parts, &f))
 		code = out_error(EXIT_FAIL, f.text, "copy the file again", "cannot open this program's own parts");
 	u.ask = (struct stack_ask){ .parts = &u.parts, .state = state, .config = config, .kvm = arg_text(a, "kvm") ? arg_text(a, "kvm") : "/dev/kvm",
-				    .with_netd = geteuid() == 0 && !arg_flag(a, "no-net", false), .log_fd = -1 };
+				    .with_netd = geteuid() == 0 && !arg_flag(a, "no-net", false), .tls = arg_flag(a, "tls", false), .log_fd = -1 };
 	if (!code)
 		code = choose_route(&u, a);
 	if (code)

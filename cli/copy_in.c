@@ -144,7 +144,7 @@ static int send_body(struct call *c, struct source *s, struct progress *bar, str
 	static uint8_t block[BLOCK_BYTES];
 	uint64_t sent = 0;
 	bool more = true;
-	while (more || buf_len(&c->out)) {
+	while (more || call_has_out(c)) {
 		while (more && buf_len(&c->out) < QUEUE_HIGH) {
 			ssize_t n = source_read(s, block, sizeof(block), f);
 			if (n < 0)
@@ -165,7 +165,7 @@ static int send_body(struct call *c, struct source *s, struct progress *bar, str
 				return fault_errno(f, err, "request");
 		}
 		struct pollfd p[2] = {
-			{ .fd = c->fd, .events = (short)(POLLIN | (buf_len(&c->out) ? POLLOUT : 0)) },
+			{ .fd = c->fd, .events = (short)(POLLIN | (call_has_out(c) ? POLLOUT : 0)) },
 			{ .fd = c->r->cancel_fd, .events = POLLIN },
 		};
 		if (poll(p, 2, -1) < 0 && errno != EINTR)

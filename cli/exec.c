@@ -222,7 +222,7 @@ static int read_stdin(struct session *s)
 static int pump(struct session *s, struct fault *f)
 {
 	while (!s->over) {
-		bool queued = buf_len(&s->c->out) > 0, reads = s->stdin_open && buf_len(&s->c->out) < QUEUE_HIGH;
+		bool queued = call_has_out(s->c), reads = s->stdin_open && buf_len(&s->c->out) < QUEUE_HIGH;
 		struct pollfd p[3] = {
 			{ .fd = s->c->fd, .events = (short)(POLLIN | (queued ? POLLOUT : 0)) },
 			{ .fd = reads ? 0 : -1, .events = POLLIN },

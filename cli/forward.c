@@ -103,7 +103,7 @@ static void ask_events(struct conn *c)
 		local |= EPOLLOUT;
 	if (!c->remote_over && !c->call.eof && buf_len(&c->to_local) < QUEUE_MAX)
 		remote |= EPOLLIN;
-	if (buf_len(&c->call.out))
+	if (call_has_out(&c->call))
 		remote |= EPOLLOUT;
 	if (c->local >= 0)
 		want(loop, &c->local_io, c->local, local);

@@ -7,10 +7,12 @@
 #include <string.h>
 
 const struct opt remote_opts[] = {
-	{ "url", 0, OPT_TEXT, "URL", "daemon: http://HOST:PORT or a socket path (MICA_URL)" },
+	{ "url", 0, OPT_TEXT, "URL", "daemon: http://HOST:PORT, https://HOST:PORT or a socket path (MICA_URL)" },
 	{ "socket", 0, OPT_TEXT, "PATH", "daemon's unix socket (MICA_SOCKET)" },
 	{ "token", 0, OPT_TEXT, "TOKEN", "bearer token (MICA_TOKEN)" },
 	{ "token-file", 0, OPT_TEXT, "PATH", "file that holds the token (MICA_TOKEN_FILE)" },
+	{ "fingerprint", 0, OPT_TEXT, "SHA256", "https: of the daemon's certificate, as it prints it (MICA_FINGERPRINT)" },
+	{ "ca-file", 0, OPT_TEXT, "PATH", "https: authorities to trust instead (MICA_CA_FILE)" },
 	{ 0 },
 };
 

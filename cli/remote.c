@@ -66,6 +66,8 @@ int remote_broken(const struct remote *r, int code, int err, const struct fault 
 		fix = "is it running? start it with 'mica up', or name another with --url or --socket";
 	else if (err == -EACCES)
 		fix = "use sudo, or join the group that owns the socket";
+	else if (err == -EKEYREJECTED)
+		fix = "compare --fingerprint (MICA_FINGERPRINT) with what the daemon printed at its start; without TLS there, use http://";
 	else if (err == -EHOSTUNREACH || err == -ETIMEDOUT)
 		fix = "check the address given by --url (MICA_URL)";
 	return out_error(code, cause, fix, "%s at %s", doing, r->where);

@@ -1,5 +1,5 @@
 /*
- * cli/remote: one daemon, reached over TCP (http://) or a unix socket, and one HTTP exchange at a time. Every answer is
+ * cli/remote: one daemon, reached over TCP (http:// or https://) or a unix socket, and one HTTP exchange at a time. Every answer is
  * hostile: heads and bodies are bounded, JSON is checked. Functions that say so print the three lines themselves. Room card: cli.h.
  */
 #ifndef CLI_REMOTE_H
@@ -10,22 +10,29 @@
 #include "lib/http/http.h"
 #include "lib/http/target.h"
 #include "lib/json/json.h"
+#include "lib/tls/tls.h"
 
 #define REPLY_MAX (64u << 20) /* most bytes of a JSON answer */
 #define REPLY_VALUES_MAX 1000000u
 
 struct remote {
-	bool is_unix;
+	bool is_unix, tls;
 	char path[108];      /* unix socket */
 	char host[256], port[6];
 	char host_header[270];
 	char where[300];     /* for messages */
 	char token[4096];    /* "" : none */
 	char agent[128];     /* User-Agent */
+	bool pinned;         /* tls: by fingerprint, else by ca */
+	uint8_t fingerprint[TLS_FINGERPRINT_BYTES];
+	char *ca;            /* PEM; kept until the program ends */
+	size_t ca_len;
 	int cancel_fd;       /* borrowed; -1: none. Readable (a signalfd): waiting ends with -ECANCELED */
 };
 /* From options, environment, defaults (contract §3.1). 0 or EXIT_USAGE/EXIT_FAIL after saying why. */
 int remote_init(struct remote *r, const struct args *a);
+/* secure.c: for https://, whom to trust: --fingerprint, --ca-file, or on this machine the daemon's own file. 0 or EXIT_* after saying why. */
+int remote_trust(struct remote *r, const struct args *a, bool is_loopback);
 /* SIGINT, SIGTERM, SIGHUP become readable on a descriptor instead of ending us; *old for sigprocmask. fd or -errno. */
 int cancel_signals(void *old_sigset);
 /* A socket path, no token. 0 or -ENAMETOOLONG. */
@@ -35,7 +42,9 @@ struct call { /* large: heap or static */
 	const struct remote *r; /* borrowed */
 	int fd;                 /* owned, non-blocking */
 	struct buf in;          /* raw bytes not yet eaten */
-	struct buf out;         /* bytes the socket did not take yet */
+	struct buf out;         /* bytes the socket (or TLS) did not take yet */
+	struct tls *tls;        /* owned; NULL without */
+	struct buf net_in, net_out; /* with TLS: what the socket sees */
 	struct http_head head;  /* views into head_bytes */
 	char *head_mem;         /* owned copy of the head */
 	struct http_chunked chunked;
@@ -48,6 +57,12 @@ enum call_body { CALL_NO_BODY, CALL_CHUNKED, CALL_LENGTH };
 int call_open(struct call *c, const struct remote *r, const char *method, const char *target, enum call_body body, uint64_t length,
 	      const struct buf *extra, struct fault *f);
 void call_done(struct call *c);
+/* Something waits for the socket to take it. */
+static inline bool call_has_out(const struct call *c) { return buf_len(&c->out) || buf_len(&c->net_out); }
+/* secure.c: the handshake (-EKEYREJECTED with f: no trust), then the same two as below through TLS. */
+int secure_open(struct call *c, struct fault *f);
+int secure_flush(struct call *c);
+int secure_fill(struct call *c, size_t n);
 /* Queues body bytes (chunked when asked so). */
 int call_send(struct call *c, const void *p, size_t n);
 void call_send_end(struct call *c);

@@ -169,7 +169,7 @@ static int talk(struct shell *s, const struct shell_ask *ask)
 			send_frame(s, SHELL_HEARTBEAT, NULL, 0);
 			beat_at = now + HEARTBEAT_MS;
 		}
-		bool queued = buf_len(&s->c->out) > 0;
+		bool queued = call_has_out(s->c);
 		struct pollfd p[3] = {
 			{ .fd = s->c->fd, .events = (short)(POLLIN | (queued ? POLLOUT : 0)) },
 			{ .fd = s->stdin_open && buf_len(&s->c->out) < 262144 ? 0 : -1, .events = POLLIN },

@@ -142,6 +142,8 @@ static int start_core(struct stack *s, const struct stack_ask *ask, const struct
 	word(&w, ask->route == ROUTE_EMULATED ? "emulated" : "min");
 	if (ask->ephemeral)
 		word(&w, "--ephemeral");
+	if (ask->tls)
+		word(&w, "--tls");
 	if (!ask->with_netd)
 		word(&w, "--no-netd");
 	words_ids(&w, 0);

@@ -18,6 +18,7 @@ struct stack_ask {
 	const char *config_text;
 	const char *kvm;        /* device path */
 	bool ephemeral, with_netd;
+	bool tls;               /* of the TCP listener, whatever the config says */
 	int log_fd;             /* standard error of all; -1: ours */
 };
 struct stack {

@@ -165,9 +165,9 @@ bool secure_move(struct conn *c)
 	}
 	if (!s->tls)
 		c->peer_gone |= s->eof;
-	do
-		pump(c);
-	while (!c->broken && write_out(c) == 0 && buf_len(&c->out));
+	pump(c);
+	while (!c->broken && buf_len(&s->out) && write_out(c) == 0)
+		pump(c); /* when out is empty after it, TLS holds nothing back */
 	say_end(c);
 	return buf_len(&c->in) > before;
 }

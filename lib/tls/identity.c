@@ -73,6 +73,19 @@ static int take_certificate(void *arg, const char *banner, const uint8_t *der, s
 	return 0;
 }
 
+static int hash_first(void *arg, const char *banner, const uint8_t *der, size_t len)
+{
+	if (strcmp(banner, "CERTIFICATE") != 0 && strcmp(banner, "X509 CERTIFICATE") != 0)
+		return 0;
+	tls_sha256(der, len, arg);
+	return 1;
+}
+
+int tls_fingerprint_of_pem(const char *pem, size_t n, uint8_t out[TLS_FINGERPRINT_BYTES])
+{
+	return tls_pem_each(pem, n, hash_first, out) == 1 ? 0 : -EINVAL;
+}
+
 static int take_key(void *arg, const char *banner, const uint8_t *der, size_t len)
 {
 	struct tls_identity *id = arg;

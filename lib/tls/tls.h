@@ -28,6 +28,9 @@ void tls_identity_free(struct tls_identity *id); /* clears the key; no connectio
 /* SHA-256 of the server certificate's DER. */
 void tls_identity_fingerprint(const struct tls_identity *id, uint8_t out[TLS_FINGERPRINT_BYTES]);
 
+/* The same of the first certificate in a PEM text. 0, or -EINVAL when there is none. */
+int tls_fingerprint_of_pem(const char *pem, size_t n, uint8_t out[TLS_FINGERPRINT_BYTES]);
+
 void tls_fingerprint_text(const uint8_t fp[TLS_FINGERPRINT_BYTES], char out[TLS_FINGERPRINT_TEXT]);
 /* With or without colons, any case, an optional "sha256:" before it. 0 or -EINVAL. */
 int tls_fingerprint_parse(const char *s, uint8_t out[TLS_FINGERPRINT_BYTES]);
