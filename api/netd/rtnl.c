@@ -49,6 +49,15 @@ static void close_nest(struct request *q, struct rtattr *a)
 	a->rta_len = (uint16_t)((char *)q + q->head.nlmsg_len - (char *)a);
 }
 
+static ssize_t receive(int fd, char *reply, size_t cap)
+{
+	ssize_t n;
+	do
+		n = recv(fd, reply, cap, 0);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : n;
+}
+
 int netlink_talk(int fd, const void *msg, size_t len, uint32_t last_seq, unsigned acks)
 {
 	char reply[8192];
@@ -57,11 +66,9 @@ int netlink_talk(int fd, const void *msg, size_t len, uint32_t last_seq, unsigne
 	if (sendto(fd, msg, len, 0, (struct sockaddr *)&kernel, sizeof kernel) < 0)
 		return -errno;
 	while (acks) {
-		ssize_t n = recv(fd, reply, sizeof reply, 0);
-		if (n < 0 && errno == EINTR)
-			continue;
+		ssize_t n = receive(fd, reply, sizeof reply);
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		size_t left = (size_t)n;
 		for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)reply; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
 			/* A batch that failed half way has left answers behind: only those to this one's messages count. */
@@ -124,11 +131,9 @@ int rtnl_link_find(struct rtnl *r, const char *name, struct link_info *out)
 	if (send(r->fd, &q, q.head.nlmsg_len, 0) < 0)
 		return -errno;
 	for (;;) {
-		ssize_t n = recv(r->fd, reply, sizeof reply, 0);
-		if (n < 0 && errno == EINTR)
-			continue;
+		ssize_t n = receive(r->fd, reply, sizeof reply);
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		struct nlmsghdr *h = (struct nlmsghdr *)(void *)reply;
 		if (!NLMSG_OK(h, (size_t)n) || h->nlmsg_seq != r->seq)
 			continue;
@@ -202,11 +207,9 @@ int rtnl_each_ours(struct rtnl *r, void (*fn)(void *arg, const char *name, bool 
 	if (send(r->fd, &q, q.head.nlmsg_len, 0) < 0)
 		return -errno;
 	for (;;) {
-		ssize_t n = recv(r->fd, reply, sizeof reply, 0);
-		if (n < 0 && errno == EINTR)
-			continue;
+		ssize_t n = receive(r->fd, reply, sizeof reply);
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		size_t left = (size_t)n;
 		for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)reply; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
 			struct link_info l;
