@@ -5,6 +5,7 @@
 #include "cli/out.h"
 #include "cli/remote.h"
 #include "cli/stack.h"
+#include "lib/wire/core.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +25,7 @@
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_MAX_MS 5000
 #define CORE_ALSO_MS 500
+#define PEM_MAX 40000u
 
 static const struct opt up_opts[] = {
 	{ "state", 0, OPT_TEXT, "DIR", "the daemon's folder (MICA_STATE; default /var/lib/mica, or ~/.local/state/mica)" },
@@ -44,6 +47,7 @@ struct up {
 	int signal_fd;
 	bool announced, fatal;
 	char fingerprint[100]; /* of the API's certificate; "": no TLS */
+	char cert_file[PATH_MAX], key_file[PATH_MAX]; /* read again at SIGHUP; "": those of the state folder */
 	uint64_t deaths_ms[RESTARTS_MAX]; /* when, newest last */
 	unsigned n_deaths, backoff_ms;
 	uint64_t again_ms;
@@ -142,6 +146,12 @@ static void on_line(struct up *u, const char *line)
 		u->code = out_error(EXIT_FAIL, line + 6, "mend what it names and start again; VMs that run were left alone", "the daemon cannot start");
 	} else if (!strncmp(line, "TLS ", 4)) {
 		snprintf(u->fingerprint, sizeof(u->fingerprint), "%.99s", line + 4);
+		if (u->announced)
+			out_note("mica: the API's certificate has the fingerprint %s", u->fingerprint);
+	} else if (!strncmp(line, "CERTFILE ", 9)) {
+		snprintf(u->cert_file, sizeof(u->cert_file), "%s", line + 9);
+	} else if (!strncmp(line, "KEYFILE ", 8)) {
+		snprintf(u->key_file, sizeof(u->key_file), "%s", line + 8);
 	} else if (!strncmp(line, "NOTE ", 5)) {
 		out_note("note: %s", line + 5);
 	} else {
@@ -240,6 +250,40 @@ static int reap(struct up *u)
 	return 0;
 }
 
+/* ---- another certificate ---- */
+
+static int add_file(struct buf *b, uint16_t tag, const char *file, const char *state, const char *ours)
+{
+	char path[PATH_MAX + 16], *text;
+	size_t n;
+	snprintf(path, sizeof(path), "%s%s", *file ? file : state, *file ? "" : ours);
+	int err = read_file_at(AT_FDCWD, path, PEM_MAX, &text, &n);
+	if (err) {
+		out_note("mica: the API keeps its certificate: %s: %s", path, strerror(-err));
+		return err;
+	}
+	wire_bytes(b, tag, text, n);
+	explicit_bzero(text, n);
+	free(text);
+	return 0;
+}
+
+/* core may not open an operator's files any more; we may. What comes of it is said by a line of core's. */
+static void reload(struct up *u)
+{
+	struct buf b;
+	buf_init(&b, WIRE_HEAD_BYTES + WIRE_PAYLOAD_MAX);
+	size_t mark = wire_begin(&b, C_TLS, 0);
+	int err = add_file(&b, C_T_CERT, u->cert_file, u->ask.state, "/tls/cert.pem");
+	if (!err)
+		err = add_file(&b, C_T_KEY, u->key_file, u->ask.state, "/tls/key.pem");
+	if (!err && (wire_end(&b, mark) || send(u->stack.control_fd, buf_data(&b), buf_len(&b), MSG_NOSIGNAL) < 0))
+		out_note("mica: the API keeps its certificate: core does not take another one");
+	if (b.mem)
+		explicit_bzero(b.mem, b.cap);
+	buf_done(&b);
+}
+
 static int on_signal(struct up *u)
 {
 	struct signalfd_siginfo si;
@@ -247,6 +291,10 @@ static int on_signal(struct up *u)
 		if (si.ssi_signo == SIGCHLD) {
 			if (reap(u))
 				return 1;
+			continue;
+		}
+		if (si.ssi_signo == SIGHUP && si.ssi_code == SI_USER && u->fingerprint[0] && u->state == UP_SERVING) { /* not the end of our terminal */
+			reload(u);
 			continue;
 		}
 		if (u->state == UP_BACKOFF) /* nothing runs */

@@ -23,7 +23,7 @@ const char *stack_name(int i)
 
 void stack_init(struct stack *s)
 {
-	*s = (struct stack){ .status_fd = -1, .vmm = -1, .kernel = -1, .image = -1 };
+	*s = (struct stack){ .status_fd = -1, .control_fd = -1, .vmm = -1, .kernel = -1, .image = -1 };
 	for (int i = 0; i < STACK_N; i++)
 		s->program[i] = -1;
 	buf_init(&s->lines, LINES_MAX);
@@ -37,6 +37,7 @@ void stack_done(struct stack *s)
 	fd_close(&s->kernel);
 	fd_close(&s->image);
 	fd_close(&s->status_fd);
+	fd_close(&s->control_fd);
 	buf_done(&s->lines);
 }
 
@@ -79,7 +80,7 @@ static int text_fd(const char *text)
 }
 
 struct ends {
-	int front[2], jail[2], netd[2], status[2], config;
+	int front[2], jail[2], netd[2], status[2], control[2], config;
 };
 
 static void ends_close(struct ends *e)
@@ -89,6 +90,7 @@ static void ends_close(struct ends *e)
 		fd_close(&e->jail[i]);
 		fd_close(&e->netd[i]);
 		fd_close(&e->status[i]);
+		fd_close(&e->control[i]);
 	}
 	fd_close(&e->config);
 }
@@ -131,7 +133,7 @@ static void words_ids(struct words *w, unsigned plus)
 static int start_core(struct stack *s, const struct stack_ask *ask, const struct ends *e)
 {
 	static struct words w;
-	int fds[6] = { e->front[0], e->jail[0], ask->with_netd ? e->netd[0] : -1, s->kernel, s->image, e->status[1] };
+	int fds[7] = { e->front[0], e->jail[0], ask->with_netd ? e->netd[0] : -1, s->kernel, s->image, e->status[1], e->control[0] };
 	w.n = 0;
 	word(&w, "core");
 	word(&w, "--config");
@@ -174,15 +176,18 @@ static int start_others(struct stack *s, const struct stack_ask *ask, const stru
 
 int stack_start(struct stack *s, const struct stack_ask *ask, struct fault *f)
 {
-	struct ends e = { { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 }, -1 };
+	struct ends e = { { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 }, -1 };
 	int err = open_parts(s, ask, f);
 	if (err)
 		return err;
 	fd_close(&s->status_fd);
+	fd_close(&s->control_fd);
 	buf_clear(&s->lines);
 	err = chan_pair(e.front);
 	if (!err)
 		err = chan_pair(e.jail);
+	if (!err)
+		err = chan_pair(e.control);
 	if (!err && ask->with_netd)
 		err = chan_pair(e.netd);
 	if (!err && pipe2(e.status, O_CLOEXEC))
@@ -198,6 +203,8 @@ int stack_start(struct stack *s, const struct stack_ask *ask, struct fault *f)
 	if (!err) {
 		s->status_fd = e.status[0];
 		e.status[0] = -1;
+		s->control_fd = e.control[1];
+		e.control[1] = -1;
 		fd_set_nonblock(s->status_fd, true);
 	} else {
 		fault_errno(f, err, "starting the daemon's processes");

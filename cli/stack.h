@@ -24,6 +24,7 @@ struct stack_ask {
 struct stack {
 	pid_t pids[STACK_N];    /* 0: not running */
 	int status_fd;          /* owned: core's status lines; -1 when it ended */
+	int control_fd;         /* owned: a channel to core; -1 */
 	struct buf lines;
 	int program[STACK_N];   /* owned: kept for the next start; -1 */
 	int vmm, kernel, image; /* owned */

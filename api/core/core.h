@@ -5,7 +5,8 @@
  * nothing from the network. One thread, one ev loop, nothing in it blocks: disks are copied and removed by helper children.
  * What must survive is on disk (record.h) before it is acknowledged; VMs outlive core and are adopted when it is back (adopt.h).
  *
- * Descriptors: 3 front, 4 jail, 5 netd (absent with --no-netd), 6 kernel, 7 min image, 8 status lines to the supervisor.
+ * Descriptors: 3 front, 4 jail, 5 netd (absent with --no-netd), 6 kernel, 7 min image, 8 status lines to the supervisor, 9 a channel from it (may be
+ * absent): C_TLS, when the operator changed the certificate.
  */
 #ifndef API_CORE_CORE_H
 #define API_CORE_CORE_H
@@ -23,6 +24,7 @@
 #define CORE_FD_KERNEL 6
 #define CORE_FD_IMAGE 7
 #define CORE_FD_STATUS 8
+#define CORE_FD_CONTROL 9
 #define LISTENERS_MAX 4u
 
 enum core_phase {
@@ -51,9 +53,10 @@ struct core {
 	struct registry reg;
 	struct secrets secrets;
 	struct metrics metrics;
-	struct peer front, jail, netd;
+	struct peer front, jail, netd, control;
 	enum core_phase phase;
 	bool ephemeral, emulated, no_netd;
+	bool has_control;       /* descriptor 9 was given */
 	int state_fd, vms_fd;   /* owned: state folder, its vm/ */
 	int meminfo_fd;         /* owned: /proc/meminfo; -1 */
 	int status_fd;
@@ -98,6 +101,8 @@ int core_announce_listeners(struct core *c); /* C_LISTEN to front */
 int core_tls_read(struct core *c, struct fault *f);
 /* Gives them to front, or has them made and keeps them; core_serve() comes when front has them. */
 void core_tls_start(struct core *c);
+/* Another certificate and key (fields of m) for new connections; NOTE says how it went. */
+void core_tls_change(struct core *c, const struct wire_msg *m);
 
 /* net.c: bridges of all groups, then core_adopt(). */
 int core_net_start(struct core *c);

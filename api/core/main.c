@@ -15,6 +15,7 @@
 
 #include "api/core/vm.h"
 #include "lib/sandbox/sandbox.h"
+#include "lib/wire/core.h"
 #include "lib/wire/jail.h"
 
 #define FRONT_QUEUE_MAX (8u << 20)
@@ -176,6 +177,13 @@ static void on_jail_msg(struct peer *p, const struct wire_msg *m, int *fds, unsi
 		vm_settle(vm);
 }
 
+static void on_control_msg(struct peer *p, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	(void)fds; (void)n_fds;
+	if (m->type == C_TLS)
+		core_tls_change(p->arg, m);
+}
+
 static void on_sweep(struct ev_timer *t)
 {
 	struct core *c = t->arg;
@@ -217,6 +225,10 @@ static int watch_all(struct core *c)
 		err = add_peer(c, &c->jail, "jail", CORE_FD_JAIL, PEER_QUEUE_MAX, on_jail_msg);
 	if (!err && !c->no_netd)
 		err = add_peer(c, &c->netd, "netd", CORE_FD_NETD, PEER_QUEUE_MAX, NULL);
+	if (!err && c->has_control) {
+		err = add_peer(c, &c->control, "supervisor", CORE_FD_CONTROL, PEER_QUEUE_MAX, on_control_msg);
+		c->control.on_gone = NULL; /* the status pipe tells */
+	}
 	if (!err && ev_add(c->loop, &c->status_io, c->status_fd, 0)) /* a plain file cannot hang up */
 		c->status_io.fd = -1;
 	return err;
@@ -226,8 +238,10 @@ static void prepare_process(struct core *c)
 {
 	struct rlimit files;
 	cpu_set_t cpus;
+	struct stat st;
 
 	umask(0027);
+	c->has_control = fstat(CORE_FD_CONTROL, &st) == 0 && S_ISSOCK(st.st_mode);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN); /* of the terminal: the supervisor turns it into SIGTERM */
 	signal(SIGHUP, SIG_IGN);

@@ -130,12 +130,42 @@ static void put_names(struct core *c, struct buf *b)
 		wire_str(b, C_T_NAME, host);
 }
 
+static void on_changed(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct core *c = arg;
+	struct fault f = { "" };
+
+	(void)fds; (void)n_fds;
+	if (peer_result(m, "front", &f, NULL))
+		core_say(c, "NOTE", "the API keeps its certificate: %s", f.text);
+	else
+		say_fingerprint(c, m);
+}
+
+void core_tls_change(struct core *c, const struct wire_msg *m)
+{
+	struct wire_field cert, key;
+	struct buf *b;
+
+	if (!c->tls.ready || !wire_get(m, C_T_CERT, &cert) || !wire_get(m, C_T_KEY, &key))
+		return;
+	b = peer_begin(&c->front, C_TLS);
+	wire_bytes(b, C_T_CERT, cert.p, cert.n);
+	wire_bytes(b, C_T_KEY, key.p, key.n);
+	if (peer_call(&c->front, NULL, 0, on_changed, c))
+		core_say(c, "NOTE", "the API keeps its certificate: it and the key must stay below 60 KB");
+}
+
 void core_tls_start(struct core *c)
 {
 	struct core_tls *t = &c->tls;
 	struct buf *b = peer_begin(&c->front, C_TLS);
 	int err;
 
+	if (c->config.tls_cert) { /* the supervisor reads them again when it is told to */
+		core_say(c, "CERTFILE", "%s", c->config.tls_cert);
+		core_say(c, "KEYFILE", "%s", c->config.tls_key);
+	}
 	if (t->cert) {
 		wire_bytes(b, C_T_CERT, t->cert, t->cert_len);
 		wire_bytes(b, C_T_KEY, t->key, t->key_len);

@@ -12,7 +12,8 @@ enum core_type {
 	/* core → front, at start, one per API listener */
 	C_LISTEN = 16,   /* LISTENER index, NAME (address for logs), AUTH_NEEDED(0/1) TLS(0/1) + fd: listening stream socket */
 	C_TLS = 17,      /* before the first C_LISTEN with TLS, and again to change it: CERT KEY, or NAME* NOW_S to have both made
-	                    → OK FINGERPRINT [CERT KEY, when made]; ERR: what is wrong with them; what was there before stays in use */
+	                    → OK FINGERPRINT [CERT KEY, when made]; ERR: what is wrong with them; what was there before stays in use.
+	                    Also supervisor → core (CERT KEY, no answer): passed on. */
 
 	/* front → core */
 	C_INFO = 32,     /* → OK VERSION GIT_COMMIT ARCH (Go spelling "amd64") */
