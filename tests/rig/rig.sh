@@ -8,6 +8,7 @@
 #   -I SHIFT  deterministic clock: -icount shift=SHIFT, everything in the initramfs, no disks, so no -o and no -w
 #   -w        warm start: from a state saved by the first such run (keyed on QEMU, kernel, images, flags)
 #   -L FILE   keep L1's console log
+# RIG_MONITOR=unix:PATH,server=on,wait=off gives QEMU's monitor for a look at an L1 that hangs.
 # L1 has one CPU (TCG with two hangs now and then), busybox, python3, curl, ip, strace, qemu-system-x86_64 and no network.
 # Exit: the command's own; 2 usage; 77 no rig here (setup.sh says why); 124 time limit; 125 L1 died.
 set -u
@@ -23,8 +24,8 @@ shift $((OPTIND - 1))
 base=$("$here/setup.sh") || exit $?
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/rig.XXXXXX")
-qpid= cpid=
-finish() { [ -z "$qpid" ] || kill "$qpid" 2>/dev/null; [ -z "$cpid" ] || kill "$cpid" 2>/dev/null; rm -rf "$tmp"; }
+qpid= cpid= wpid=
+finish() { [ -z "$wpid" ] || kill "$wpid" 2>/dev/null; [ -z "$qpid" ] || kill "$qpid" 2>/dev/null; [ -z "$cpid" ] || kill "$cpid" 2>/dev/null; rm -rf "$tmp"; }
 trap finish EXIT
 trap 'exit 143' TERM INT HUP
 
@@ -98,10 +99,19 @@ if [ -n "$warm" ]; then
 	echo go >&9
 	more=(-incoming "exec:cat $state")
 fi
-start_qemu "$tmp/con" "$lim" -chardev "file,id=so,path=$tmp/stdout" -monitor none "${more[@]}"
+start_qemu "$tmp/con" "$lim" -chardev "file,id=so,path=$tmp/stdout" -monitor "${RIG_MONITOR:-none}" "${more[@]}"
+# QEMU 7.2's SVM code clears a bit of a word that its timer thread sets bits in, without a lock: now and then L1's timer
+# interrupt is lost and, being one-shot, never comes back. Any other interrupt makes the APIC look again, so a byte on the
+# serial port every second bounds the loss. Not on the deterministic clock.
+if [ -z "$ic" ]; then
+	while sleep 1; do echo >&9; done &
+	wpid=$!
+fi
 wait "$qpid"
 qrc=$?
 qpid=
+[ -z "$wpid" ] || kill "$wpid" 2>/dev/null
+wpid=
 exec 6<>"$tmp/stdout" 6>&- # lets go of a cat whose fifo QEMU never opened
 wait "$cpid"
 cpid=

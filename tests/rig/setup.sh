@@ -29,7 +29,7 @@ dir=$cache/$key
 mkdir -p "$cache"
 exec 8>"$cache/lock"
 flock -w 600 8
-if [ -e "$dir/ready" ]; then echo "$dir"; exit 0; fi
+if [ -e "$dir/ready" ]; then touch "$dir"; echo "$dir"; exit 0; fi
 tmp=$(mktemp -d "$cache/new.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 
@@ -125,6 +125,7 @@ rm -rf "$tmp/k" "$tmp/ir" "$tmp/root" "$tmp/dl"
 { echo "kernel $ver"; "$qemu" --version | head -1; } >"$tmp/ready"
 chmod 755 "$tmp"
 mv "$tmp" "$dir"
-for old in "$cache"/????????????????; do [ "$old" = "$dir" ] || [ ! -d "$old" ] || rm -rf "$old"; done
+# Others of two days ago; not newer ones, which another tree of ours may be using.
+find "$cache" -maxdepth 1 -type d -name '????????????????' -mtime +1 ! -path "$dir" -exec rm -rf {} +
 say "made $dir ($(du -sh "$dir" | cut -f1), $ver)"
 echo "$dir"
