@@ -1,8 +1,8 @@
 #!/bin/bash
 # rig.sh [options] -- COMMAND...: boot L1, a Debian kernel in QEMU's emulated AMD CPU with SVM, so that there is a real
-# /dev/kvm; put a folder in, run COMMAND (one shell line, as root, in /work) there, stream its output, return its exit status.
-#   -d DIR    host folder whose contents appear in /work (a copy)
-#   -o DIR    gets what the command left in /work/out
+# /dev/kvm; put a folder in, run COMMAND (one shell line, as root, in /job) there, stream its output, return its exit status.
+#   -d DIR    host folder whose contents appear in /job (a copy)
+#   -o DIR    gets what the command left in /job/out
 #   -t SEC    wall limit of the whole run (default 300); exit 124 when it is hit
 #   -m MIB    memory of L1 (default 2048)
 #   -I SHIFT  deterministic clock: -icount shift=SHIFT, everything in the initramfs, no disks, so no -o and no -w
