@@ -19,15 +19,6 @@ static const struct {
 	{ "kernel-min", "../kernel/min/vmlinux" }, { "kernel-emulated", "../kernel/emulated/vmlinux" }, { "image-min", "../image/min.ext4" },
 };
 
-bool part_row(unsigned i, const char **name, const char **path)
-{
-	if (i >= ARRAY_LEN(rows))
-		return false;
-	*name = rows[i].name;
-	*path = rows[i].path;
-	return true;
-}
-
 int parts_open(struct parts *p, struct fault *f)
 {
 	*p = (struct parts){ .self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC) };

@@ -19,8 +19,6 @@ int parts_open(struct parts *p, struct fault *f);
 void parts_done(struct parts *p);
 /* A read-only (programs: executable) descriptor, or -errno with f; -ENOENT: this build has none. */
 int part_fd(const struct parts *p, const char *name, struct fault *f);
-/* The rows of the table: name and path in a developer's tree; false at the end. */
-bool part_row(unsigned i, const char **name, const char **path);
 
 /* ---- this host ---- */
 

@@ -20,6 +20,5 @@ struct helper {
 int helper_start(struct helper *h, struct ev_loop *loop, int (*work)(void *arg), void *arg);
 /* Ends the child; done is not called. Safe when not running. */
 void helper_cancel(struct helper *h);
-static inline bool helper_busy(const struct helper *h) { return h->loop != NULL; }
 
 #endif

@@ -24,11 +24,11 @@
 static int ctl_socket(struct vm *vm, int (*act)(int, const struct sockaddr *, socklen_t))
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX, .sun_path = "ctl.sock" };
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err = 0, on = 1;
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), err = 0;
 
 	if (fd < 0)
 		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)); /* before its hello can come */
+	chan_want_creds(fd); /* before its hello can come; without them adoption refuses it */
 	if (fchdir(vm->dir_fd) || act(fd, (const struct sockaddr *)&a, sizeof(a)))
 		err = -errno;
 	if (fchdir(vm->core->state_fd) && !err)

@@ -238,10 +238,10 @@ int chan_recv(struct chan *c, struct wire_msg *m, int *fds, unsigned *n_fds)
 	return 1;
 }
 
-int chan_want_creds(struct chan *c)
+int chan_want_creds(int fd)
 {
 	int on = 1;
-	return setsockopt(c->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ? -errno : 0;
+	return setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) < 0 ? -errno : 0;
 }
 
 bool chan_last_creds(const struct chan *c, pid_t *pid, uid_t *uid)

@@ -33,8 +33,9 @@ uint32_t chan_want(const struct chan *c); /* EPOLLIN, with EPOLLOUT while someth
 /* Next frame: 1 with *m valid until the next call and fds[0..*n_fds) owned by the caller; 0 nothing now; -EPIPE at
  * end; -EPROTO on a malformed frame or too many descriptors (already closed). fds has WIRE_FDS_MAX places. */
 int chan_recv(struct chan *c, struct wire_msg *m, int *fds, unsigned *n_fds);
-/* Also asks the kernel for the sender's pid/uid with each packet (SO_PASSCRED); last one seen by chan_recv. */
-int chan_want_creds(struct chan *c);
+/* Asks the kernel for the sender's pid and uid with each packet that comes to this socket from here on (SO_PASSCRED), so call it before the peer can
+ * send; chan_last_creds tells those of the last packet that chan_recv gave. 0 or -errno. */
+int chan_want_creds(int fd);
 bool chan_last_creds(const struct chan *c, pid_t *pid, uid_t *uid);
 /* Blocking helpers for small tools: send and wait for the next frame; timeout in ms. 0, -ETIMEDOUT, or as above. */
 int chan_wait(struct chan *c, uint32_t events, int timeout_ms);

@@ -13,7 +13,6 @@ enum netd_type {
 	N_TAP_UP = 18,      /* TAP (≤15) BRIDGE → OK + tap fd (IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, non-blocking), attached to the bridge and up */
 	N_TAP_DOWN = 19,    /* TAP → OK, also when it is gone */
 	N_LIST = 20,        /* → OK TAP* BRIDGE*: what carries our mark (ifalias "mica") now */
-	N_TAP_OPEN = 21,    /* not used by core when a vmm lives on: taps are held by vmm's fd */
 };
 enum netd_tag { N_T_BRIDGE = 16, /* str */ N_T_GATEWAY, /* str */ N_T_TAP, /* str, repeats in lists */ };
 

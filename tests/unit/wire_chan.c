@@ -53,7 +53,7 @@ static void broken_peer(struct buf *o)
 	struct wire_msg m;
 	pid_t pid;
 	uid_t uid;
-	ok(chan_want_creds(&b) == 0 && say(o, 5, 1, NULL, 0) == 0 && chan_recv(&b, &m, fds, &n_fds) == 1 && chan_last_creds(&b, &pid, &uid) &&
+	ok(chan_want_creds(b.fd) == 0 && say(o, 5, 1, NULL, 0) == 0 && chan_recv(&b, &m, fds, &n_fds) == 1 && chan_last_creds(&b, &pid, &uid) &&
 	   pid == getpid() && uid == getuid(), "the kernel says who sent it");
 	ok(send(a.fd, "junkjunkjunkjunk", 16, 0) == 16 && chan_recv(&b, &m, fds, &n_fds) == -EPROTO, "junk is refused");
 	chan_done(&a);
