@@ -73,7 +73,7 @@ CORE_OBJS = $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) $(LIB_TLS) api/front/cert.o api/front/secure.o \
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
-	api/front/h_secrets.o api/front/h_metrics.o api/front/metrics.o
+	api/front/h_secrets.o api/front/h_metrics.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o
 CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
 	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o \
@@ -253,6 +253,13 @@ $(eval $(call HOST_RULE,vmm,VMM_OBJS))
 $(eval $(call HOST_RULE,jail,JAIL_OBJS))
 $(eval $(call HOST_RULE,netd,NETD_OBJS))
 $(eval $(call HOST_RULE,front,FRONT_OBJS,$(O)/deps/libbearssl.a))
+# what front serves as /openapi.json
+$(O)/gen/openapi.c: tools/openapi.py api/openapi.yaml
+	@mkdir -p $(@D)
+	tools/openapi.py api/openapi.yaml -c > $@
+$(O)/obj/api/front/openapi.o: $(O)/gen/openapi.c | $(KHEADERS)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -MMD -MP -c -o $@ $<
 HOST_PROGS += mica
 $(eval $(call HOST_RULE,mica,CLI_OBJS,$(O)/deps/libbearssl.a))
 

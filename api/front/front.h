@@ -373,6 +373,7 @@ void h_watch(struct req *r);
 void h_shell(struct req *r);
 void h_forward(struct req *r);
 void h_metrics(struct req *r);
+void h_openapi(struct req *r);
 void h_secrets(struct req *r);
 void h_secret_create(struct req *r);
 void h_secret_patch(struct req *r);

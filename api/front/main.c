@@ -1,4 +1,4 @@
-/* front [--uid N --gid N]: descriptor 3 is the channel to core; ends when core does. */
+/* front [--uid N --gid N]: descriptor 3 is the channel to core; ends when core does. `front --routes` prints what it serves. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +15,14 @@ static int usage(void)
 {
 	fprintf(stderr, "error: usage: front [--uid N --gid N], with the channel to core on descriptor 3\n");
 	return 2;
+}
+
+/* For tests that hold the description of the API against what is there. */
+static int print_routes(void)
+{
+	for (unsigned i = 0; i < n_routes; i++)
+		printf("%s %s\n", routes[i].method, routes[i].path);
+	return fflush(stdout) ? 1 : 0;
 }
 
 static int parse_args(int argc, char **argv, uint64_t *uid, uint64_t *gid)
@@ -70,6 +78,8 @@ int main(int argc, char **argv)
 	uint64_t uid = getuid(), gid = getgid();
 	int err;
 
+	if (argc == 2 && strcmp(argv[1], "--routes") == 0)
+		return print_routes();
 	if (parse_args(argc, argv, &uid, &gid))
 		return usage();
 	signal(SIGPIPE, SIG_IGN);

@@ -5,6 +5,7 @@ const struct route routes[] = {
 	{ "GET", "/healthz", ROUTE_OPEN, h_healthz },
 	{ "HEAD", "/healthz", ROUTE_OPEN, h_healthz },
 	{ "GET", "/info", 0, h_info },
+	{ "GET", "/openapi.json", 0, h_openapi },
 	{ "GET", "/metrics", 0, h_metrics },
 	{ "POST", "/daemon/shutdown", 0, h_daemon_shutdown },
 
