@@ -46,9 +46,12 @@ LIB_EV := lib/ev/ev.o
 LIB_WIRE := lib/wire/wire.o lib/wire/chan.o
 LIB_JSON := lib/json/read.o lib/json/look.o lib/json/write.o
 LIB_HTTP := lib/http/head.o lib/http/write.o lib/http/chunk.o lib/http/target.o lib/http/ws.o lib/http/wsopen.o lib/http/sha1.o
-LIB_YAML := lib/yaml/doc.o lib/yaml/read.o
+LIB_YAML := lib/yaml/doc.o lib/yaml/read.o lib/yaml/tree.o lib/yaml/write.o
 LIB_ARC := lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/tree_file.o lib/arc/tree_source.o lib/arc/tree_sink.o lib/arc/glob.o lib/arc/dest.o
 LIB_TLS := lib/tls/tls.o lib/tls/identity.o lib/tls/cert.o lib/tls/pin.o
+LIB_POLICY := lib/policy/entry.o lib/policy/decide.o
+LIB_NFNL := lib/nfnl/subscribe.o lib/nfnl/read.o
+LIB_DNS := lib/dns/read.o lib/dns/write.o
 LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
 VMM_MEM := vmm/mem/gm.o
 VMM_VIRTIO := vmm/virtio/queue.o vmm/virtio/chain.o vmm/virtio/vdev.o vmm/virtio/mmio.o
@@ -68,13 +71,13 @@ NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) api/netd/main.o ap
 CORE_OBJS = $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/tls.o api/core/main.o api/core/core.o api/core/listen.o \
 	api/core/net.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
 	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_boot.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
-	api/core/req.o api/core/requests.o api/core/ask_list.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
+	api/core/req.o api/core/requests.o api/core/auth.o api/core/tokens.o api/core/ask_tokens.o api/core/ask_list.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
 	api/core/secrets.o api/core/vm_secrets.o api/core/ask_secrets.o api/core/metrics.o api/core/ask_metrics.o
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) $(LIB_TLS) api/front/cert.o api/front/secure.o \
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
 	api/front/h_secrets.o api/front/h_metrics.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o
-CLI_ROOM := cli/main.o cli/cmds.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
+CLI_ROOM := cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
 	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o \
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
@@ -107,10 +110,12 @@ UNIT_wire_wire := $(LIB_BASE) $(LIB_WIRE)
 UNIT_wire_chan := $(LIB_BASE) $(LIB_WIRE)
 UNIT_TESTS += json_json
 UNIT_json_json := $(LIB_BASE) $(LIB_JSON)
-UNIT_TESTS += core_config core_addr base_sha256
+UNIT_TESTS += core_config core_addr base_sha256 yaml_write
+UNIT_yaml_write := $(LIB_BASE) $(LIB_YAML)
+UNITLIBS_yaml_write := $(O)/deps/libyaml.a
 UNIT_base_sha256 := $(LIB_BASE)
 CORE_CONFIG := api/core/addr.o api/core/config.o api/core/config_keys.o api/core/config_group.o api/core/config_net.o \
-	api/core/config_file.o api/core/config_api.o
+	api/core/config_file.o api/core/config_api.o api/core/config_add.o
 UNIT_core_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 UNITLIBS_core_config := $(O)/deps/libyaml.a
 UNIT_core_addr := $(LIB_BASE) api/core/addr.o
@@ -118,10 +123,16 @@ UNIT_TESTS += core_record
 UNIT_core_record := $(LIB_BASE) api/core/addr.o api/core/record.o api/core/secrets.o
 UNIT_TESTS += core_secrets
 UNIT_core_secrets := $(LIB_BASE) api/core/secrets.o
+UNIT_TESTS += core_tokens
+UNIT_core_tokens := $(LIB_BASE) api/core/tokens.o
 UNIT_TESTS += core_metrics
 UNIT_core_metrics := $(LIB_BASE) $(LIB_WIRE) api/core/metrics.o
 UNIT_TESTS += front_metrics
 UNIT_front_metrics := $(LIB_BASE) api/front/metrics.o
+UNIT_TESTS += policy_entry policy_decide
+UNIT_policy_entry := $(LIB_BASE) $(LIB_POLICY)
+UNIT_policy_decide := $(LIB_BASE) $(LIB_POLICY)
+FUZZ_policy := $(LIB_BASE) $(LIB_POLICY)
 UNIT_TESTS += netd_netlink
 UNIT_netd_netlink := $(LIB_BASE) api/netd/rtnl.o
 UNIT_TESTS += mem_gm virtio_queue virtio_mmio dev_blk dev_net dev_rng dev_vsock back_vtable
@@ -174,7 +185,7 @@ FUZZ_record := $(LIB_BASE) api/core/addr.o api/core/record.o api/core/secrets.o
 FUZZ_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 FUZZLIBS_config := $(O)/deps/libyaml.a
 FUZZINC_config := -isystem $(O)/deps/yaml/include
-FUZZ_TESTS += json
+FUZZ_TESTS += json policy
 FUZZ_json := $(LIB_BASE) $(LIB_JSON)
 UNIT_TESTS += cli_lz4 cli_payload cli_opt cli_forward
 UNIT_cli_lz4 := cli/lz4.o

@@ -103,13 +103,15 @@ static int token_from(struct remote *r, const char *path)
 	return 0;
 }
 
-static int take_token(struct remote *r, const struct args *a)
+static int take_token(struct remote *r, const struct args *a, const struct context *c, enum place place)
 {
-	const char *token = arg_text(a, "token"), *file = arg_text(a, "token-file");
-	if (!token && !file) {
-		token = compat_env("TOKEN");
-		file = token ? NULL : compat_env("TOKEN_FILE");
-	}
+	static const char *const names[] = { "TOKEN", "TOKEN_FILE" };
+	const char *v[2] = { arg_text(a, "token"), arg_text(a, "token-file") }, *own = c && c->token[0] ? c->token : NULL;
+	if (!v[0] && !v[1] && own && place == PLACE_OPTION)
+		v[0] = own;
+	if (!v[0] && !v[1] && !compat_env_any(names, v, 2))
+		v[0] = own;
+	const char *token = v[0], *file = token ? NULL : v[1];
 	if (token) {
 		if (strlen(token) >= sizeof(r->token) || strpbrk(token, "\r\n"))
 			return out_error(EXIT_USAGE, "it is too long, or holds a line break", "", "the token cannot be used");
@@ -149,22 +151,81 @@ static bool default_socket(char *dst, size_t cap)
 	return !access(dst, R_OK | W_OK);
 }
 
+/* What names a daemon, and where that was said. */
+struct named {
+	const char *url, *socket, *context;
+	enum place place;
+	char current[CONTEXT_NAME_MAX + 1]; /* what context may point to */
+};
+
+static int find_named(struct named *n, const struct args *a)
+{
+	static const char *const names[] = { "SOCKET", "URL", "CONTEXT" };
+	const char *v[3];
+	*n = (struct named){ .url = arg_text(a, "url"), .socket = arg_text(a, "socket"), .context = arg_text(a, "context"), .place = PLACE_OPTION };
+	if (!n->url)
+		n->url = arg_text(a, "api");
+	if (!!n->url + !!n->socket + !!n->context > 1)
+		return out_error(EXIT_USAGE, "both name a daemon", "give one of them", "--%s and --%s", n->url ? "url" : "socket", n->context ? "context" : "socket");
+	if (n->url || n->socket || n->context)
+		return 0;
+	n->place = PLACE_ENVIRONMENT;
+	if (compat_env_any(names, v, 3)) { /* the more exact one first */
+		n->socket = v[0];
+		n->url = v[0] ? NULL : v[1];
+		n->context = v[0] || v[1] ? NULL : v[2];
+		return 0;
+	}
+	int err = context_current(n->current);
+	n->place = PLACE_CURRENT;
+	n->context = err ? NULL : n->current;
+	if (err == -ENOENT)
+		n->place = PLACE_DEFAULT;
+	return !err || err == -ENOENT ? 0 : out_error(EXIT_FAIL, strerror(-err), "'mica context use NAME', or 'mica context use local'", "cannot read which context is the current one");
+}
+
+/* Forgets a name that means this machine; reads any other's file. */
+static int read_named(struct named *n, struct context *c)
+{
+	struct fault f = { "" };
+	if (n->context && !strcmp(n->context, CONTEXT_LOCAL))
+		n->context = NULL;
+	if (!n->context)
+		return 0;
+	char shown[100];
+	out_clean(shown, sizeof(shown), n->context);
+	int err = context_read(n->context, c, &f);
+	return err ? out_error(err == -ENOENT ? EXIT_USAGE : EXIT_FAIL, err == -ENOENT ? "there is no context of that name" : f.text,
+		"'mica context list' shows them, 'mica context add' makes one", "cannot use the context '%s'", shown) : 0;
+}
+
+int remote_at(struct remote *r, const char *url)
+{
+	return use_url(r, url);
+}
+
 int remote_init(struct remote *r, const struct args *a)
 {
-	const char *url = arg_text(a, "url"), *socket = arg_text(a, "socket");
+	struct named n;
+	struct context c = { 0 };
 	char found[600];
-	if (url && socket)
-		return out_error(EXIT_USAGE, "both name a daemon", "give one of them", "--url and --socket");
-	if (!url && !socket) {
-		socket = compat_env("SOCKET");
-		url = compat_env("URL");
-		if (getenv("MICA_URL") && !getenv("MICA_SOCKET")) /* ours beats slicer's */
-			socket = NULL;
-	}
+	int err = find_named(&n, a);
+	if (!err)
+		err = read_named(&n, &c);
+	if (err)
+		return err;
+	const char *url = n.context ? c.url : n.url, *socket = n.socket;
 	if (!url && !socket && default_socket(found, sizeof(found)))
 		socket = found;
-	int err = socket ? use_socket(r, socket) : use_url(r, url ? url : "http://127.0.0.1:8080");
+	err = socket ? use_socket(r, socket) : use_url(r, url ? url : "http://127.0.0.1:8080");
+	if (!err && n.context) {
+		size_t at = strlen(r->where);
+		snprintf(r->where + at, sizeof(r->where) - at, " (context %s)", n.context);
+	}
 	if (!err)
-		err = remote_trust(r, a, is_loopback(r));
-	return err ? err : take_token(r, a);
+		err = remote_trust(r, a, n.context ? &c : NULL, n.place, is_loopback(r));
+	if (!err)
+		err = take_token(r, a, n.context ? &c : NULL, n.place);
+	context_done(&c);
+	return err;
 }

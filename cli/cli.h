@@ -40,6 +40,32 @@ struct cmd {
 };
 extern const struct cmd *const cmds[]; /* ends with NULL; the one list of verbs (cmds.c) */
 
+/* A group is one word ("vm") or two ("vm bg"). Those that have other spellings or words for help stand here; ends with a row without name. */
+struct group {
+	const char *name;
+	const char *also;    /* other spellings, commas between: "v bg,bg"; NULL */
+	const char *summary; /* NULL */
+};
+extern const struct group groups[];
+/* What people may ask for and this version does not serve: said so, instead of "unknown command". Ends with a row without names. */
+struct absent {
+	const char *group;   /* or NULL */
+	const char *names;   /* blanks between */
+	const char *why, *fix;
+};
+extern const struct absent absents[];
+
+/* The group argv begins with, and how many words name it; the longest counts. NULL: none. */
+const char *group_find(int argc, char **argv, int *n_words);
+const struct group *group_row(const char *name); /* NULL: has none */
+/* Calls fn for every spelling of a group, its name first. */
+void group_spellings(const char *name, void (*fn)(const char *spelling, int len, void *arg), void *arg);
+/* Is *at the first command of its group? */
+bool group_first(const struct cmd *const *at);
+const struct cmd *cmd_find(const char *group, const char *word);
+const struct absent *absent_find(const char *group, const char *word);
+bool word_listed(const char *list, const char *word); /* "a b c" */
+
 #define ARGS_MAX 512
 struct args {
 	const struct cmd *cmd;
@@ -53,7 +79,7 @@ struct args {
 	bool want_help;
 };
 
-extern const struct opt remote_opts[]; /* --url --socket --token --token-file --fingerprint --ca-file */
+extern const struct opt remote_opts[]; /* --url --socket --context --token --token-file --fingerprint --ca-file */
 
 /* Splits argv (after the verb). 0, or EXIT_USAGE after saying what is wrong. */
 int args_parse(struct args *a, const struct cmd *cmd, int argc, char **argv);
@@ -70,10 +96,13 @@ void help_all(void);
 void help_group(const char *group);
 void help_cmd(const struct cmd *c);
 void help_tree(void);
+void help_absent(const struct absent *a);
 
 /* ---- names kept for people who come from slicer (compat.c): the whole of that in one table ---- */
 
 const char *compat_env(const char *name);    /* "URL" → $MICA_URL, then $SLICER_URL; NULL or "" count as unset */
+/* The same for names that say one thing in different ways: of the first prefix under which any is set. How many; values[k] NULL: not set there. */
+int compat_env_any(const char *const *names, const char **values, size_t n);
 extern const char *const compat_token_files[]; /* beside the state folder's; ends with NULL */
 extern const char *const compat_configs[];     /* `up` without FILE; ends with NULL */
 /* The daemon's folder for this user: $MICA_STATE, /var/lib/mica, or ${XDG_STATE_HOME:-~/.local/state}/mica. 0 or -ENAMETOOLONG/-ENOENT. */
@@ -82,6 +111,7 @@ int state_folder(char *dst, size_t cap);
 extern const struct cmd cmd_new, cmd_up, cmd_run, cmd_doctor, cmd_info, cmd_version, cmd_vm_launch, cmd_vm_list, cmd_vm_group,
 	cmd_vm_describe, cmd_vm_exec, cmd_vm_shell, cmd_vm_cp, cmd_vm_ready, cmd_vm_health, cmd_vm_logs, cmd_vm_pause, cmd_vm_resume,
 	cmd_vm_shutdown, cmd_vm_relaunch, cmd_vm_delete, cmd_vm_tag, cmd_vm_forward, cmd_vm_top, cmd_bench, cmd_service_generate, cmd_completion, cmd_man,
-	cmd_secret_create, cmd_secret_list, cmd_secret_update, cmd_secret_remove;
+	cmd_secret_create, cmd_secret_list, cmd_secret_update, cmd_secret_remove, cmd_activate, cmd_eula, cmd_context_add, cmd_context_use, cmd_context_list,
+	cmd_context_show, cmd_context_remove, cmd_join, cmd_vm_suspend, cmd_vm_restore, cmd_auto;
 
 #endif

@@ -33,6 +33,8 @@ static const struct opt up_opts[] = {
 	{ "no-net", 0, OPT_FLAG, NULL, "without the network process (as for users other than root)" },
 	{ "kvm", 0, OPT_TEXT, "PATH", "KVM device (default /dev/kvm)" },
 	{ "flavour", 0, OPT_TEXT, "NAME", "guest kernel: auto (default), min or emulated" },
+	{ "suspend-on-shutdown", 0, OPT_FLAG, NULL, "not served: this version cannot keep a VM's memory" },
+	{ "license-file", 0, OPT_TEXT, "PATH", "not needed, and not read" },
 	{ 0 },
 };
 
@@ -47,6 +49,7 @@ struct up {
 	int signal_fd;
 	bool announced, fatal;
 	char fingerprint[100]; /* of the API's certificate; "": no TLS */
+	char addresses[512];   /* of the API, as core said them */
 	char cert_file[PATH_MAX], key_file[PATH_MAX]; /* read again at SIGHUP; "": those of the state folder */
 	uint64_t deaths_ms[RESTARTS_MAX]; /* when, newest last */
 	unsigned n_deaths, backoff_ms;
@@ -117,6 +120,23 @@ static void print_vms(const struct up *u)
 	_exit(0);
 }
 
+/* For `join`. What cannot be written is missed there, with a reason. */
+static void write_listen(const struct up *u)
+{
+	char text[700];
+	int n = snprintf(text, sizeof(text), "API %s\n%s%s%s", u->addresses, u->fingerprint[0] ? "TLS " : "", u->fingerprint, u->fingerprint[0] ? "\n" : "");
+	AUTO_FD dir = open(u->ask.state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir >= 0 && n > 0 && (size_t)n < sizeof(text))
+		write_file_atomic(dir, STACK_LISTEN_FILE, text, (size_t)n, 0644);
+}
+
+static void remove_listen(const struct up *u)
+{
+	AUTO_FD dir = open(u->ask.state, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir >= 0)
+		unlinkat(dir, STACK_LISTEN_FILE, 0);
+}
+
 static void announce(struct up *u, const char *addresses)
 {
 	if (u->announced) {
@@ -140,12 +160,16 @@ static void on_line(struct up *u, const char *line)
 	if (!strncmp(line, "READY", 5)) {
 		if (u->state == UP_STARTING)
 			u->state = UP_SERVING;
+		snprintf(u->addresses, sizeof(u->addresses), "%s", line[5] ? line + 6 : "");
+		write_listen(u);
 		announce(u, line[5] ? line + 6 : "");
 	} else if (!strncmp(line, "FATAL ", 6)) {
 		u->fatal = true;
 		u->code = out_error(EXIT_FAIL, line + 6, "mend what it names and start again; VMs that run were left alone", "the daemon cannot start");
 	} else if (!strncmp(line, "TLS ", 4)) {
 		snprintf(u->fingerprint, sizeof(u->fingerprint), "%.99s", line + 4);
+		if (u->addresses[0])
+			write_listen(u);
 		if (u->announced)
 			out_note("mica: the API's certificate has the fingerprint %s", u->fingerprint);
 	} else if (!strncmp(line, "CERTFILE ", 9)) {
@@ -365,6 +389,9 @@ static int run(struct args *a)
 	struct fault f = { 0 };
 	u = (struct up){ .parts.self = -1 };
 	stack_init(&u.stack);
+	if (arg_flag(a, "suspend-on-shutdown", false))
+		return out_error(EXIT_USAGE, "this version cannot keep a VM's memory", "leave it out: VMs are shut down when the daemon stops, and live on when it is killed",
+			"--suspend-on-shutdown");
 	int code = find_config(a, config, sizeof(config));
 	if (!code)
 		code = find_state(a, state, sizeof(state));
@@ -382,6 +409,7 @@ static int run(struct args *a)
 	} else {
 		code = supervise(&u);
 		stack_kill(&u.stack);
+		remove_listen(&u);
 	}
 	stack_done(&u.stack);
 	parts_done(&u.parts);
@@ -391,4 +419,5 @@ static int run(struct args *a)
 
 const struct cmd cmd_up = { .name = "up", .synopsis = "[FILE]",
 	.summary = "Run the daemon in the foreground (default FILE: ./mica.yaml, then ./slicer.yaml)", .opts = up_opts,
-	.examples = "mica new vm > mica.yaml && sudo mica up\nmica up ./ci.yaml --state ./state", .max_pos = 1, .command_at = -1, .run = run };
+	.examples = "mica new vm > mica.yaml && sudo mica up\nmica up ./ci.yaml --state ./state\n"
+		    "sudo mica up --tls                     (then 'sudo mica join' prints what other machines need)", .max_pos = 1, .command_at = -1, .run = run };

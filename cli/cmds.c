@@ -2,10 +2,18 @@
 
 /* Every verb there is. Order is the order of --help. */
 const struct cmd *const cmds[] = {
-	&cmd_run, &cmd_new, &cmd_up, &cmd_doctor, &cmd_bench, &cmd_info, &cmd_version, &cmd_completion, &cmd_man,
+	&cmd_run, &cmd_new, &cmd_up, &cmd_auto, &cmd_join, &cmd_doctor, &cmd_bench, &cmd_info, &cmd_version, &cmd_completion, &cmd_man,
 	&cmd_vm_launch, &cmd_vm_list, &cmd_vm_group, &cmd_vm_describe, &cmd_vm_exec, &cmd_vm_shell, &cmd_vm_cp, &cmd_vm_forward, &cmd_vm_ready, &cmd_vm_health,
-	&cmd_vm_logs, &cmd_vm_top, &cmd_vm_pause, &cmd_vm_resume, &cmd_vm_shutdown, &cmd_vm_relaunch, &cmd_vm_delete, &cmd_vm_tag,
+	&cmd_vm_logs, &cmd_vm_top, &cmd_vm_pause, &cmd_vm_resume, &cmd_vm_suspend, &cmd_vm_restore, &cmd_vm_shutdown, &cmd_vm_relaunch, &cmd_vm_delete, &cmd_vm_tag,
 	&cmd_secret_create, &cmd_secret_list, &cmd_secret_update, &cmd_secret_remove,
-	&cmd_service_generate,
+	&cmd_context_add, &cmd_context_use, &cmd_context_list, &cmd_context_show, &cmd_context_remove,
+	&cmd_service_generate, &cmd_activate, &cmd_eula,
 	NULL,
+};
+
+const struct group groups[] = {
+	{ "vm", "v", NULL },
+	{ "vm bg", "v bg,bg", "Commands that go on in a VM without us" },
+	{ "fs", "vm fs,v fs", NULL },
+	{ 0 },
 };

@@ -23,9 +23,27 @@ const char *compat_env(const char *name)
 	return NULL;
 }
 
+int compat_env_any(const char *const *names, const char **values, size_t n)
+{
+	for (size_t i = 0; i < ARRAY_LEN(env_prefixes); i++) {
+		int found = 0;
+		for (size_t k = 0; k < n; k++) {
+			char full[64];
+			snprintf(full, sizeof(full), "%s%s", env_prefixes[i], names[k]);
+			values[k] = getenv(full);
+			if (values[k] && !*values[k])
+				values[k] = NULL;
+			found += values[k] != NULL;
+		}
+		if (found)
+			return found;
+	}
+	return 0;
+}
+
 int state_folder(char *dst, size_t cap)
 {
-	const char *given = getenv("MICA_STATE"), *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	const char *given = compat_env("STATE"), *xdg = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
 	int n;
 	if (given && *given)
 		n = snprintf(dst, cap, "%s", given);

@@ -35,7 +35,8 @@ void help_cmd(const struct cmd *c)
 		rows(c->opts);
 	}
 	if (c->flags & CMD_REMOTE) {
-		printf("\nWhich daemon (default: the state folder's socket, else http://127.0.0.1:8080):\n");
+		printf("\nWhich daemon (these options, else the environment, else the current context, else the state folder's\n"
+		       "socket or http://127.0.0.1:8080):\n");
 		rows(remote_opts);
 	}
 	printf("\nExamples:\n");
@@ -51,20 +52,45 @@ static void list(const char *group)
 	}
 }
 
+/* Groups inside a group: "bg COMMAND". */
+static void list_inner(const char *group)
+{
+	size_t n = strlen(group);
+	for (const struct cmd *const *c = cmds; *c; c++) {
+		const char *inner = (*c)->group;
+		if (!group_first(c) || strncmp(inner, group, n) || inner[n] != ' ')
+			continue;
+		const struct group *g = group_row(inner);
+		printf("  %-10s %s; a group of its own\n", inner + n + 1, g && g->summary ? g->summary : "More");
+	}
+}
+
+static void print_also(const char *spelling, int len, void *arg)
+{
+	const char *name = arg;
+	if ((size_t)len != strlen(name) || memcmp(spelling, name, (size_t)len))
+		printf(" (also mica %.*s)", len, spelling);
+}
+
 void help_group(const char *group)
 {
-	printf("Usage: mica %s COMMAND [options]\n\nCommands:\n", group);
+	const struct group *g = group_row(group);
+	if (g && g->summary)
+		printf("%s\n\n", g->summary);
+	printf("Usage: mica %s COMMAND [options]\n", group);
+	if (g && g->also)
+		printf("Also:  mica {%s} COMMAND\n", g->also);
+	printf("\nCommands:\n");
 	list(group);
+	list_inner(group);
 	printf("\n'mica %s COMMAND --help' tells more, with examples.\n", group);
 }
 
-/* Is there a command of this group before `end`? */
-static bool group_seen(const char *group, const struct cmd *const *end)
+void help_absent(const struct absent *a)
 {
-	for (const struct cmd *const *c = cmds; c != end; c++)
-		if ((*c)->group && !strcmp((*c)->group, group))
-			return true;
-	return false;
+	printf("Usage: mica %s%s%s\n\nNot served by this version: %s.\n", a->group ? a->group : "", a->group ? " " : "", a->names, a->why);
+	if (a->fix)
+		printf("Instead: %s.\n", a->fix);
 }
 
 void help_all(void)
@@ -74,12 +100,18 @@ void help_all(void)
 	list(NULL);
 	for (const struct cmd *const *c = cmds; *c; c++) {
 		const char *group = (*c)->group;
-		if (!group || group_seen(group, c))
+		if (!group_first(c))
 			continue;
-		printf("\nmica %s COMMAND%s:\n", group, strcmp(group, "vm") ? "" : " (also mica v)");
+		printf("\nmica %s COMMAND", group);
+		char name[64];
+		snprintf(name, sizeof(name), "%s", group);
+		group_spellings(group, print_also, name);
+		printf(":\n");
 		list(group);
 	}
-	printf("\nShortcuts: ls = vm list; exec, shell, cp, logs, top, relaunch = vm …\n"
+	printf("\nWhich daemon: an option (--url, --socket, --context), else the environment (MICA_URL, MICA_SOCKET, MICA_CONTEXT; then SLICER_…),\n"
+	       "else the current context ('mica context use'), else this machine's.\n"
+	       "Shortcuts: ls = vm list; exec, shell, cp, logs, top, relaunch = vm …\n"
 	       "'mica COMMAND --help' tells more, with examples. 'mica --tree' lists every option.\n\n"
 	       "Examples:\n"
 	       "  mica run -- uname -a                 one command in a fresh VM, then nothing is left\n"

@@ -8,30 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool listed(const char *list, const char *word)
-{
-	size_t n = strlen(word);
-	for (const char *p = list; p && *p;) {
-		size_t len = strcspn(p, " ");
-		if (len == n && !memcmp(p, word, n))
-			return true;
-		p += len + strspn(p + len, " ");
-	}
-	return false;
-}
-
-static const struct cmd *find_cmd(const char *group, const char *word)
-{
-	for (const struct cmd *const *c = cmds; *c; c++) {
-		bool same = group ? (*c)->group && !strcmp((*c)->group, group) : !(*c)->group;
-		if (same && (!strcmp((*c)->name, word) || listed((*c)->aliases, word)))
-			return *c;
-		if (!group && listed((*c)->shortcut, word))
-			return *c;
-	}
-	return NULL;
-}
-
 static int unknown_cmd(const char *group, const char *word)
 {
 	const struct cmd *best = NULL;
@@ -56,23 +32,30 @@ static bool is_help(const char *s)
 	return !strcmp(s, "--help") || !strcmp(s, "-h") || !strcmp(s, "help");
 }
 
-/* The group this word names; NULL: none. */
-static const char *find_group(const char *word)
+static int no_cmd(const char *group, int argc, char **argv)
 {
-	if (!strcmp(word, "v"))
-		return "vm";
-	for (const struct cmd *const *c = cmds; *c; c++)
-		if ((*c)->group && !strcmp((*c)->group, word))
-			return (*c)->group;
-	return NULL;
+	const struct absent *none = absent_find(group, argv[0]);
+	if (!none)
+		return unknown_cmd(group, argv[0]);
+	for (int i = 1; i < argc; i++)
+		if (is_help(argv[i])) {
+			help_absent(none);
+			return EXIT_OK;
+		}
+	return out_error(EXIT_FAIL, none->why, none->fix, "mica does not serve '%s%s%s'", group ? group : "", group ? " " : "", argv[0]);
 }
 
 /* mica help [[GROUP] VERB] */
 static int help_about(int argc, char **argv)
 {
-	const char *group = argc ? find_group(argv[0]) : NULL;
-	int at = group ? 1 : 0;
-	const struct cmd *c = argc > at ? find_cmd(group, argv[at]) : NULL;
+	int at;
+	const char *group = group_find(argc, argv, &at);
+	const struct cmd *c = argc > at ? cmd_find(group, argv[at]) : NULL;
+	const struct absent *none = argc > at && !c ? absent_find(group, argv[at]) : NULL;
+	if (none) {
+		help_absent(none);
+		return EXIT_OK;
+	}
 	if (argc > at && !c)
 		return unknown_cmd(group, argv[at]);
 	if (c)
@@ -112,11 +95,11 @@ static int dispatch(int argc, char **argv)
 	char **before = argv;
 	int n_before = args_leading(argc, argv);
 	argc -= n_before, argv += n_before;
-	const char *group = argc ? find_group(argv[0]) : NULL;
-	if (group)
-		argc--, argv++;
+	int n_group;
+	const char *group = group_find(argc, argv, &n_group);
+	argc -= n_group, argv += n_group;
 	if (!argc || is_help(argv[0])) {
-		int code = group ? help_about(1, argv - 1) : help_about(argc ? argc - 1 : 0, argv + 1);
+		int code = group ? help_about(n_group, argv - n_group) : help_about(argc ? argc - 1 : 0, argv + 1);
 		return argc ? code : EXIT_USAGE;
 	}
 	if (!group && !strcmp(argv[0], "--tree")) {
@@ -125,9 +108,9 @@ static int dispatch(int argc, char **argv)
 	}
 	if (!group && !strcmp(argv[0], "--version"))
 		argv[0] = version;
-	const struct cmd *c = find_cmd(group, argv[0]);
+	const struct cmd *c = cmd_find(group, argv[0]);
 	if (!c)
-		return unknown_cmd(group, argv[0]);
+		return no_cmd(group, argc, argv);
 	return run_cmd(c, before, n_before, argc, argv);
 }
 

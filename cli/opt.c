@@ -9,6 +9,8 @@
 const struct opt remote_opts[] = {
 	{ "url", 0, OPT_TEXT, "URL", "daemon: http://HOST:PORT, https://HOST:PORT or a socket path (MICA_URL)" },
 	{ "socket", 0, OPT_TEXT, "PATH", "daemon's unix socket (MICA_SOCKET)" },
+	{ "context", 0, OPT_TEXT, "NAME", "daemon kept by 'mica context add'; local: this machine's (MICA_CONTEXT)" },
+	{ "api", 0, OPT_TEXT, "URL", "older name of --url" },
 	{ "token", 0, OPT_TEXT, "TOKEN", "bearer token (MICA_TOKEN)" },
 	{ "token-file", 0, OPT_TEXT, "PATH", "file that holds the token (MICA_TOKEN_FILE)" },
 	{ "fingerprint", 0, OPT_TEXT, "SHA256", "https: of the daemon's certificate, as it prints it (MICA_FINGERPRINT)" },

@@ -6,6 +6,7 @@
 #define CLI_REMOTE_H
 
 #include "cli/cli.h"
+#include "cli/context.h"
 #include "lib/http/chunk.h"
 #include "lib/http/http.h"
 #include "lib/http/target.h"
@@ -29,10 +30,15 @@ struct remote {
 	size_t ca_len;
 	int cancel_fd;       /* borrowed; -1: none. Readable (a signalfd): waiting ends with -ECANCELED */
 };
-/* From options, environment, defaults (contract §3.1). 0 or EXIT_USAGE/EXIT_FAIL after saying why. */
+/* From options, else the environment, else the current context, else what this machine has (contract §3.1). 0 or EXIT_USAGE/EXIT_FAIL after
+ * saying why. A token or fingerprint comes from the same places; a context's belong to the place where the context was named. */
 int remote_init(struct remote *r, const struct args *a);
-/* secure.c: for https://, whom to trust: --fingerprint, --ca-file, or on this machine the daemon's own file. 0 or EXIT_* after saying why. */
-int remote_trust(struct remote *r, const struct args *a, bool is_loopback);
+enum place { PLACE_DEFAULT, PLACE_CURRENT, PLACE_ENVIRONMENT, PLACE_OPTION }; /* where a context was named; the higher wins */
+/* secure.c: for https://, whom to trust: --fingerprint, --ca-file, their variables, the context (NULL: none), or on this machine the daemon's
+ * own file. 0 or EXIT_* after saying why. */
+int remote_trust(struct remote *r, const struct args *a, struct context *c, enum place place, bool is_loopback);
+/* Only takes the address apart: http://, https://, a socket's path. 0 or EXIT_USAGE after saying why. */
+int remote_at(struct remote *r, const char *url);
 /* SIGINT, SIGTERM, SIGHUP become readable on a descriptor instead of ending us; *old for sigprocmask. fd or -errno. */
 int cancel_signals(void *old_sigset);
 /* A socket path, no token. 0 or -ENAMETOOLONG. */

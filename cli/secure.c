@@ -46,22 +46,43 @@ static bool take_local(struct remote *r)
 	return r->pinned;
 }
 
-int remote_trust(struct remote *r, const struct args *a, bool is_loopback)
+/* What the context says; false: nothing. */
+static bool take_context(struct remote *r, struct context *c, int *code)
+{
+	if (!c || (!c->fingerprint[0] && !c->ca))
+		return false;
+	*code = c->ca ? 0 : take_fingerprint(r, c->fingerprint);
+	r->ca = c->ca; /* ours now */
+	r->ca_len = c->ca_len;
+	c->ca = NULL;
+	return true;
+}
+
+static bool take_variables(struct remote *r, int *code)
+{
+	static const char *const names[] = { "FINGERPRINT", "CA_FILE" };
+	const char *v[2];
+	if (!compat_env_any(names, v, 2))
+		return false;
+	*code = v[0] ? take_fingerprint(r, v[0]) : take_ca(r, v[1]);
+	return true;
+}
+
+int remote_trust(struct remote *r, const struct args *a, struct context *c, enum place place, bool is_loopback)
 {
 	const char *fingerprint = arg_text(a, "fingerprint"), *ca = arg_text(a, "ca-file");
+	int code;
 	if (!r->tls)
 		return fingerprint || ca ? out_error(EXIT_USAGE, "only https:// has a certificate to check", "give --url https://HOST:PORT with it",
 			"--%s does not fit %s", fingerprint ? "fingerprint" : "ca-file", r->where) : 0;
 	if (fingerprint && ca)
 		return out_error(EXIT_USAGE, "each says whom to trust", "give one of them", "--fingerprint and --ca-file");
-	if (!fingerprint && !ca) {
-		fingerprint = getenv("MICA_FINGERPRINT");
-		ca = getenv("MICA_CA_FILE");
-	}
-	if (fingerprint && *fingerprint)
-		return take_fingerprint(r, fingerprint);
-	if (ca && *ca)
-		return take_ca(r, ca);
+	if (fingerprint || ca)
+		return fingerprint ? take_fingerprint(r, fingerprint) : take_ca(r, ca);
+	if (place == PLACE_OPTION && take_context(r, c, &code))
+		return code;
+	if (take_variables(r, &code) || take_context(r, c, &code))
+		return code;
 	if (is_loopback && take_local(r))
 		return 0;
 	return out_error(EXIT_USAGE, "nothing says which certificate is the right one",

@@ -8,6 +8,9 @@
 #include "cli/parts.h"
 #include "lib/base/buf.h"
 
+/* Where `up` tells `join`, in the state folder: lines "API <addresses>" and, with HTTPS, "TLS <fingerprint>". */
+#define STACK_LISTEN_FILE "listen"
+
 enum { STACK_CORE, STACK_FRONT, STACK_JAIL, STACK_NETD, STACK_N };
 
 struct stack_ask {
