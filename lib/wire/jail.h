@@ -13,9 +13,20 @@ enum jail_type {
 	J_ADOPT = 18,  /* c→j: NAME SLOT PID → OK + pidfd when that process has the uid (cgroup) of a vmm in that slot, ERR otherwise */
 	J_EXITED = 19, /* j→c, unasked: NAME STATUS (wait status as of waitid: si_code*256+si_status) */
 	J_DESCRIBE = 20, /* c→j → OK TEXT: what the cage holds here (uid, namespaces, cgroup, seccomp), and what could not be had and why */
+	J_NETNS = 21,  /* c→j: NAME → OK [TEXT] + descriptors of that vmm's network namespace, in the order of enum jail_netns: lo is up, forwarding is on. TEXT: what
+	                  could not be had there (IPv6, accounting of flows). May be asked again (another core): once the old DNS sockets are closed */
 };
 enum jail_tag {
 	J_T_NAME = 16, /* str */ J_T_SLOT, /* 0–65535: uid = base + slot */ J_T_RAM_BYTES, J_T_VCPUS, J_T_PID, J_T_STATUS, J_T_TEXT, /* str */
+};
+/* What J_NETNS brings. Each socket belongs to the namespace, whoever holds it. */
+enum jail_netns {
+	J_NS_ROUTE,  /* NETLINK_ROUTE, for netd */
+	J_NS_RULES,  /* NETLINK_NETFILTER, for netd */
+	J_NS_EVENTS, /* NETLINK_NETFILTER: netd subscribes it, gate reads it */
+	J_NS_ITSELF, /* the namespace, for netd to move links into */
+	J_NS_DNS_UDP, J_NS_DNS_TCP, /* port 53 of every address, IPv4 and IPv6 in one socket (IPv4 alone where the host has no IPv6); TCP listens. For gate */
+	J_NS_FDS
 };
 
 #endif
