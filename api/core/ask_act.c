@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/core/requests.h"
+#include "api/core/auth.h"
 #include "lib/wire/agent.h"
 
 void ask_delete(struct ask *a)
@@ -15,7 +15,7 @@ void ask_delete(struct ask *a)
 		reply_err(a->core, a->id, 404, "no VM named '%s' in that host group", a->name);
 	else if (a->vm->r.protected_)
 		reply_err(a->core, a->id, 403, "VM '%s' belongs to its host group's count: lower count in the daemon's file instead", a->name);
-	else if (req_add(a->vm, a->id, GOAL_REMOVED, false, 0))
+	else if (req_add(a->vm, a->id, a->who, GOAL_REMOVED, false, 0))
 		reply_err(a->core, a->id, 500, "out of memory");
 	else
 		vm_remove(a->vm);
@@ -32,7 +32,7 @@ void ask_shutdown(struct ask *a)
 		reply_ok(a->core, a->id, "it is stopped already");
 	else if (a->vm->state == VM_MAKING)
 		reply_err(a->core, a->id, 409, "VM '%s' is being made: delete it instead", a->name);
-	else if (req_add(a->vm, a->id, GOAL_STOPPED, false, 0))
+	else if (req_add(a->vm, a->id, a->who, GOAL_STOPPED, false, 0))
 		reply_err(a->core, a->id, 500, "out of memory");
 	else
 		vm_stop(a->vm, action);
@@ -42,7 +42,7 @@ void ask_shutdown(struct ask *a)
 struct relay {
 	struct core *core;
 	struct vm *vm;      /* borrowed: it answers all its calls before it is freed */
-	uint32_t id;
+	uint32_t id, who;
 	enum vm_state then; /* pause, resume: the state after success */
 };
 
@@ -51,7 +51,7 @@ static struct relay *relay_new(const struct ask *a, enum vm_state then)
 	struct relay *r = calloc(1, sizeof(*r));
 
 	if (r)
-		*r = (struct relay){ a->core, a->vm, a->id, then };
+		*r = (struct relay){ a->core, a->vm, a->id, a->who, then };
 	else
 		reply_err(a->core, a->id, 500, "out of memory");
 	return r;
@@ -77,7 +77,7 @@ static void on_connected(void *arg, const struct wire_msg *m, int *fds, unsigned
 		reply_err(r->core, r->id, status, "VM '%s': %s", r->vm->r.name, f.text);
 	else if (n_fds != 1)
 		reply_err(r->core, r->id, 500, "VM '%s': no stream came", r->vm->r.name);
-	else
+	else if (auth_still(r->core, r->id, r->who))
 		reply_fd(r->core, r->id, fds[0]);
 	free(r);
 }
@@ -120,7 +120,8 @@ static void on_stood(void *arg, const struct wire_msg *m, int *fds, unsigned n_f
 		if (r->vm->state == VM_RUNNING || r->vm->state == VM_PAUSED)
 			r->vm->state = r->then;
 		vm_sync_secrets(r->vm); /* what changed while it stood still */
-		reply_ok(r->core, r->id, r->then == VM_PAUSED ? "paused" : "resumed");
+		if (auth_still(r->core, r->id, r->who))
+			reply_ok(r->core, r->id, r->then == VM_PAUSED ? "paused" : "resumed");
 	}
 	free(r);
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/core/requests.h"
+#include "api/core/auth.h"
 #include "api/core/timers.h"
 
 struct tag_list {
@@ -147,11 +147,20 @@ static int take_wait(const struct ask *a, enum req_goal *goal, uint64_t *timeout
 	return 0;
 }
 
-static const struct host_group *take_group(const struct ask *a)
+/* NULL: answered. */
+static const struct host_group *take_group(struct ask *a)
 {
 	char group[VM_NAME_MAX + 1];
+	const struct host_group *g = NULL;
 
-	return wire_get_str(a->m, C_T_GROUP, group, sizeof(group)) ? NULL : config_group(&a->core->config, group);
+	if (!wire_get_str(a->m, C_T_GROUP, group, sizeof(group))) {
+		if (auth_bars_group(a, group))
+			return NULL;
+		g = config_group(&a->core->config, group);
+	}
+	if (!g)
+		reply_err(a->core, a->id, 404, "no host group of that name: 'mica vm group' shows all");
+	return g;
 }
 
 static unsigned status_of(int err)
@@ -174,7 +183,7 @@ static void create(const struct ask *a, struct vm_wish *w, enum req_goal goal, u
 
 	if (vm_create(a->core, w, &vm, &status, &f)) {
 		refuse(a, w, status, f.text);
-	} else if (req_add(vm, a->id, goal, true, timeout_ms)) {
+	} else if (req_add(vm, a->id, a->who, goal, true, timeout_ms)) {
 		refuse(a, w, 500, "out of memory");
 		vm_remove(vm);
 	}
@@ -191,10 +200,8 @@ void ask_create(struct ask *a)
 	struct buf secrets;
 	int err;
 
-	if (!w.group) {
-		reply_err(a->core, a->id, 404, "no host group of that name: 'mica vm group' shows all");
+	if (!w.group)
 		return;
-	}
 	buf_init(&secrets, SECRETS_MAX * (SECRET_NAME_MAX + 1));
 	err = take_wait(a, &goal, &timeout_ms, &f);
 	if (!err)
@@ -236,7 +243,7 @@ void ask_relaunch(struct ask *a)
 		reply_err(a->core, a->id, status, "%s", f.text);
 	} else {
 		vm_queue(a->vm);
-		if (req_add(a->vm, a->id, goal, false, timeout_ms))
+		if (req_add(a->vm, a->id, a->who, goal, false, timeout_ms))
 			reply_err(a->core, a->id, 500, "out of memory");
 		req_reached(a->vm, GOAL_MADE);
 	}

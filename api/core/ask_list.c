@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/core/requests.h"
+#include "api/core/auth.h"
 
 #ifndef MICA_GIT_COMMIT
 #define MICA_GIT_COMMIT ""
@@ -23,28 +23,6 @@ void ask_info(struct ask *a)
 void ask_auth(struct ask *a)
 {
 	reply_ok(a->core, a->id, NULL);
-}
-
-void ask_groups(struct ask *a)
-{
-	struct core *c = a->core;
-
-	for (size_t i = 0; i < c->config.n_groups; i++) {
-		const struct host_group *g = &c->config.groups[i];
-		struct buf *b = peer_begin_reply(&c->front, C_ITEM, a->id);
-		unsigned count = 0;
-
-		for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
-			count += !vm->remove && strcmp(vm->r.group, g->name) == 0;
-		wire_str(b, C_T_NAME, g->name);
-		wire_u64(b, C_T_COUNT, count);
-		wire_u64(b, C_T_RAM_BYTES, g->ram_bytes);
-		wire_u64(b, C_T_CPUS, g->vcpus);
-		wire_str(b, C_T_ARCH, "x86_64");
-		wire_u64(b, C_T_GPU_COUNT, 0);
-		peer_send(&c->front, NULL, 0);
-	}
-	reply_ok(c, a->id, NULL);
 }
 
 static bool tag_matches(const struct vm *vm, const char *tag, const char *prefix)
@@ -66,7 +44,7 @@ void ask_nodes(struct ask *a)
 	int in_group = wire_get_str(a->m, C_T_GROUP, group, sizeof(group));
 	int by_tag = wire_get_str(a->m, C_T_TAG, tag, sizeof(tag)), by_prefix = wire_get_str(a->m, C_T_TAG_PREFIX, prefix, sizeof(prefix));
 
-	if (in_group != -ENOENT && (in_group || !config_group(&c->config, group))) {
+	if (in_group != -ENOENT && (in_group || !config_group(&c->config, group) || !token_sees(a->token, group))) {
 		reply_err(c, a->id, 404, "no host group of that name: 'mica vm group' shows all");
 		return;
 	}
@@ -75,7 +53,7 @@ void ask_nodes(struct ask *a)
 		return;
 	}
 	for (const struct vm *vm = c->reg.first; vm; vm = vm->next) {
-		if (vm->remove || (!in_group && strcmp(vm->r.group, group) != 0) ||
+		if (vm->remove || !token_sees(a->token, vm->r.group) || (!in_group && strcmp(vm->r.group, group) != 0) ||
 		    !tag_matches(vm, by_tag ? NULL : tag, by_prefix ? NULL : prefix))
 			continue;
 		node_put(peer_begin_reply(&c->front, C_ITEM, a->id), vm, false);
@@ -101,7 +79,7 @@ static void describe(struct core *c, uint32_t id, const struct vm *vm, uint64_t 
 
 struct describing {
 	struct vm *vm; /* borrowed: answers all its calls before it is freed */
-	uint32_t id;
+	uint32_t id, who;
 };
 
 /* V_STATS' counter of that name, 0 when it is not there. */
@@ -129,7 +107,8 @@ static void on_stats(void *arg, const struct wire_msg *m, int *fds, unsigned n_f
 	(void)fds; (void)n_fds;
 	if (streams && d->vm->agent_fd >= 0) /* core's own: the hello stream */
 		streams--;
-	describe(d->vm->core, d->id, d->vm, streams);
+	if (auth_still(d->vm->core, d->id, d->who))
+		describe(d->vm->core, d->id, d->vm, streams);
 	free(d);
 }
 
@@ -139,7 +118,7 @@ void ask_describe(struct ask *a)
 	struct describing *d = peer_there(&a->vm->vmm) ? malloc(sizeof(*d)) : NULL;
 
 	if (d) {
-		*d = (struct describing){ a->vm, a->id };
+		*d = (struct describing){ a->vm, a->id, a->who };
 		peer_begin(&a->vm->vmm, V_STATS);
 		if (!peer_call(&a->vm->vmm, NULL, 0, on_stats, d))
 			return;

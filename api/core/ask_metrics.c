@@ -31,8 +31,11 @@ static void put_launches(struct ask *a)
 	const struct metrics *m = &a->core->metrics;
 
 	for (unsigned i = 0; i < m->n_counts; i++) {
-		struct buf *b = peer_begin_reply(&a->core->front, C_ITEM, a->id);
+		struct buf *b;
 
+		if (!token_sees(a->token, m->counts[i].group))
+			continue;
+		b = peer_begin_reply(&a->core->front, C_ITEM, a->id);
 		wire_str(b, C_T_GROUP, m->counts[i].group);
 		wire_u64(b, C_T_CODE, m->counts[i].code);
 		wire_u64(b, C_T_COUNT, m->counts[i].n);
@@ -46,13 +49,16 @@ void ask_metrics(struct ask *a)
 	struct buf *b;
 
 	for (size_t i = 0; i < c->config.n_groups; i++) {
+		if (!token_sees(a->token, c->config.groups[i].name))
+			continue;
 		b = peer_begin_reply(&c->front, C_ITEM, a->id);
 		wire_str(b, C_T_GROUP, c->config.groups[i].name);
 		wire_u64(b, C_T_GPU_COUNT, 0);
 		peer_send(&c->front, NULL, 0);
 	}
 	for (size_t i = 0; i < c->config.n_groups; i++)
-		put_vms(a, c->config.groups[i].name);
+		if (token_sees(a->token, c->config.groups[i].name))
+			put_vms(a, c->config.groups[i].name);
 	put_launches(a);
 	b = peer_begin_reply(&c->front, WIRE_OK, a->id);
 	metrics_put_host(&c->metrics, b);

@@ -4,24 +4,30 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/core/requests.h"
+#include "api/core/auth.h"
 
 #define NAME "name="
+
+bool tag_names_vm_of(const char *tag, const char *group)
+{
+	size_t n = strlen(group);
+	uint64_t number;
+
+	if (strncmp(tag, NAME, strlen(NAME)) != 0)
+		return false;
+	tag += strlen(NAME);
+	return strncmp(tag, group, n) == 0 && tag[n] == '-' && !parse_u64(tag + n + 1, UINT32_MAX, &number);
+}
 
 int tags_check_name(const struct core *c, const struct vm *self, const char *tag, struct fault *f)
 {
 	const char *label = tag + strlen(NAME);
-	const char *dash = strrchr(label, '-');
-	uint64_t n;
 
 	if (!name_is_valid(label, VM_NAME_MAX))
 		return fault_set(f, -EINVAL, "a VM's name may hold a-z, 0-9 and '-' (not first or last), at most %u characters", VM_NAME_MAX);
-	for (size_t i = 0; dash && i < c->config.n_groups; i++) {
-		const char *group = c->config.groups[i].name;
-
-		if (strlen(group) == (size_t)(dash - label) && strncmp(label, group, strlen(group)) == 0 && !parse_u64(dash + 1, UINT32_MAX, &n))
-			return fault_set(f, -EINVAL, "the name '%s' looks like a VM of host group '%s': choose another", label, group);
-	}
+	for (size_t i = 0; i < c->config.n_groups; i++)
+		if (tag_names_vm_of(tag, c->config.groups[i].name))
+			return fault_set(f, -EINVAL, "the name '%s' looks like a VM of host group '%s': choose another", label, c->config.groups[i].name);
 	for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
 		if (vm != self && !vm->remove && (strcmp(vm->r.name, label) == 0 || record_has_tag(&vm->r, tag)))
 			return fault_set(f, -EEXIST, "the name '%s' is taken by VM '%s': choose another", label, vm->r.name);
@@ -133,9 +139,12 @@ void ask_tags(struct ask *a)
 	uint64_t all = 0;
 	bool replace = wire_get(a->m, C_T_REPLACE, &fd) || (wire_get_u64(a->m, C_T_REPLACE_ALL, &all) && all);
 	bool changes = replace || wire_get(a->m, C_T_ADD, &fd) || wire_get(a->m, C_T_REMOVE, &fd) || wire_get(a->m, C_T_TAG_NAME, &fd);
-	int err = changes && a->vm->state == VM_MAKING ? -EBUSY : changes ? change(a, replace, &f) : 0;
+	int err;
 	struct buf *b;
 
+	if (changes && !auth_has(a, SCOPE_VM))
+		return;
+	err = changes && a->vm->state == VM_MAKING ? -EBUSY : changes ? change(a, replace, &f) : 0;
 	if (err) {
 		reply_err(a->core, a->id, err == -EINVAL ? 400 : err == -EEXIST || err == -EBUSY ? 409 : 500, "%s",
 			  f.text[0] ? f.text : strerror(-err));

@@ -16,7 +16,7 @@
 #include "api/core/peer.h"
 #include "api/core/registry.h"
 #include "api/core/secrets.h"
-#include "lib/base/sha256.h"
+#include "api/core/tokens.h"
 
 #define CORE_FD_FRONT 3
 #define CORE_FD_JAIL 4
@@ -58,6 +58,7 @@ struct core {
 	bool ephemeral, emulated, no_netd;
 	bool has_control;       /* descriptor 9 was given */
 	int state_fd, vms_fd;   /* owned: state folder, its vm/ */
+	int groups_fd;          /* owned: its groups/ (groups.h) */
 	int meminfo_fd;         /* owned: /proc/meminfo; -1 */
 	int status_fd;
 	struct ev_io status_io;
@@ -66,7 +67,9 @@ struct core {
 	struct listener listeners[LISTENERS_MAX];
 	unsigned n_listeners;
 	struct core_tls tls;
-	uint8_t token_hash[SHA256_BYTES];
+	uint8_t token_hash[SHA256_BYTES]; /* of the one token that may do everything */
+	struct tokens tokens;
+	struct ev_timer token_timer;      /* looks for tokens that are over by now */
 	bool net_up[GROUPS_MAX]; /* group i's bridge stands */
 	unsigned net_waiting;
 	unsigned adopting;       /* VMs not decided yet */
@@ -83,19 +86,24 @@ void core_say(struct core *c, const char *word, const char *fmt, ...) __attribut
 void core_serve(struct core *c);
 /* Ends the VMs and then the program. now: without grace. Again with now: the grace is over. */
 void core_stop(struct core *c, bool now);
+/* As many VMs as the group's count says: restarted, made, or (when it was lowered) let go. */
+void core_keep_count(struct core *c, const struct host_group *g);
 /* Called whenever a VM changed: when the loop comes round, queued VMs are started, or stopping goes on. */
 void core_moved(struct core *c);
 /* MemAvailable of this host in bytes, 0 when not known. */
 uint64_t core_ram_available(const struct core *c);
 uint64_t core_ram_total(const struct core *c); /* the same of MemTotal */
 
-/* listen.c, before the drop: lock, token, sockets. f says how to mend it. */
+/* listen.c, before the drop: lock, sockets. f says how to mend it. */
 int core_open_state(struct core *c, const char *path, struct fault *f);
+int core_open_folder(int at, const char *name, struct fault *f); /* made when it is not there (0750); fd or -errno */
 int core_lock(struct core *c, struct fault *f);
-int core_token(struct core *c, struct fault *f);
 int core_listen(struct core *c, const char *state_path, struct fault *f);
 int core_own_files(struct core *c, uid_t uid, gid_t gid, struct fault *f);
 int core_announce_listeners(struct core *c); /* C_LISTEN to front */
+
+/* auth.c, before the drop: the one token (made when there is none), the named ones. */
+int core_tokens(struct core *c, struct fault *f);
 
 /* tls.c. Before the drop: reads the certificate and its key. */
 int core_tls_read(struct core *c, struct fault *f);

@@ -1,4 +1,4 @@
-/* Before core gives up its rights: the state folder, its lock, the token, the sockets of the API. */
+/* Before core gives up its rights: the state folder, its lock, the sockets of the API, whose files they are. */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -16,8 +16,6 @@
 
 #define BACKLOG 512
 #define BIND_TRIES 10
-#define TOKEN_RAW 32u
-#define TOKEN_FILE_MAX 4096u
 
 /* mkdir -p, each 0750. */
 static int make_path(const char *path)
@@ -38,7 +36,7 @@ static int make_path(const char *path)
 	return mkdir(copy, 0750) && errno != EEXIST ? -errno : 0;
 }
 
-static int open_dir(int at, const char *name, struct fault *f)
+int core_open_folder(int at, const char *name, struct fault *f)
 {
 	int fd;
 
@@ -58,8 +56,10 @@ int core_open_state(struct core *c, const char *path, struct fault *f)
 	}
 	if (err)
 		return fault_set(f, err, "state folder '%s': %s; choose another one with --state", path, strerror(-err));
-	c->vms_fd = open_dir(c->state_fd, "vm", f);
+	c->vms_fd = core_open_folder(c->state_fd, "vm", f);
 	err = c->vms_fd < 0 ? c->vms_fd : secrets_open(&c->secrets, c->state_fd, f);
+	if (!err)
+		err = groups_open(c, f);
 	return err ? fault_wrap(f, err, "state folder '%s'", path) : 0;
 }
 
@@ -81,65 +81,6 @@ int core_lock(struct core *c, struct fault *f)
 		return fault_errno(f, err, "lock file in the state folder");
 	return fault_set(f, -EBUSY, "another daemon (process %d) works on this state folder: stop it, or choose another folder with --state",
 			 (int)lock.l_pid);
-}
-
-/* ---- the token ---- */
-
-static int make_token(int dir_fd, char *out, struct fault *f)
-{
-	uint8_t raw[TOKEN_RAW];
-	size_t n;
-	int err = random_fill(raw, sizeof(raw));
-
-	if (err)
-		return fault_errno(f, err, "random bytes for the token");
-	n = base64url_encode(raw, sizeof(raw), out);
-	out[n] = '\n';
-	err = write_file_atomic(dir_fd, "token", out, n + 1, 0640);
-	out[n] = 0;
-	return err ? fault_errno(f, err, "auth/token") : 0;
-}
-
-static int read_token(int dir_fd, char *out, size_t cap, struct fault *f)
-{
-	char *text;
-	size_t n;
-	int err = read_file_at(dir_fd, "token", TOKEN_FILE_MAX, &text, &n);
-
-	if (err)
-		return err;
-	n = strcspn(text, " \r\n");
-	if (n < 16 || n >= cap) {
-		free(text);
-		return fault_set(f, -EINVAL, "auth/token in the state folder holds no token: remove the file to have one made");
-	}
-	memcpy(out, text, n);
-	out[n] = 0;
-	free(text);
-	return 0;
-}
-
-int core_token(struct core *c, struct fault *f)
-{
-	char token[600] = "";
-	int dir_fd, err = 0;
-
-	if (c->config.token) {
-		sha256(c->config.token, strlen(c->config.token), c->token_hash);
-		return 0;
-	}
-	dir_fd = open_dir(c->state_fd, "auth", f);
-	if (dir_fd < 0)
-		return dir_fd;
-	err = read_token(dir_fd, token, sizeof(token), f);
-	if (err == -ENOENT)
-		err = make_token(dir_fd, token, f);
-	else if (err && !f->text[0])
-		fault_errno(f, err, "auth/token");
-	close(dir_fd);
-	sha256(token, strlen(token), c->token_hash);
-	explicit_bzero(token, sizeof(token));
-	return err;
 }
 
 /* ---- sockets ---- */
@@ -297,7 +238,7 @@ int core_own_files(struct core *c, uid_t uid, gid_t gid, struct fault *f)
 	AUTO_FD auth = openat(c->state_fd, "auth", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fchown(c->state_fd, uid, ops) || fchmod(c->state_fd, 0750) || fchown(c->vms_fd, uid, gid) || fchmod(c->vms_fd, 0700) ||
-	    fchown(c->secrets.dir_fd, uid, gid))
+	    fchown(c->secrets.dir_fd, uid, gid) || fchown(c->groups_fd, uid, gid))
 		return fault_errno(f, -errno, "owner of the state folder");
 	if (c->tls.dir_fd >= 0 && fchown(c->tls.dir_fd, uid, gid))
 		return fault_errno(f, -errno, "owner of the folder tls");
@@ -305,7 +246,9 @@ int core_own_files(struct core *c, uid_t uid, gid_t gid, struct fault *f)
 		return fault_errno(f, -errno, "owner of api.sock");
 	if (c->config.socket && lchown(c->config.socket, 0, ops))
 		return fault_errno(f, -errno, "owner of the API socket");
-	if (auth >= 0 && (fchown(auth, 0, ops) || (fchownat(auth, "token", 0, ops, AT_SYMLINK_NOFOLLOW) && errno != ENOENT)))
-		return fault_errno(f, -errno, "owner of the token");
+	/* named tokens are changed while core runs: the folder is core's; the one token stays root's */
+	if (auth >= 0 && (fchown(auth, uid, ops) || (fchownat(auth, "token", 0, ops, AT_SYMLINK_NOFOLLOW) && errno != ENOENT) ||
+			  (fchownat(auth, "tokens", uid, gid, AT_SYMLINK_NOFOLLOW) && errno != ENOENT)))
+		return fault_errno(f, -errno, "owner of the tokens");
 	return 0;
 }

@@ -13,7 +13,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-#include "api/core/vm.h"
+#include "api/core/auth.h"
 #include "lib/sandbox/sandbox.h"
 #include "lib/wire/core.h"
 #include "lib/wire/jail.h"
@@ -90,7 +90,7 @@ static int open_all(struct core *c, const struct args *a, struct fault *f)
 	if (!err)
 		err = core_lock(c, f);
 	if (!err && !a->ephemeral)
-		err = core_token(c, f);
+		err = core_tokens(c, f);
 	if (!err && !a->ephemeral && c->config.tls)
 		err = core_tls_read(c, f);
 	if (!err)
@@ -268,7 +268,7 @@ int main(int argc, char **argv)
 	int err;
 
 	(void)argc;
-	c->state_fd = c->vms_fd = c->signal_fd = c->secrets.dir_fd = c->tls.dir_fd = -1;
+	c->state_fd = c->vms_fd = c->groups_fd = c->signal_fd = c->secrets.dir_fd = c->tls.dir_fd = c->tokens.dir_fd = -1;
 	prepare_process(c);
 	err = parse_args(&a, argv, &f);
 	c->ephemeral = a.ephemeral;
@@ -285,6 +285,8 @@ int main(int argc, char **argv)
 	}
 	if (!err && (err = secrets_load(&c->secrets, on_note, c)))
 		fault_errno(&f, err, "folder 'secrets' in the state folder");
+	if (!err)
+		auth_watch(c);
 	if (err) {
 		core_say(c, "FATAL", "%s", f.text[0] ? f.text : strerror(-err));
 		return 1;
@@ -295,10 +297,12 @@ int main(int argc, char **argv)
 		if (c->emulated && c->config.groups[i].kernel.fd >= 0)
 			core_say(c, "NOTE", "host group '%s': this machine's KVM runs no stock kernels, so kernel_file '%s' may not boot ('mica doctor' tells why)",
 				 c->config.groups[i].name, c->config.groups[i].kernel.path);
+	groups_load(c);
 	core_net_start(c);
 	err = ev_run(c->loop);
 	registry_done(&c->reg);
 	secrets_done(&c->secrets);
+	tokens_done(&c->tokens);
 	metrics_done(&c->metrics);
 	return err ? 1 : c->exit_code;
 }

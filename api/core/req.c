@@ -113,13 +113,13 @@ static void on_timeout(struct ev_timer *t)
 	drop(q);
 }
 
-int req_add(struct vm *vm, uint32_t id, enum req_goal goal, bool creates, uint64_t timeout_ms)
+int req_add(struct vm *vm, uint32_t id, uint32_t who, enum req_goal goal, bool creates, uint64_t timeout_ms)
 {
 	struct req *q = calloc(1, sizeof(*q));
 
 	if (!q)
 		return -ENOMEM;
-	*q = (struct req){ .next = vm->reqs, .vm = vm, .id = id, .goal = goal, .creates = creates };
+	*q = (struct req){ .next = vm->reqs, .vm = vm, .id = id, .who = who, .goal = goal, .creates = creates };
 	q->node_reply = goal == GOAL_MADE || goal == GOAL_READY || goal == GOAL_USERDATA;
 	q->timer = (struct ev_timer){ .fn = on_timeout, .arg = q };
 	if (timeout_ms && ev_timer_set(vm->core->loop, &q->timer, timeout_ms)) {
@@ -196,6 +196,27 @@ void req_refuse_late(struct vm *vm, unsigned goals, unsigned status, const char 
 	for (struct req *q = vm->reqs; q; q = q->next)
 		if (goals & 1u << q->goal)
 			set_late(q, status, text);
+}
+
+void req_cut(struct vm *vm, uint32_t who)
+{
+	static const char over[] = "this token was revoked or has expired";
+	bool undo = false;
+
+	for (struct req *q = vm->reqs, *next; q; q = next) {
+		next = q->next;
+		if (q->who != who)
+			continue;
+		if (q->creates) {
+			set_late(q, 401, over);
+			undo = true;
+		} else {
+			reply_err_text(vm->core, q->id, 401, over);
+			drop(q);
+		}
+	}
+	if (undo)
+		vm_remove(vm);
 }
 
 bool req_any(const struct vm *vm, unsigned goals)

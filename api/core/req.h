@@ -20,6 +20,7 @@ struct req {
 	struct req *next;
 	struct vm *vm;      /* borrowed */
 	uint32_t id;        /* front's */
+	uint32_t who;       /* serial of the named token that asks; 0 */
 	enum req_goal goal;
 	bool creates;       /* came from C_CREATE: a failure takes the VM with it */
 	char *late;         /* owned: the refusal that is sent once the VM is gone; NULL */
@@ -29,13 +30,15 @@ struct req {
 };
 
 /* ms 0: no limit. 0 or -ENOMEM. */
-int req_add(struct vm *vm, uint32_t id, enum req_goal goal, bool creates, uint64_t timeout_ms);
+int req_add(struct vm *vm, uint32_t id, uint32_t who, enum req_goal goal, bool creates, uint64_t timeout_ms);
 /* The VM got somewhere: answers who waited for that. */
 void req_reached(struct vm *vm, enum req_goal goal);
 /* Answers all who wait for one of these goals with a refusal. `goals`: bits 1u << GOAL_… */
 void req_refuse(struct vm *vm, unsigned goals, unsigned status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* The same, but they hear it when the VM's files are gone: what failed leaves nothing behind. The caller removes the VM. */
 void req_refuse_late(struct vm *vm, unsigned goals, unsigned status, const char *text);
+/* Whoever asks by that token hears 401, and creations that are not answered yet are undone. */
+void req_cut(struct vm *vm, uint32_t who);
 bool req_any(const struct vm *vm, unsigned goals);
 /* One who waits for its creation? Then it goes when that fails. */
 bool req_creator_waits(const struct vm *vm);

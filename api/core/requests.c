@@ -1,49 +1,54 @@
-/* What front may ask: a table (type, needs a VM, act). Credentials are checked here again, before anything else. */
-#include "api/core/requests.h"
+/* What front may ask: a table (type, needs a VM, act, needs a scope). Credentials are checked here, before anything else. */
+#include "api/core/auth.h"
 
 #include <string.h>
+
+#define SCOPE_SAID 128u /* the request says what it is for: FOR */
 
 struct row {
 	uint16_t type;
 	bool names_vm;      /* VM must be there and known: 400, 404 */
 	bool while_stopping; /* also answered when the daemon ends */
 	void (*act)(struct ask *a);
+	unsigned scope;      /* enum scope; 0 is SCOPE_ADMIN */
 };
 
 static const struct row rows[] = {
-	{ C_INFO, false, true, ask_info },
-	{ C_AUTH, false, true, ask_auth },
-	{ C_GROUPS, false, true, ask_groups },
-	{ C_NODES, false, true, ask_nodes },
-	{ C_CREATE, false, false, ask_create },
-	{ C_DELETE, true, false, ask_delete },
-	{ C_DESCRIBE, true, true, ask_describe },
-	{ C_LOGS, true, true, ask_logs },
-	{ C_SHUTDOWN, true, false, ask_shutdown },
-	{ C_CONNECT, true, true, ask_connect },
-	{ C_PAUSE, true, false, ask_pause },
-	{ C_RESUME, true, false, ask_resume },
-	{ C_RELAUNCH, true, false, ask_relaunch },
-	{ C_TAGS, true, true, ask_tags },
-	{ C_DAEMON_SHUTDOWN, false, true, ask_daemon_shutdown },
-	{ C_READY, true, true, ask_ready },
-	{ C_SECRET_LIST, false, true, ask_secret_list },
-	{ C_SECRET_PUT, false, false, ask_secret_put },
-	{ C_SECRET_PATCH, false, false, ask_secret_patch },
-	{ C_SECRET_DELETE, false, false, ask_secret_delete },
-	{ C_METRICS, false, true, ask_metrics },
+	{ C_INFO, false, true, ask_info, SCOPE_READ },
+	{ C_AUTH, false, true, ask_auth, SCOPE_SAID },
+	{ C_GROUPS, false, true, ask_groups, SCOPE_READ },
+	{ C_NODES, false, true, ask_nodes, SCOPE_READ },
+	{ C_CREATE, false, false, ask_create, SCOPE_VM },
+	{ C_DELETE, true, false, ask_delete, SCOPE_VM },
+	{ C_DESCRIBE, true, true, ask_describe, SCOPE_READ },
+	{ C_LOGS, true, true, ask_logs, SCOPE_READ },
+	{ C_SHUTDOWN, true, false, ask_shutdown, SCOPE_VM },
+	{ C_CONNECT, true, true, ask_connect, SCOPE_SAID },
+	{ C_PAUSE, true, false, ask_pause, SCOPE_VM },
+	{ C_RESUME, true, false, ask_resume, SCOPE_VM },
+	{ C_RELAUNCH, true, false, ask_relaunch, SCOPE_VM },
+	{ C_TAGS, true, true, ask_tags, SCOPE_READ }, /* changes: SCOPE_VM, there */
+	{ C_DAEMON_SHUTDOWN, false, true, ask_daemon_shutdown, SCOPE_ADMIN },
+	{ C_READY, true, true, ask_ready, SCOPE_READ },
+	{ C_SECRET_LIST, false, true, ask_secret_list, SCOPE_ADMIN },
+	{ C_SECRET_PUT, false, false, ask_secret_put, SCOPE_ADMIN },
+	{ C_SECRET_PATCH, false, false, ask_secret_patch, SCOPE_ADMIN },
+	{ C_SECRET_DELETE, false, false, ask_secret_delete, SCOPE_ADMIN },
+	{ C_TOKEN_LIST, false, true, ask_token_list, SCOPE_ADMIN },
+	{ C_TOKEN_CREATE, false, true, ask_token_create, SCOPE_ADMIN },
+	{ C_TOKEN_REVOKE, false, true, ask_token_revoke, SCOPE_ADMIN },
+	{ C_METRICS, false, true, ask_metrics, SCOPE_READ },
 };
 
-static bool allowed(const struct core *c, const struct wire_msg *m)
+static unsigned scope_of(const struct row *r, const struct wire_msg *m)
 {
-	struct wire_field f;
-	uint64_t listener;
+	uint64_t v = 0;
 
-	if (c->ephemeral) /* the other end is our own parent */
-		return true;
-	if (wire_get_u64(m, C_T_LISTENER, &listener) && listener < c->n_listeners && !c->listeners[listener].auth_needed)
-		return true;
-	return wire_get(m, C_T_AUTH, &f) && f.n == SHA256_BYTES && equal_consttime(f.p, c->token_hash, SHA256_BYTES);
+	if (r->scope != SCOPE_SAID)
+		return r->scope ? r->scope : SCOPE_ADMIN;
+	if (!wire_get_u64(m, C_T_FOR, &v))
+		return r->type == C_AUTH ? SCOPE_ANY : SCOPE_ADMIN;
+	return v && v <= SCOPE_ALL && !(v & (v - 1)) ? (unsigned)v : SCOPE_ADMIN;
 }
 
 static bool find_vm(struct ask *a)
@@ -51,8 +56,8 @@ static bool find_vm(struct ask *a)
 	int err = wire_get_str(a->m, C_T_VM, a->name, sizeof(a->name));
 
 	a->vm = err || !name_is_valid(a->name, VM_NAME_MAX) ? NULL : registry_find(&a->core->reg, a->name);
-	if (a->vm && a->vm->remove)
-		a->vm = NULL;
+	if (a->vm && (a->vm->remove || !token_sees(a->token, a->vm->r.group)))
+		a->vm = NULL; /* one that the token may not see is not there */
 	if (a->vm)
 		return true;
 	if (err || !name_is_valid(a->name, VM_NAME_MAX))
@@ -72,8 +77,8 @@ void core_on_request(struct peer *front, const struct wire_msg *m, int *fds, uns
 		r++;
 	if (r == rows + ARRAY_LEN(rows))
 		reply_err(a.core, a.id, 400, "unknown request %u", m->type);
-	else if (!allowed(a.core, m))
-		reply_err(a.core, a.id, 401, "a valid token is needed: it stands in the daemon's state folder, file auth/token");
+	else if (!auth_admits(&a, scope_of(r, m)))
+		return;
 	else if (a.core->phase == CORE_STARTING)
 		reply_err(a.core, a.id, 503, "the daemon is starting: try again");
 	else if (a.core->phase == CORE_STOPPING && !r->while_stopping)

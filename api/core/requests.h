@@ -10,16 +10,22 @@ struct ask {
 	uint32_t id;
 	struct vm *vm;            /* when the row says that it names one */
 	char name[VM_NAME_MAX + 1];
+	const struct token *token; /* borrowed, until a token changes; NULL: it may do everything */
+	uint32_t who;             /* its serial; 0 */
 };
 
 /* ask_list.c */
 void ask_info(struct ask *a);
 void ask_auth(struct ask *a);
-void ask_groups(struct ask *a);
 void ask_nodes(struct ask *a);
 void ask_describe(struct ask *a);
 void ask_logs(struct ask *a);
 void ask_ready(struct ask *a);
+/* ask_groups.c */
+void ask_groups(struct ask *a);
+void ask_group_create(struct ask *a);
+void ask_group_change(struct ask *a);
+void ask_group_delete(struct ask *a);
 /* ask_create.c */
 void ask_create(struct ask *a);
 void ask_relaunch(struct ask *a);
@@ -35,11 +41,16 @@ void ask_secret_list(struct ask *a);
 void ask_secret_put(struct ask *a);
 void ask_secret_patch(struct ask *a);
 void ask_secret_delete(struct ask *a);
+/* ask_tokens.c */
+void ask_token_list(struct ask *a);
+void ask_token_create(struct ask *a);
+void ask_token_revoke(struct ask *a);
 /* ask_metrics.c */
 void ask_metrics(struct ask *a);
 /* ask_tags.c */
 void ask_tags(struct ask *a);
 /* Is `name=<value>` a good friendly name that nobody else has? 0, or -EINVAL, -EEXIST with a sentence. */
+bool tag_names_vm_of(const char *tag, const char *group); /* `name=<group>-<n>` */
 int tags_check_name(const struct core *c, const struct vm *self, const char *tag, struct fault *f);
 
 #endif

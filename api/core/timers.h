@@ -14,5 +14,6 @@
 #define AGENT_ASK_MS 10000u
 #define USERDATA_POLL_MS 200u
 #define CREATE_WAIT_MS 300000u /* `timeout` of a create that gave none */
+#define TOKEN_LOOK_MS 60000u   /* the clock may be set: tokens' ends are looked at this often while one has an end */
 
 #endif

@@ -2,6 +2,11 @@
  * Frames between front and core (chan, SEQPACKET). front asks on behalf of one client; core checks the credential
  * again, acts, and answers: WIRE_ERR, or WIRE_OK, or C_ITEM* then WIRE_OK. Every request may carry AUTH (SHA-256 of the bearer
  * token, 32 bytes; absent when the client sent none) and LISTENER (index from C_LISTEN).
+ *
+ * Scopes: a token holds some, each request needs one (core's table in api/core/requests.c): ERR 401 without a good token, 403 when
+ * it lacks the scope. So a front that was taken over can ask for no more than the tokens that clients showed to it may, with two limits:
+ * core believes LISTENER (where a listener needs no token, such a front is as good as a local user), and a stream or file, once
+ * handed over, is front's (a stream got for health can carry a command, and lives until front or the VM closes it).
  */
 #ifndef LIB_WIRE_CORE_H
 #define LIB_WIRE_CORE_H
@@ -14,11 +19,12 @@ enum core_type {
 	C_TLS = 17,      /* before the first C_LISTEN with TLS, and again to change it: CERT KEY, or NAME* NOW_S to have both made
 	                    → OK FINGERPRINT [CERT KEY, when made]; ERR: what is wrong with them; what was there before stays in use.
 	                    Also supervisor → core (CERT KEY, no answer): passed on. */
+	C_CUT = 18,      /* AUTH: this token was revoked or is over: front ends whatever is under way for it. No answer. */
 
 	/* front → core */
 	C_INFO = 32,     /* → OK VERSION GIT_COMMIT ARCH (Go spelling "amd64") */
-	C_AUTH = 33,     /* → OK when the credential is good for that listener (routes that need nothing else) */
-	C_GROUPS = 34,   /* → ITEM{NAME COUNT RAM_BYTES CPUS ARCH}* OK */
+	C_AUTH = 33,     /* [FOR] → OK when the credential is good for that listener, and for that scope */
+	C_GROUPS = 34,   /* → ITEM{group}* OK */
 	C_NODES = 35,    /* [GROUP TAG | TAG_PREFIX] → ITEM{node}* OK; ERR 404 group */
 	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS PERSISTENT TAG* USERDATA SSH_KEY* IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET* SECRETS_SET(1)] → OK node
 	                    (IP with prefix length); ERR 400 404 408 503 … */
@@ -26,7 +32,7 @@ enum core_type {
 	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS ; */
 	C_LOGS = 39,     /* VM → OK + fd: the console log, read-only */
 	C_SHUTDOWN = 40, /* VM ACTION → OK TEXT once the VM process has ended */
-	C_CONNECT = 41,  /* VM → OK + fd: a fresh agent stream (lib/wire/agent.h); ERR 404 VM, 409 paused or stopped, 503 agent does not answer.
+	C_CONNECT = 41,  /* VM FOR (absent: admin) → OK + fd: a fresh agent stream (lib/wire/agent.h); ERR 404 VM, 409 paused or stopped, 503 agent does not answer.
 	                    PORT absent = AGENT_PORT. QUIET(1): does not count as agent use (health, stats) */
 	C_PAUSE = 42, C_RESUME = 43, /* VM → OK TEXT */
 	C_RELAUNCH = 44, /* VM [WAIT TIMEOUT_MS] → OK node */
@@ -39,7 +45,25 @@ enum core_type {
 	C_SECRET_DELETE = 51, /* NAME → OK TEXT; ERR 404 */
 	C_METRICS = 52,  /* → ITEM{GROUP GPU_COUNT}* ITEM{GROUP BY_API(0/1) STATUS COUNT}* ITEM{GROUP CODE COUNT}* (launches),
 	                    OK + what is known of LOAD_1 LOAD_5 LOAD_15 MEM_TOTAL MEM_AVAILABLE OPEN_FILES OPEN_SOCKETS EGRESS_TX EGRESS_RX */
+	C_TOKEN_LIST = 64,   /* → ITEM{token}* OK. The text of a token never comes back. */
+	C_TOKEN_CREATE = 65, /* NAME SCOPE* GROUP* [LIFE_MS | EXPIRES_NS] → OK token + TOKEN; ERR 400, 409 there is one, 507 too many */
+	C_TOKEN_REVOKE = 66, /* NAME → OK TEXT; ERR 404 */
 };
+/* What a token may do; bits. Every scope brings SCOPE_READ with it, SCOPE_ADMIN all others. A request for which none is written needs SCOPE_ADMIN. */
+enum scope {
+	SCOPE_READ = 1,   /* see groups, VMs, their health, stats, console */
+	SCOPE_VM = 2,     /* make, change, pause, stop and delete VMs */
+	SCOPE_EXEC = 4,   /* run commands and shells in them */
+	SCOPE_FILES = 8,  /* copy in and out, change and watch files in them */
+	SCOPE_NET = 16,   /* forward connections into them */
+	SCOPE_ADMIN = 32, /* secrets, tokens, the daemon */
+	SCOPE_ALL = 63,
+	SCOPE_ANY = 64,   /* any good token will do: of a request, never of a token */
+	C_GROUP_CREATE = 80, /* ENTRY* (the keys of a host group) → OK group NOTE*; ERR 400, 409 name or network in use, 507 too many */
+	C_GROUP_CHANGE = 81, /* GROUP ENTRY* (over the keys there are; null removes one) → OK group NOTE*; ERR 404, 409 VMs or the daemon's file forbid it */
+	C_GROUP_DELETE = 82, /* GROUP → OK TEXT; ERR 404, 409 it has VMs, or is the file's */
+};
+#define SCOPE_NAMES { "read", "vm", "exec", "files", "net", "admin" } /* by bit */
 enum core_tag { /* u64 unless said */
 	C_T_AUTH = 16, /* 32 bytes */ C_T_LISTENER, C_T_NAME, /* str */ C_T_AUTH_NEEDED, C_T_VERSION, /* str */ C_T_GIT_COMMIT, /* str */
 	C_T_ARCH, /* str "x86_64" in groups and nodes */ C_T_COUNT, C_T_RAM_BYTES, C_T_CPUS, C_T_GROUP, /* str */ C_T_VM, /* str */
@@ -55,10 +79,17 @@ enum core_tag { /* u64 unless said */
 	C_T_BY_API, C_T_CODE, /* HTTP status */ C_T_LOAD_1, /* loads in 1/100 */ C_T_LOAD_5, C_T_LOAD_15, C_T_MEM_TOTAL, C_T_MEM_AVAILABLE,
 	C_T_OPEN_FILES, C_T_OPEN_SOCKETS, C_T_EGRESS_TX, C_T_EGRESS_RX,
 	C_T_TLS, C_T_CERT, /* str, PEM */ C_T_KEY, /* str, PEM */ C_T_FINGERPRINT, /* 32 bytes */ C_T_NOW_S,
+	C_T_FOR = 112, /* enum scope: one bit */ C_T_SCOPE, /* str, repeats */ C_T_TOKEN, /* str */ C_T_LIFE_MS, C_T_EXPIRES_NS, C_T_LAST_USED_NS, C_T_EXPIRED,
+	C_T_ENTRY = 160, /* nested: NAME and one of VALUE [PLAIN(1): a number, truth value or null ("")], LIST, MAP */
+	C_T_VALUE, /* str, repeats in LIST */ C_T_PLAIN, C_T_LIST, /* nested: VALUE* */ C_T_MAP, /* nested: ENTRY* */
+	C_T_SOURCE, /* str yaml api */ C_T_KEEPS, /* VMs that the daemon keeps there: the key count */ C_T_NOTE, /* str, repeats */ C_T_BRIDGE, /* str */
+	C_T_GATEWAY, /* str */
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
 #define C_ITEM 31u
+/* A group's fields: NAME COUNT RAM_BYTES CPUS ARCH GPU_COUNT SOURCE KEEPS PERSISTENT SIZE (of disks) IMAGE NET_MODE [BRIDGE GATEWAY] */
 /* A secret's fields: NAME SIZE PERM UID GID MODIFIED_NS */
+/* A token's fields: NAME SCOPE* GROUP* CREATED_NS [EXPIRES_NS LAST_USED_NS] EXPIRED(0/1). LAST_USED_NS is not kept over a restart. */
 /* A node's fields: VM GROUP IP RAM_BYTES CPUS CREATED_NS [LAST_CALL_NS] ARCH TAG* STATUS PERSISTENT [FAULT] */
 
 #endif
