@@ -18,7 +18,7 @@ SHELL := /bin/bash
 # What a fresh Debian 12 needs to build and to test. `make deps` installs what is missing.
 PKGS_BUILD := gcc libc6-dev make patch musl-dev linux-libc-dev binutils flex bison bc libelf-dev libssl-dev xz-utils lz4 cpio \
 	busybox-static e2fsprogs python3 dpkg-dev kmod ca-certificates git
-PKGS_TEST := qemu-system-x86 nftables curl iproute2 clang llvm libclang-rt-14-dev strace openssl procps
+PKGS_TEST := qemu-system-x86 nftables curl iproute2 iputils-ping iperf3 dnsutils tcpdump clang llvm libclang-rt-14-dev strace openssl procps
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 MUSL := /usr/lib/x86_64-linux-musl
@@ -48,6 +48,7 @@ LIB_JSON := lib/json/read.o lib/json/look.o lib/json/write.o
 LIB_HTTP := lib/http/head.o lib/http/write.o lib/http/chunk.o lib/http/target.o lib/http/ws.o lib/http/wsopen.o lib/http/sha1.o
 LIB_YAML := lib/yaml/doc.o lib/yaml/read.o lib/yaml/tree.o lib/yaml/write.o
 LIB_ARC := lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/tree_file.o lib/arc/tree_source.o lib/arc/tree_sink.o lib/arc/glob.o lib/arc/dest.o
+LIB_DISK := lib/disk/disk.o lib/disk/overlay.o
 LIB_TLS := lib/tls/tls.o lib/tls/identity.o lib/tls/cert.o lib/tls/pin.o
 LIB_POLICY := lib/policy/entry.o lib/policy/decide.o
 LIB_NFNL := lib/nfnl/subscribe.o lib/nfnl/read.o
@@ -55,28 +56,28 @@ LIB_DNS := lib/dns/read.o lib/dns/write.o
 LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
 VMM_MEM := vmm/mem/gm.o
 VMM_VIRTIO := vmm/virtio/queue.o vmm/virtio/chain.o vmm/virtio/vdev.o vmm/virtio/mmio.o
-VMM_BACK := vmm/back/tap.o vmm/back/vstream.o vmm/back/vtable.o
-VMM_DEV := vmm/dev/blk.o vmm/dev/blk_io.o vmm/dev/net.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_life.o vmm/dev/vsock_in.o \
+VMM_BACK := vmm/back/tap.o vmm/back/shape.o vmm/back/delay.o vmm/back/vstream.o vmm/back/vtable.o
+VMM_DEV := vmm/dev/blk.o vmm/dev/blk_io.o vmm/dev/net.o vmm/dev/net_rx.o vmm/dev/net_tx.o vmm/dev/net_ctrl.o vmm/dev/net_chaos.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_life.o vmm/dev/vsock_in.o \
 	vmm/dev/vsock_out.o
-DEVICE_ROOMS := $(VMM_MEM) $(VMM_VIRTIO) $(VMM_BACK) $(VMM_DEV)
+DEVICE_ROOMS := $(LIB_DISK) $(VMM_MEM) $(VMM_VIRTIO) $(VMM_BACK) $(VMM_DEV)
 
 VMM_X86 := vmm/x86/boot.o vmm/x86/elf.o vmm/x86/bzimage.o vmm/x86/aml.o vmm/x86/acpi.o vmm/x86/cpuid.o vmm/x86/state.o \
 	vmm/x86/ioapic.o vmm/x86/uart.o
 VMM_MACHINE := vmm/machine/machine.o vmm/machine/virtio.o vmm/machine/devices.o vmm/machine/power.o vmm/machine/vcpu.o \
-	vmm/machine/console.o vmm/machine/request.o vmm/machine/control.o vmm/machine/control_ask.o vmm/machine/sandbox.o vmm/machine/probe.o
+	vmm/machine/console.o vmm/machine/request.o vmm/machine/control.o vmm/machine/control_ask.o vmm/machine/control_net.o vmm/machine/sandbox.o vmm/machine/probe.o
 VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(DEVICE_ROOMS) $(VMM_X86) $(VMM_MACHINE) \
 	vmm/kvm/vm.o vmm/kvm/vcpu.o vmm/bus/bus.o vmm/main.o
-JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/jail.o vmm/jail/main.o
+JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/netns.o vmm/jail/jail.o vmm/jail/main.o
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) api/netd/main.o api/netd/rtnl.o api/netd/nft.o api/netd/tap.o
 CORE_OBJS = $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/tls.o api/core/main.o api/core/core.o api/core/listen.o \
 	api/core/net.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
 	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_boot.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
-	api/core/req.o api/core/requests.o api/core/auth.o api/core/tokens.o api/core/ask_tokens.o api/core/ask_list.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
+	api/core/req.o api/core/requests.o api/core/auth.o api/core/tokens.o api/core/ask_tokens.o api/core/ask_list.o api/core/groups.o api/core/group_tree.o api/core/ask_groups.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
 	api/core/secrets.o api/core/vm_secrets.o api/core/ask_secrets.o api/core/metrics.o api/core/ask_metrics.o
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) $(LIB_TLS) api/front/cert.o api/front/secure.o \
-	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_create.o \
+	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_groups.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
-	api/front/h_secrets.o api/front/h_metrics.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o
+	api/front/h_secrets.o api/front/h_tokens.o api/front/cut.o api/front/h_metrics.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o
 CLI_ROOM := cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
 	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o \
@@ -135,6 +136,8 @@ UNIT_policy_decide := $(LIB_BASE) $(LIB_POLICY)
 FUZZ_policy := $(LIB_BASE) $(LIB_POLICY)
 UNIT_TESTS += netd_netlink
 UNIT_netd_netlink := $(LIB_BASE) api/netd/rtnl.o
+UNIT_TESTS += disk_overlay
+UNIT_disk_overlay := $(LIB_BASE) $(LIB_DISK)
 UNIT_TESTS += mem_gm virtio_queue virtio_mmio dev_blk dev_net dev_rng dev_vsock back_vtable
 UNIT_mem_gm := $(LIB_BASE) $(VMM_MEM)
 UNIT_virtio_queue := $(LIB_BASE) $(VMM_MEM) $(VMM_VIRTIO) $(LIB_EV)
@@ -361,6 +364,7 @@ $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
+	'@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'
 
 test: ## install what is missing, build, and run every test
