@@ -3,11 +3,11 @@
 
 usage: jail.py PATH-OF-jail PATH-OF-vmm   (needs /dev/kvm)
 """
-import os, select, signal, socket, sys, tempfile, time
+import os, select, signal, socket, subprocess, sys, tempfile, time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import Chan, Tap, start, ERR, OK, TEXT
 
-SPAWN, KILL, ADOPT, EXITED, DESCRIBE = 16, 17, 18, 19, 20
+SPAWN, KILL, ADOPT, EXITED, DESCRIBE, NETNS = 16, 17, 18, 19, 20, 21
 NAME, SLOT, RAM, VCPUS, PID, STATUS, DESCRIPTION = 16, 17, 18, 19, 20, 21, 22
 V_HELLO = 16
 UID_FIRST = 1835597824 + 16
@@ -52,6 +52,30 @@ def check_cage(t, pid):
     t.ok(len(mounts) == 1 and ' / / ro,' in mounts[0] and os.listdir(f'/proc/{pid}/root') == [], 'its root is empty and read-only')
 
 
+def check_netns(t, c, pid):
+    if os.geteuid() != 0:
+        t.ok(c.ask(NETNS, [(NAME, 'demo-1')]).kind == ERR, 'without root there is no network namespace to open')
+        return
+    t.ok(c.ask(NETNS, [(NAME, 'nobody')]).kind == ERR, 'the namespace of an unknown VM is refused')
+    m = c.ask(NETNS, [(NAME, 'demo-1')])
+    if not t.ok(m.kind == OK and len(m.fds) == 6, f'the network namespace is opened: {m.text(TEXT) or m.text(DESCRIPTION) or ""}'):
+        return
+    t.ok(os.fstat(m.fds[3]).st_ino == os.stat(f'/proc/{pid}/ns/net').st_ino, 'it is the vmm\'s')
+    route, udp = socket.socket(fileno=m.fds[0]), socket.socket(fileno=m.fds[4])
+    t.ok(route.family == socket.AF_NETLINK and udp.getsockname()[1] == 53, 'sockets of netlink, and port 53')
+    inside = ['nsenter', '-t', str(pid), '-n', '--']
+    got = subprocess.run(inside + ['sh', '-c', 'ip -br link; cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding; ss -lun'], capture_output=True, text=True).stdout
+    t.ok('LOOPBACK,UP' in got and got.splitlines()[1:3] == ['1', '1'] and ':53' in got, f'lo is up, it forwards, somebody listens at 53: {got!r}')
+    t.ok(c.ask(NETNS, [(NAME, 'demo-1')]).kind == ERR, 'a second time while the DNS sockets are held is refused')
+    route.close(), udp.close()
+    for fd in m.fds[1:4] + m.fds[5:]:
+        os.close(fd)
+    again = c.ask(NETNS, [(NAME, 'demo-1')])
+    t.ok(again.kind == OK, 'and given once they are closed')
+    for fd in again.fds:
+        os.close(fd)
+
+
 def main(jail, vmm):
     t = Tap()
     if not os.access('/dev/kvm', os.R_OK | os.W_OK):
@@ -72,6 +96,7 @@ def main(jail, vmm):
     h = hello(folder, 'ctl')
     t.ok(h is not None and h.kind == V_HELLO, 'it answers on its socket')
     check_cage(t, pid)
+    check_netns(t, c, pid)
     t.ok(c.ask(SPAWN, [(NAME, 'demo-1'), (SLOT, 8), (RAM, 64 << 20)], [ctl.fileno()]).kind == ERR, 'a second of that name is refused')
 
     c.close()

@@ -1,6 +1,6 @@
 /*
  * vmm/jail: the process that builds the cage around a vmm and can end it by force. It parses only frames of
- * lib/wire/jail.h from core and never a byte of a guest, a client or a file. cage.c makes one cage,
+ * lib/wire/jail.h from core and never a byte of a guest, a client or a file. cage.c makes one cage, netns.c opens its network namespace,
  * jail.c keeps the table of those that live, main.c takes the frames. One thread, one ev loop.
  */
 #ifndef VMM_JAIL_CAGE_H

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/wire/jail.h"
+#include "vmm/jail/netns.h"
 
 enum { OUT_MAX = 1 << 20, SLOTS = 65536, INMATES_MAX = 4096 };
 
@@ -180,6 +181,30 @@ static void do_describe(struct jail *j, const struct wire_msg *m, const char *na
 	reply(j, mark, NULL, 0);
 }
 
+/* Only where the vmm has a namespace that is ours alone: not without root. */
+static void do_netns(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
+{
+	struct fault f = {""}, said = {""};
+	struct inmate *i = find(j, name);
+	int opened[J_NS_FDS];
+	(void)fds;
+	if (!i || !j->host.root) {
+		refuse(j, m->id, i ? 503 : 404, i ? -EPERM : -ESRCH, i ? "a VM's network takes root" : "no process of that VM is known");
+		return;
+	}
+	int err = netns_open(i->pidfd, opened, &said, &f);
+	if (err) {
+		refuse(j, m->id, 503, err, f.text);
+		return;
+	}
+	size_t mark = wire_begin(&j->out, WIRE_OK, m->id);
+	if (said.text[0])
+		wire_str(&j->out, J_T_TEXT, said.text);
+	reply(j, mark, opened, J_NS_FDS);
+	for (int k = 0; k < J_NS_FDS; k++)
+		close(opened[k]);
+}
+
 /* Every request: its type, how many descriptors it brings, whether it names a VM and a slot, what it does. */
 static const struct request {
 	uint16_t type;
@@ -191,6 +216,7 @@ static const struct request {
 	{J_KILL, 0, true, false, do_kill},
 	{J_ADOPT, 0, true, true, do_adopt},
 	{J_DESCRIBE, 0, false, false, do_describe},
+	{J_NETNS, 0, true, false, do_netns},
 };
 
 /* The one place where a frame from core is checked. False: core has broken the rules. */

@@ -12,9 +12,10 @@
 
 enum { CORE_FD = 3, VMM_PROGRAM_FD = 4 };
 
-/* What building a cage takes, and ending or looking at a vmm that has another uid. */
+/* What building a cage takes, ending or looking at a vmm that has another uid, and opening sockets in its network namespace (the last two). */
 #define CAP(name) (1ull << CAP_##name)
-static const uint64_t jail_caps = CAP(SYS_ADMIN) | CAP(SETUID) | CAP(SETGID) | CAP(SETPCAP) | CAP(KILL) | CAP(SYS_PTRACE) | CAP(SYS_RESOURCE) | CAP(DAC_OVERRIDE);
+static const uint64_t jail_caps = CAP(SYS_ADMIN) | CAP(SETUID) | CAP(SETGID) | CAP(SETPCAP) | CAP(KILL) | CAP(SYS_PTRACE) | CAP(SYS_RESOURCE) | CAP(DAC_OVERRIDE) |
+				  CAP(NET_ADMIN) | CAP(NET_BIND_SERVICE);
 
 static int usage(void)
 {

@@ -1,0 +1,141 @@
+/*
+ * The network namespace of a vmm, opened for those who work in it: sockets and switches, no rule and no address. jail steps into the namespace and back
+ * again by setns(2): no child is needed that would have to hand descriptors back. If the way back fails jail ends itself, since what it opens next
+ * would belong to a VM.
+ */
+#include "vmm/jail/netns.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { DNS_PORT = 53, DNS_BACKLOG = 16 };
+
+/* Switches of the namespace: `default` is what the links get that netd moves in later. */
+static const struct {
+	const char *path, *value;
+	bool must;
+} switches[] = {
+	{"ipv4/ip_forward", "1", true},
+	{"ipv4/conf/all/rp_filter", "1", false},
+	{"ipv4/conf/all/accept_redirects", "0", false},
+	{"ipv4/conf/all/send_redirects", "0", false},
+	{"ipv4/conf/default/send_redirects", "0", false},
+	{"ipv4/icmp_ratelimit", "10", false}, /* ms: every refused flow of a busy guest shall hear of it at once */
+	{"ipv6/conf/default/accept_dad", "0", false},
+	{"ipv6/conf/default/accept_ra", "0", false},
+	{"ipv6/conf/all/accept_ra", "0", false},
+	{"ipv6/conf/all/forwarding", "1", false},
+	{"ipv6/icmp/ratelimit", "10", false},
+	{"netfilter/nf_conntrack_acct", "1", false},
+	{"netfilter/nf_conntrack_timestamp", "1", false},
+	{"netfilter/nf_conntrack_events", "1", false},
+};
+
+static int write_switch(const char *path, const char *value)
+{
+	char full[128];
+	snprintf(full, sizeof full, "/proc/sys/net/%s", path);
+	AUTO_FD fd = open(full, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	return write(fd, value, strlen(value)) < 0 ? -errno : 0;
+}
+
+static int set_switches(struct fault *said, struct fault *f)
+{
+	bool no_ipv6 = false;
+	for (size_t i = 0; i < ARRAY_LEN(switches); i++) {
+		int err = write_switch(switches[i].path, switches[i].value);
+		if (err && switches[i].must)
+			return fault_set(f, err, "net.%s cannot be set in the VM's network namespace: %s", switches[i].path, strerror(-err));
+		if (err && strncmp(switches[i].path, "ipv6/", 5) == 0)
+			no_ipv6 = true;
+		else if (err && strncmp(switches[i].path, "netfilter/", 10) == 0)
+			fault_set(said, err, "flows are not counted or timed (net.%s: %s): the host's kernel needs CONFIG_NF_CONNTRACK_EVENTS and CONFIG_NF_CONNTRACK_TIMESTAMP",
+				  switches[i].path, strerror(-err));
+	}
+	if (no_ipv6 && !said->text[0])
+		fault_set(said, 0, "no IPv6 in it: the host's kernel has none (CONFIG_IPV6)");
+	return 0;
+}
+
+static int loopback_up(void)
+{
+	struct ifreq r = {.ifr_name = "lo"};
+	AUTO_FD s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s < 0 || ioctl(s, SIOCGIFFLAGS, &r) < 0)
+		return -errno;
+	r.ifr_flags |= IFF_UP;
+	return ioctl(s, SIOCSIFFLAGS, &r) < 0 ? -errno : 0;
+}
+
+/* One socket for both families; IPv4 alone where there is no IPv6. */
+static int dns_socket(int type)
+{
+	struct sockaddr_in6 any6 = {.sin6_family = AF_INET6, .sin6_port = htons(DNS_PORT)};
+	struct sockaddr_in any4 = {.sin_family = AF_INET, .sin_port = htons(DNS_PORT)};
+	int on = 1, off = 0;
+	AUTO_FD s = socket(AF_INET6, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool six = s >= 0;
+	if (!six && (s = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) < 0)
+		return -errno;
+	if (six && setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) < 0)
+		return -errno;
+	if (type == SOCK_STREAM && setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
+		return -errno;
+	if (bind(s, six ? (struct sockaddr *)&any6 : (struct sockaddr *)&any4, six ? sizeof any6 : sizeof any4) < 0)
+		return -errno;
+	if (type == SOCK_STREAM && listen(s, DNS_BACKLOG) < 0)
+		return -errno;
+	int out = s;
+	s = -1;
+	return out;
+}
+
+/* Inside. */
+static int open_all(int fds[J_NS_FDS], struct fault *said, struct fault *f)
+{
+	static const int protocol[] = {[J_NS_ROUTE] = NETLINK_ROUTE, [J_NS_RULES] = NETLINK_NETFILTER, [J_NS_EVENTS] = NETLINK_NETFILTER};
+	int err = loopback_up();
+	if (err)
+		return fault_errno(f, err, "lo in the VM's network namespace");
+	if ((err = set_switches(said, f)))
+		return err;
+	for (size_t i = 0; i < ARRAY_LEN(protocol); i++)
+		if ((fds[i] = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol[i])) < 0)
+			return fault_errno(f, -errno, i == J_NS_ROUTE ? "netlink" : "netlink of netfilter (the host's kernel needs CONFIG_NETFILTER_NETLINK)");
+	if ((fds[J_NS_DNS_UDP] = dns_socket(SOCK_DGRAM)) < 0)
+		return fault_errno(f, fds[J_NS_DNS_UDP], "UDP port 53 in the VM's network namespace");
+	if ((fds[J_NS_DNS_TCP] = dns_socket(SOCK_STREAM)) < 0)
+		return fault_errno(f, fds[J_NS_DNS_TCP], "TCP port 53 in the VM's network namespace");
+	if ((fds[J_NS_ITSELF] = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC)) < 0)
+		return fault_errno(f, -errno, "/proc/self/ns/net");
+	return 0;
+}
+
+int netns_open(int pidfd, int fds[J_NS_FDS], struct fault *said, struct fault *f)
+{
+	for (int i = 0; i < J_NS_FDS; i++)
+		fds[i] = -1;
+	AUTO_FD home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (home < 0)
+		return fault_errno(f, -errno, "/proc/self/ns/net");
+	if (setns(pidfd, CLONE_NEWNET) < 0)
+		return fault_errno(f, -errno, "the VM's network namespace cannot be entered (the host's kernel needs CONFIG_NET_NS)");
+	int err = open_all(fds, said, f);
+	if (setns(home, CLONE_NEWNET) < 0)
+		abort();
+	for (int i = 0; err && i < J_NS_FDS; i++)
+		fd_close(&fds[i]);
+	return err;
+}
