@@ -36,7 +36,7 @@ enum vmm_type {
 enum vmm_tag { /* u64 unless said */
 	V_T_VERSION = 16, /* str */ V_T_STATE, /* str: new running paused */ V_T_VCPUS, V_T_RAM_BYTES, V_T_CMDLINE, /* str */
 	V_T_KERNEL_FD, V_T_INITRD_FD, V_T_CONSOLE_FD, V_T_REPORT_FD,
-	V_T_DISK,    /* record: FD [READONLY(1) ID str ≤ 20 bytes]; /dev/vda, vdb, … in order */
+	V_T_DISK,    /* record: FD [BASE_FD MAP_FD] [READONLY(1) ID str ≤ 20 bytes]; /dev/vda, vdb, … in order. Raw, or over a base (lib/disk) */
 	V_T_NET,     /* record: FD (tap, IFF_VNET_HDR|IFF_NO_PI), MAC (6 bytes) */
 	V_T_CID, V_T_FD, V_T_READONLY, V_T_ID, /* str */ V_T_MAC, /* bytes */
 	V_T_PORT, V_T_GUEST_PORT, V_T_REASON, /* str */ V_T_TEXT, /* str */
@@ -44,6 +44,7 @@ enum vmm_tag { /* u64 unless said */
 	V_T_NAME, /* str */ V_T_VALUE,
 	V_T_NO_ACPI, /* 1: refused today (400): without ACPI a guest of ours has no interrupts */
 	V_T_EPHEMERAL, /* in V_BOOT, 1: the VM ends (reason "killed") when core's connection does; for `mica run`, which nobody adopts */
+	V_T_BASE_FD, V_T_MAP_FD, /* of a disk */
 };
 
 #endif

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!b) {
 		fd = memfd_new("disk");
-		if (gm_init(&gm, 1 << 20, NULL) || ftruncate(fd, 65536) || blk_new(&b, &gm, fd, false, "fuzz", NULL))
+		if (gm_init(&gm, 1 << 20, NULL) || ftruncate(fd, 65536) || blk_new(&b, &gm, &(struct disk_files){ fd, -1, -1 }, false, "fuzz", NULL))
 			abort();
 	}
 	if (ftruncate(fd, 0) || ftruncate(fd, 65536) || blk_resized(b, NULL))

@@ -35,6 +35,11 @@ static void restart(uint64_t features)
 	vdrv_start(&d, &gm, blk_vdev(b), features | VDEV_F(VIRTIO_BLK_F_FLUSH), 64);
 }
 
+static int raw(struct blk **out, int fd, bool read_only, const char *id, struct fault *f)
+{
+	return blk_new(out, &gm, &(struct disk_files){ fd, -1, -1 }, read_only, id, f);
+}
+
 /* One request; the status byte, 0xee when it was not answered. */
 static uint8_t request(uint32_t type, uint64_t sector, uint32_t len, bool write)
 {
@@ -61,14 +66,12 @@ static void test_new(void)
 	struct blk *x = NULL;
 	int odd = new_disk(700), pipes[2];
 
-	ok(blk_new(&x, &gm, odd, false, "root", &f) == -EINVAL && strstr(f.text, "disk 'root': size 700 is not a multiple of 512"), "%s", f.text);
-	close(odd);
-	ok(pipe(pipes) == 0 && blk_new(&x, &gm, pipes[0], false, "root", &f) == -EINVAL, "a pipe is refused: %s", f.text);
-	close(pipes[0]);
+	ok(raw(&x, odd, false, "root", &f) == -EINVAL && strstr(f.text, "disk 'root': size 700 is not a multiple of 512"), "%s", f.text);
+	ok(pipe(pipes) == 0 && raw(&x, pipes[0], false, "root", &f) == -EINVAL, "a pipe is refused: %s", f.text);
 	close(pipes[1]);
-	ok(blk_new(&x, &gm, -1, false, NULL, &f) == -EBADF, "no descriptor is refused");
+	ok(raw(&x, -1, false, NULL, &f) == -EBADF, "no descriptor is refused");
 	disk = new_disk(DISK_BYTES);
-	ok(blk_new(&b, &gm, disk, false, "a-name-longer-than-20-bytes", &f) == 0, "a disk");
+	ok(raw(&b, disk, false, "a-name-longer-than-20-bytes", &f) == 0, "a disk");
 	d.v = blk_vdev(b);
 	ok(mmio_read(d.v, 0x100, 8) == DISK_BYTES / 512 && mmio_read(d.v, 0x100 + 20, 4) == 512, "capacity and block size");
 	ok(vdrv_offered(&d) & VDEV_F(VIRTIO_BLK_F_DISCARD) && !(vdrv_offered(&d) & VDEV_F(VIRTIO_BLK_F_RO)), "features");
@@ -181,7 +184,7 @@ static void test_read_only(void)
 	struct blk *was = b;
 	int fd = new_disk(4096);
 
-	ok(blk_new(&r, &gm, fd, true, NULL, NULL) == 0, "read-only");
+	ok(raw(&r, fd, true, NULL, NULL) == 0, "read-only");
 	b = r;
 	d.v = blk_vdev(r);
 	ok(vdrv_offered(&d) & VDEV_F(VIRTIO_BLK_F_RO) && !(vdrv_offered(&d) & VDEV_F(VIRTIO_BLK_F_DISCARD)), "is offered as such");
@@ -190,6 +193,37 @@ static void test_read_only(void)
 	ok(range(VIRTIO_BLK_T_DISCARD, 0, 1, 0, 16) == VIRTIO_BLK_S_IOERR && range(VIRTIO_BLK_T_WRITE_ZEROES, 0, 1, 0, 16) == VIRTIO_BLK_S_IOERR, "no holes");
 	ok(request(VIRTIO_BLK_T_IN, 0, 512, true) == 0 && request(VIRTIO_BLK_T_FLUSH, 0, 0, false) == 0, "reads and flushes");
 	blk_free(r);
+	b = was;
+}
+
+/* One request over the seam of base and top, over a part of a grain, and over the end of the base. */
+static void test_overlay(void)
+{
+	struct blk *was = b;
+	struct disk_files files = { new_disk(65536), new_disk(10240), memfd_new("map") };
+	int top = dup(files.top_fd), base = dup(files.base_fd), map = dup(files.map_fd);
+	uint8_t data[16384], back[16384], want[16384] = { 0 };
+	struct stat st;
+
+	memset(data, 'b', sizeof(data));
+	memset(want, 'b', 10240);
+	memset(want + 4608, 'w', 512);
+	ok(!pwrite_full(base, data, 10240, 0) && !disk_map_create(map, 10240, NULL) && !blk_new(&b, &gm, &files, false, NULL, NULL), "an overlay");
+	d.v = blk_vdev(b);
+	restart(0);
+	memset(data, 'w', 512);
+	gm_write(&gm, DATA, data, 512);
+	ok(request(VIRTIO_BLK_T_OUT, 9, 512, false) == 0, "a write inside a grain");
+	gm_zero(&gm, DATA, sizeof(back));
+	ok(request(VIRTIO_BLK_T_IN, 0, sizeof(back), true) == 0 && used_len == sizeof(back) + 1, "a read over base, top, base and emptiness");
+	gm_read(&gm, DATA, back, sizeof(back));
+	ok(!memcmp(back, want, sizeof(want)), "reads what belongs there");
+	ok(request(VIRTIO_BLK_T_FLUSH, 0, 0, false) == 0 && pread(map, back, 1, DISK_MAP_HEAD_BYTES) == 1 && back[0] == 2, "a flush writes the map: %d", back[0]);
+	ok(range(VIRTIO_BLK_T_DISCARD, 8, 8, 0, 16) == 0 && fstat(top, &st) == 0 && st.st_blocks == 0, "a discard gives the space back");
+	ok(request(VIRTIO_BLK_T_IN, 8, 4096, true) == 0 && !gm_read(&gm, DATA, back, 4096) && !back[0] && !back[4095], "and does not show the base again");
+	ok(gm.iov_live == 0, "no iovec left behind");
+	blk_free(b);
+	close(top), close(base), close(map);
 	b = was;
 }
 
@@ -204,7 +238,7 @@ static void test_thread(void)
 	uint32_t id, len;
 	int bad = 0;
 
-	if (blk_new(&t, &gm, new_disk(DISK_BYTES), false, NULL, NULL) || ev_new(&loop) || vdev_attach(blk_vdev(t), loop))
+	if (raw(&t, new_disk(DISK_BYTES), false, NULL, NULL) || ev_new(&loop) || vdev_attach(blk_vdev(t), loop))
 		abort();
 	vdrv_thread_start(&th, loop);
 	for (int i = 0; i < 200; i++) {
@@ -246,6 +280,7 @@ int main(void)
 	test_data();
 	test_ranges();
 	test_read_only();
+	test_overlay();
 	test_host_errors();
 	blk_free(b);
 	test_thread();

@@ -60,6 +60,28 @@ static void disk(struct buf *b, uint64_t fd, const char *id)
 	wire_close(b, mark);
 }
 
+static void overlay(struct buf *b, uint64_t top, uint64_t base, uint64_t map)
+{
+	size_t mark = wire_open(b, V_T_DISK);
+
+	wire_u64(b, V_T_FD, top);
+	wire_u64(b, V_T_BASE_FD, base);
+	wire_u64(b, V_T_MAP_FD, map);
+	wire_close(b, mark);
+}
+
+static void over_base(struct buf *b)
+{
+	wire_u64(b, V_T_KERNEL_FD, 3);
+	overlay(b, 0, 1, 2);
+}
+
+static void own_base(struct buf *b)
+{
+	wire_u64(b, V_T_KERNEL_FD, 3);
+	overlay(b, 0, 0, 2);
+}
+
 static void good(struct buf *b)
 {
 	size_t mark;
@@ -127,6 +149,8 @@ int main(void)
 	ok(parse(1, 1 << 20, "", NULL) == -EINVAL && strstr(f.text, "RAM"), "1 MiB of RAM");
 	ok(parse(1, 64 << 20, long_line, NULL) == -EINVAL && strstr(f.text, "command line"), "a command line that is too long");
 	ok(parse(1, 64 << 20, "", twice) == -EBADF, "a descriptor named twice");
+	ok(parse(1, 64 << 20, "", over_base) == 0, "a disk over a base: %s", f.text);
+	ok(parse(1, 64 << 20, "", own_base) == -EBADF, "a disk that is its own base");
 	ok(parse(1, 64 << 20, "", beyond) == -EBADF, "a descriptor that was not sent");
 	ok(parse(1, 64 << 20, "", long_id) == -EINVAL, "an id of 21 characters");
 	ok(parse(1, 64 << 20, "", host_cid) == -EINVAL, "the host's own context id");

@@ -2,12 +2,8 @@
 #include "vmm/dev/blk_priv.h"
 
 #include <errno.h>
-#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define TURN_MAX 64 /* requests before the loop looks at other events */
 
@@ -140,47 +136,27 @@ static const struct vdev_ops blk_ops = {
 
 /* ---- making one ---- */
 
-static int size_of(int fd, uint64_t *sectors, struct fault *f)
+int blk_new(struct blk **out, struct gm *gm, const struct disk_files *files, bool read_only, const char *id, struct fault *f)
 {
-	struct stat st;
-	uint64_t bytes;
+	struct blk *b = calloc(1, sizeof(*b));
+	int err;
 
-	if (fstat(fd, &st) < 0)
-		return fault_errno(f, -errno, "fstat");
-	if (S_ISBLK(st.st_mode)) {
-		if (ioctl(fd, BLKGETSIZE64, &bytes) < 0)
-			return fault_errno(f, -errno, "size of the block device");
-	} else if (S_ISREG(st.st_mode)) {
-		bytes = (uint64_t)st.st_size;
-	} else {
-		return fault_set(f, -EINVAL, "neither a regular file nor a block device");
-	}
-	if (bytes % SECTOR_BYTES)
-		return fault_set(f, -EINVAL, "size %llu is not a multiple of 512", (unsigned long long)bytes);
-	*sectors = bytes / SECTOR_BYTES;
-	return 0;
-}
-
-int blk_new(struct blk **out, struct gm *gm, int fd, bool read_only, const char *id, struct fault *f)
-{
-	struct blk *b;
-	uint64_t sectors;
-	int err = size_of(fd, &sectors, f);
-
-	if (err)
-		return fault_wrap(f, err, "disk '%s'", id ? id : "");
-	b = calloc(1, sizeof(*b));
 	if (!b)
 		return fault_set(f, -ENOMEM, "out of memory");
+	err = disk_open(&b->disk, files, NULL, f);
+	if (err) {
+		free(b);
+		return fault_wrap(f, err, "disk '%s'", id ? id : "");
+	}
 	err = vdev_init(&b->v, &blk_ops, gm);
 	if (err) {
+		disk_done(&b->disk);
 		free(b);
 		return fault_errno(f, err, "mutex");
 	}
 	pthread_cond_init(&b->idle, NULL);
-	b->fd = fd;
 	b->read_only = read_only;
-	b->sectors = sectors;
+	b->sectors = b->disk.bytes / SECTOR_BYTES;
 	if (id)
 		memcpy(b->id, id, strnlen(id, sizeof(b->id)));
 	*out = b;
@@ -193,7 +169,7 @@ void blk_free(struct blk *b)
 		return;
 	vdev_done(&b->v);
 	pthread_cond_destroy(&b->idle);
-	fd_close(&b->fd);
+	disk_done(&b->disk);
 	free(b);
 }
 
@@ -204,16 +180,16 @@ struct vdev *blk_vdev(struct blk *b)
 
 int blk_resized(struct blk *b, struct fault *f)
 {
-	uint64_t sectors;
-	int err = size_of(b->fd, &sectors, f);
+	int err;
 
-	if (err)
-		return err;
 	pthread_mutex_lock(&b->v.lock);
-	if (sectors != b->sectors) {
-		b->sectors = sectors;
+	while (b->busy)
+		pthread_cond_wait(&b->idle, &b->v.lock);
+	err = disk_measure(&b->disk, f);
+	if (!err && b->sectors != b->disk.bytes / SECTOR_BYTES) {
+		b->sectors = b->disk.bytes / SECTOR_BYTES;
 		vdev_config_changed(&b->v);
 	}
 	pthread_mutex_unlock(&b->v.lock);
-	return 0;
+	return err;
 }

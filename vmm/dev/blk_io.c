@@ -1,10 +1,7 @@
-/* virtio-blk: what each kind of request does to the file. Without the lock: only b->fd, b->read_only, b->id and the worker's own fields. */
+/* virtio-blk: what each kind of request does to the file. Without the lock: only b->disk, b->read_only, b->id and the worker's own fields. */
 #include "vmm/dev/blk_priv.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/falloc.h>
-#include <unistd.h>
 
 static uint8_t host_failed(struct blk_req *r)
 {
@@ -27,11 +24,7 @@ static ssize_t transfer_once(struct blk_req *r, bool in, uint32_t done, uint64_t
 
 	if (n <= 0)
 		return -EFAULT;
-	do
-		got = in ? preadv(r->b->fd, r->b->iov, n, (off_t)at) : pwritev(r->b->fd, r->b->iov, n, (off_t)at);
-	while (got < 0 && errno == EINTR);
-	if (got < 0)
-		got = -errno;
+	got = in ? disk_readv(&r->b->disk, r->b->iov, n, at) : disk_writev(&r->b->disk, r->b->iov, n, at);
 	gm_iov_put(r->q->gm, (unsigned)n);
 	return got;
 }
@@ -54,14 +47,14 @@ static uint8_t transfer(struct blk_req *r, bool in)
 		if (in)
 			r->written = done;
 	}
-	if (!in && r->write_through && fdatasync(r->b->fd) < 0)
+	if (!in && r->write_through && disk_flush(&r->b->disk))
 		return host_failed(r);
 	return VIRTIO_BLK_S_OK;
 }
 
 static uint8_t flush(struct blk_req *r)
 {
-	if (!r->b->read_only && fdatasync(r->b->fd) < 0)
+	if (!r->b->read_only && disk_flush(&r->b->disk))
 		return host_failed(r);
 	return VIRTIO_BLK_S_OK;
 }
@@ -74,36 +67,10 @@ static uint8_t get_id(struct blk_req *r)
 	return VIRTIO_BLK_S_OK;
 }
 
-/* For file systems without FALLOC_FL_ZERO_RANGE. bytes ≤ ZEROES_SECTORS_MAX * SECTOR_BYTES. */
-static int write_zeros(int fd, uint64_t at, uint64_t bytes)
-{
-	static const uint8_t zeros[65536];
-
-	while (bytes) {
-		size_t n = bytes < sizeof(zeros) ? (size_t)bytes : sizeof(zeros);
-		int err = pwrite_full(fd, zeros, n, at);
-
-		if (err)
-			return err;
-		at += n;
-		bytes -= n;
-	}
-	return 0;
-}
-
-static int clear_range(int fd, bool unmap, uint64_t at, uint64_t bytes)
-{
-	int mode = FALLOC_FL_KEEP_SIZE | (unmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
-
-	if (fallocate(fd, mode, (off_t)at, (off_t)bytes) == 0)
-		return 0;
-	return -errno;
-}
-
 static uint8_t one_range(struct blk_req *r, const struct virtio_blk_discard_write_zeroes *d)
 {
 	bool discard = r->type == VIRTIO_BLK_T_DISCARD;
-	bool unmap = discard || d->flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+	bool unmap = d->flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
 	uint64_t at = d->sector * SECTOR_BYTES, bytes = (uint64_t)d->num_sectors * SECTOR_BYTES;
 	int err;
 
@@ -113,11 +80,7 @@ static uint8_t one_range(struct blk_req *r, const struct virtio_blk_discard_writ
 		return VIRTIO_BLK_S_IOERR;
 	if (bytes == 0)
 		return VIRTIO_BLK_S_OK;
-	err = clear_range(r->b->fd, unmap, at, bytes);
-	if (err == -EOPNOTSUPP && discard)
-		return VIRTIO_BLK_S_OK; /* a discard is a hint */
-	if (err == -EOPNOTSUPP)
-		err = write_zeros(r->b->fd, at, bytes);
+	err = discard ? disk_discard(&r->b->disk, at, bytes) : disk_zero(&r->b->disk, at, bytes, unmap);
 	return err ? host_failed(r) : VIRTIO_BLK_S_OK;
 }
 
@@ -138,7 +101,7 @@ static uint8_t ranges(struct blk_req *r)
 		if (status != VIRTIO_BLK_S_OK)
 			return status;
 	}
-	if (r->write_through && fdatasync(r->b->fd) < 0)
+	if (r->write_through && disk_flush(&r->b->disk))
 		return host_failed(r);
 	return VIRTIO_BLK_S_OK;
 }

@@ -3,9 +3,10 @@
 #define VMM_DEV_BLK_PRIV_H
 
 #include <linux/virtio_blk.h>
+#include "lib/disk/disk.h"
 #include "vmm/dev/blk.h"
 
-#define SECTOR_BYTES 512u
+#define SECTOR_BYTES DISK_SECTOR_BYTES
 #define QUEUE_SIZE 256u
 #define SEG_MAX (QUEUE_SIZE - 2)           /* head and status take two descriptors */
 #define SIZE_MAX_BYTES (1u << 20)          /* of one segment: SEG_MAX of them stay below VQ_CHAIN_BYTES_MAX */
@@ -15,7 +16,7 @@
 
 struct blk {
 	struct vdev v; /* first */
-	int fd;        /* owned */
+	struct disk disk; /* the worker's while busy */
 	bool read_only;
 	bool busy;             /* the worker does I/O without the lock */
 	uint64_t epoch;        /* counts resets: what was begun in an earlier one is not completed */

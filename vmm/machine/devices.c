@@ -16,11 +16,11 @@ static int add_disk(struct machine *m, unsigned i, struct fault *f)
 {
 	struct request_disk *d = &m->req->disk[i];
 	struct blk *b;
-	int err = blk_new(&b, &m->gm, d->fd, d->read_only, d->id[0] ? d->id : NULL, f);
+	int err = blk_new(&b, &m->gm, &d->files, d->read_only, d->id[0] ? d->id : NULL, f);
 
+	d->files = (struct disk_files){ -1, -1, -1 }; /* taken */
 	if (err)
 		return fault_wrap(f, err, "disk %u", i);
-	d->fd = -1; /* the device's now */
 	return machine_add_virtio(m, blk_vdev(b), true, f);
 }
 

@@ -40,10 +40,15 @@ static int request_disk(struct boot_request *r, struct request_fds *have, const 
 		return fault_set(f, -E2BIG, "more than %u disks", VMM_DISKS_MAX);
 	if (wire_sub(field, &m))
 		return fault_set(f, -EPROTO, "disk %u: broken record", r->n_disks);
-	err = request_fd(have, &m, V_T_FD, "disk", false, &d->fd, f);
+	d->files = (struct disk_files){ -1, -1, -1 };
+	r->n_disks++; /* from here on request_done() closes them */
+	err = request_fd(have, &m, V_T_FD, "disk", false, &d->files.top_fd, f);
+	if (!err)
+		err = request_fd(have, &m, V_T_BASE_FD, "disk's base", true, &d->files.base_fd, f);
+	if (!err)
+		err = request_fd(have, &m, V_T_MAP_FD, "disk's map", true, &d->files.map_fd, f);
 	if (err)
 		return err;
-	r->n_disks++; /* from here on request_done() closes it */
 	wire_get_u64(&m, V_T_READONLY, &ro);
 	d->read_only = ro;
 	err = wire_get_str(&m, V_T_ID, d->id, sizeof(d->id));
@@ -139,8 +144,11 @@ void request_done(struct boot_request *r)
 	fd_close(&r->initrd_fd);
 	fd_close(&r->console_fd);
 	fd_close(&r->report_fd);
-	for (unsigned i = 0; i < r->n_disks; i++)
-		fd_close(&r->disk[i].fd);
+	for (unsigned i = 0; i < r->n_disks; i++) {
+		fd_close(&r->disk[i].files.top_fd);
+		fd_close(&r->disk[i].files.base_fd);
+		fd_close(&r->disk[i].files.map_fd);
+	}
 	for (unsigned i = 0; i < r->n_nets; i++)
 		fd_close(&r->net[i].fd);
 }

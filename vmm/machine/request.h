@@ -4,6 +4,7 @@
 #ifndef VMM_MACHINE_REQUEST_H
 #define VMM_MACHINE_REQUEST_H
 
+#include "lib/disk/disk.h"
 #include "lib/wire/vmm.h"
 
 #define REQUEST_NETS_MAX 4u
@@ -11,13 +12,13 @@
 #define REQUEST_RAM_MIN_BYTES (16ull << 20)
 
 struct request_disk {
-	int fd; /* owned until a device takes it; -1 then */
+	struct disk_files files; /* owned until a device takes them; -1 then */
 	bool read_only;
 	char id[REQUEST_ID_MAX + 1];
 };
 
 struct request_net {
-	int fd; /* as above */
+	int fd; /* owned until a device takes it; -1 then */
 	uint8_t mac[6];
 };
 

@@ -56,7 +56,6 @@ void machine_sandbox_disk(struct machine *m)
 		EVERY_LOOP,
 		SANDBOX_ALLOW(preadv),
 		SANDBOX_ALLOW(pwritev),
-		SANDBOX_ALLOW(pwrite64), /* zeroes where holes cannot be made */
 		SANDBOX_ALLOW(fdatasync),
 		SANDBOX_ALLOW(fallocate),
 	};

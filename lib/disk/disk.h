@@ -1,0 +1,69 @@
+/*
+ * lib/disk: a VM's disk as the host keeps it: one raw file, or an overlay: a read-only base that many VMs share, and the VM's own sparse
+ * file (`top`) of the disk's whole size, in which every byte stands at its own offset. A map, one bit for each 4 KiB of the base, says which
+ * of them the top has taken over; past the base's end everything is the top's. So a disk over a base of any size is made in
+ * microseconds, and discarding gives the top's space back. Knows descriptors and offsets; no path, no guest. Used by
+ * vmm/dev (one disk, one thread at a time) and by core's helpers that export a disk. Foreign: sizes and contents of the
+ * files, though they are ours; offsets come checked (inside disk_bytes).
+ *
+ * Power cuts: bits are only ever set, and reach the map after the data they speak of has reached the top (disk_flush:
+ * fdatasync top, write map, fdatasync map). So after a cut each grain is as at the last flush or newer, and a map of which half a
+ * page was written is still true. The end of a process without flush loses what a cut would lose.
+ */
+#ifndef LIB_DISK_DISK_H
+#define LIB_DISK_DISK_H
+
+#include <sys/uio.h>
+#include "lib/base/base.h"
+
+#define DISK_SECTOR_BYTES 512u
+#define DISK_GRAIN_BYTES 4096u           /* a guest's file system block: a smaller write to the base's part copies the rest of it once */
+#define DISK_MAP_HEAD_BYTES 4096u        /* then the bits, lowest first: file of HEAD + ⌈⌈base/4096⌉/8⌉ bytes */
+#define DISK_BASE_MAX_BYTES (1ull << 40) /* 32 MiB of map */
+
+/* The calls that move bytes, so that a test can cut the power between them. errno as the calls of these names. */
+struct disk_io {
+	ssize_t (*preadv)(int fd, const struct iovec *iov, int n, off_t at);
+	ssize_t (*pwritev)(int fd, const struct iovec *iov, int n, off_t at);
+	int (*fdatasync)(int fd);
+	int (*fallocate)(int fd, int mode, off_t at, off_t len);
+};
+
+struct disk {
+	const struct disk_io *io;
+	int top_fd;           /* owned; the raw file, or the VM's own */
+	int base_fd, map_fd;  /* owned; -1: raw */
+	uint64_t bytes;       /* of the disk */
+	uint64_t base_bytes;
+	uint64_t grains;      /* that the map speaks of; 0: raw */
+	uint8_t *own;         /* owned: the map's bits */
+	uint8_t *dirty;       /* owned: a byte for each 4 KiB of own: not yet in the map */
+	bool any_dirty;
+};
+
+struct disk_files {
+	int top_fd, base_fd, map_fd; /* base_fd and map_fd -1: raw */
+};
+
+/* Takes the descriptors (also on error). io NULL: the real ones. top: regular file or block device of a multiple of 512 bytes; base: the same, not
+ * larger than top, of just the size the map was made for. fstat, ioctl BLKGETSIZE64, pread. 0, -EINVAL or -errno with a sentence. */
+int disk_open(struct disk *d, const struct disk_files *files, const struct disk_io *io, struct fault *f);
+void disk_done(struct disk *d); /* does not flush */
+/* Looks at top's size again: after growing. 0 or -errno. */
+int disk_measure(struct disk *d, struct fault *f);
+
+/* Moves at least one byte of the iovecs from or to offset `at` and says how many; may stop early, where base and top meet. The iovecs may be
+ * cut. At least one byte, all inside d->bytes. -errno (-EIO also when a file is shorter than it was). preadv pwritev */
+ssize_t disk_readv(struct disk *d, struct iovec *iov, int n, uint64_t at);
+ssize_t disk_writev(struct disk *d, struct iovec *iov, int n, uint64_t at);
+/* What was written is there after a power cut. fdatasync pwritev */
+int disk_flush(struct disk *d);
+/* Reads as zeros afterwards. unmap: give the space back where that is possible. fallocate pwritev preadv */
+int disk_zero(struct disk *d, uint64_t at, uint64_t bytes, bool unmap);
+/* A hint: its contents may become anything old or zero; whole grains read as zeros and take no space where the file system can. */
+int disk_discard(struct disk *d, uint64_t at, uint64_t bytes);
+
+/* Makes an empty map for a base of that size in an empty file. 0 or -errno. */
+int disk_map_create(int map_fd, uint64_t base_bytes, struct fault *f);
+
+#endif
