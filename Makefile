@@ -78,7 +78,7 @@ FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_groups.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
 	api/front/h_secrets.o api/front/h_tokens.o api/front/cut.o api/front/h_metrics.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o
-CLI_ROOM := cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
+CLI_ROOM := cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/lines.o cli/bg.o cli/cmd_bg.o cli/cmd_bg_exec.o cli/cmd_fs.o cli/cmd_watch.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
 	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o \
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
@@ -146,6 +146,8 @@ UNIT_dev_blk := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)
 UNIT_dev_net := $(UNIT_dev_blk)
 UNIT_dev_rng := $(UNIT_dev_blk)
 UNIT_dev_vsock := $(UNIT_dev_blk)
+UNIT_TESTS += back_shape
+UNIT_back_shape := $(LIB_BASE) vmm/back/shape.o vmm/back/delay.o
 UNIT_back_vtable := $(LIB_BASE) $(LIB_EV) $(VMM_BACK)
 UNIT_virtio_window := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)
 UNIT_TESTS += virtio_window bus_bus x86_acpi x86_boot x86_chips x86_cpuid machine_console machine_request
@@ -156,7 +158,7 @@ UNIT_x86_boot := $(LIB_BASE) $(VMM_LOADER)
 UNIT_x86_chips := $(LIB_BASE) vmm/bus/bus.o vmm/x86/ioapic.o vmm/x86/uart.o
 UNIT_x86_cpuid := vmm/x86/cpuid.o
 UNIT_machine_console := $(LIB_BASE) vmm/machine/console.o
-UNIT_machine_request := $(LIB_BASE) $(LIB_WIRE) vmm/machine/request.o
+UNIT_machine_request := $(LIB_BASE) $(LIB_WIRE) vmm/machine/request.o vmm/back/shape.o
 UNIT_TESTS += machine_sandbox
 UNIT_machine_sandbox := $(LIB_BASE) $(LIB_SANDBOX) vmm/machine/sandbox.o
 FUZZ_TESTS := wire boot

@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int sv[2];
 
 	if ((!gm.map && gm_init(&gm, 1 << 20, NULL)) || ev_new(&loop) || socketpair(AF_UNIX, SOCK_DGRAM, 0, sv) ||
-	    net_new(&n, &gm, sv[0], mac, NULL) || vdev_attach(net_vdev(n), loop))
+	    net_new(&n, &gm, sv, 1, mac, NULL) || vdev_attach(net_vdev(n), loop))
 		abort();
 	wire = sv[1];
 	f = (struct fuzz){ .gm = &gm, .loop = loop, .d = { .v = net_vdev(n) }, .features = VDEV_F(15), .host = packet };

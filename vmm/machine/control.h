@@ -8,7 +8,7 @@
 #include "lib/wire/chan.h"
 #include "vmm/machine/machine.h"
 
-#define CONTROL_CONNECTS_MAX 64u /* V_CONNECT under way */
+#define CONTROL_CONNECTS_MAX 1024u /* V_CONNECT under way: more than the agent serves, so that it is the agent that says what is used up */
 #define CONTROL_LISTENS_MAX 16u
 
 struct control;
@@ -46,6 +46,11 @@ int control_run(struct control *c);
 void control_send(struct control *c, size_t mark, const int *fds, unsigned n_fds);
 void control_ok(struct control *c, uint32_t id);
 void control_err(struct control *c, uint32_t id, uint64_t status, int err, const char *text);
+/* One counter into c->out. */
+void control_stat(struct control *c, const char *name, uint64_t v);
+/* control_net.c */
+void control_net(struct control *c, const struct wire_msg *m);
+void control_net_stats(struct control *c);
 /* control_ask.c: carries out one request; takes fds over. */
 void control_do(struct control *c, const struct wire_msg *m, int *fds, unsigned n_fds);
 

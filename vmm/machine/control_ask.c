@@ -148,7 +148,7 @@ static void do_pause(struct control *c, const struct wire_msg *m)
 		control_ok(c, m->id);
 }
 
-static void put_stat(struct control *c, const char *name, uint64_t v)
+void control_stat(struct control *c, const char *name, uint64_t v)
 {
 	size_t mark = wire_open(&c->out, V_T_STAT);
 
@@ -175,7 +175,7 @@ static void put_device_stats(struct control *c, unsigned i)
 		nth += c->m.virtio[j].vdev->ops == v->ops;
 	for (size_t j = 0; j < ARRAY_LEN(rows); j++) {
 		snprintf(name, sizeof(name), "%s%u.%s", v->ops->name, nth, rows[j].name);
-		put_stat(c, name, rows[j].v);
+		control_stat(c, name, rows[j].v);
 	}
 }
 
@@ -192,11 +192,11 @@ static void do_stats(struct control *c, const struct wire_msg *m)
 		signals += stats_get(&vm->vcpu[i].stats.signals);
 		unclaimed += stats_get(&vm->vcpu[i].stats.unclaimed);
 	}
-	put_stat(c, "exits.pio", pio);
-	put_stat(c, "exits.mmio", mmio);
-	put_stat(c, "exits.signal", signals);
-	put_stat(c, "exits.other", other);
-	put_stat(c, "unclaimed", unclaimed);
+	control_stat(c, "exits.pio", pio);
+	control_stat(c, "exits.mmio", mmio);
+	control_stat(c, "exits.signal", signals);
+	control_stat(c, "exits.other", other);
+	control_stat(c, "unclaimed", unclaimed);
 	for (unsigned i = 0; vm && i < vm->n_virtio; i++) {
 		struct vdev_stats s = vdev_stats_get(vm->virtio[i].vdev);
 
@@ -204,12 +204,13 @@ static void do_stats(struct control *c, const struct wire_msg *m)
 		irqs += s.irqs;
 		put_device_stats(c, i);
 	}
-	put_stat(c, "kicks", kicks);
-	put_stat(c, "irqs", irqs);
-	put_stat(c, "routes", vm ? vm->ioapic.route_changes : 0);
-	put_stat(c, "console.bytes", vm ? vm->console.bytes : 0);
-	put_stat(c, "console.lost", vm ? vm->console.lost_bytes : 0);
-	put_stat(c, "vsock.streams", vm && vm->vsock ? vsock_streams(vm->vsock) : 0);
+	control_net_stats(c);
+	control_stat(c, "kicks", kicks);
+	control_stat(c, "irqs", irqs);
+	control_stat(c, "routes", vm ? vm->ioapic.route_changes : 0);
+	control_stat(c, "console.bytes", vm ? vm->console.bytes : 0);
+	control_stat(c, "console.lost", vm ? vm->console.lost_bytes : 0);
+	control_stat(c, "vsock.streams", vm && vm->vsock ? vsock_streams(vm->vsock) : 0);
 	control_send(c, mark, NULL, 0);
 }
 
@@ -243,6 +244,9 @@ void control_do(struct control *c, const struct wire_msg *m, int *fds, unsigned 
 		break;
 	case V_STATS:
 		do_stats(c, m);
+		break;
+	case V_NET:
+		control_net(c, m);
 		break;
 	case V_QUIT:
 		do_quit(c, m);

@@ -1,3 +1,5 @@
+#include <errno.h>
+
 #include "vmm/dev/blk.h"
 #include "vmm/dev/net.h"
 #include "vmm/dev/rng.h"
@@ -21,7 +23,7 @@ static int add_disk(struct machine *m, unsigned i, struct fault *f)
 	d->files = (struct disk_files){ -1, -1, -1 }; /* taken */
 	if (err)
 		return fault_wrap(f, err, "disk %u", i);
-	return machine_add_virtio(m, blk_vdev(b), true, f);
+	return machine_add_virtio(m, blk_vdev(b), machine_sandbox_disk, f);
 }
 
 static unsigned count_nets(const struct boot_request *req)
@@ -33,12 +35,15 @@ static int add_net(struct machine *m, unsigned i, struct fault *f)
 {
 	struct request_net *r = &m->req->net[i];
 	struct net *n;
-	int err = net_new(&n, &m->gm, r->fd, r->mac, f);
+	int err = net_new(&n, &m->gm, r->fd, r->n_fds, r->mac, f);
 
 	if (err)
 		return fault_wrap(f, err, "network card %u", i);
-	r->fd = -1;
-	return machine_add_virtio(m, net_vdev(n), false, f);
+	r->n_fds = 0; /* the device's now */
+	net_set_base(n, r->limit);
+	m->net[m->n_nets++] = n;
+	err = machine_add_virtio(m, net_vdev(n), machine_sandbox_net, f);
+	return err ? err : net_reserve(n) ? fault_set(f, -ENOMEM, "out of memory") : 0;
 }
 
 static unsigned count_vsock(const struct boot_request *req)
@@ -51,7 +56,7 @@ static int add_vsock(struct machine *m, unsigned i, struct fault *f)
 	int err = vsock_new(&m->vsock, &m->gm, m->req->cid, f);
 
 	(void)i;
-	return err ? err : machine_add_virtio(m, vsock_vdev(m->vsock), false, f);
+	return err ? err : machine_add_virtio(m, vsock_vdev(m->vsock), NULL, f);
 }
 
 static unsigned count_rng(const struct boot_request *req)
@@ -66,7 +71,7 @@ static int add_rng(struct machine *m, unsigned i, struct fault *f)
 	int err = rng_new(&r, &m->gm);
 
 	(void)i;
-	return err ? fault_errno(f, err, "rng") : machine_add_virtio(m, rng_vdev(r), false, f);
+	return err ? fault_errno(f, err, "rng") : machine_add_virtio(m, rng_vdev(r), NULL, f);
 }
 
 static const struct {

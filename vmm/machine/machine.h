@@ -1,7 +1,7 @@
 /*
  * vmm/machine: one VM put together: guest memory, KVM, the buses, the devices of devices.c, a thread per vCPU, and the control
  * socket (control.h). Sits on every other room of vmm/; nothing but main.c sits on it.
- * Threads: the main thread runs one ev loop (control socket, net, vsock, rng); each disk has a loop and thread of
+ * Threads: the main thread runs one ev loop (control socket, vsock, rng); each disk and network card has a loop and thread of
  * its own; each vCPU has a thread, which carries out its exits and never touches a loop. Ends once, with a reason: any thread
  * may say so (machine_end), the main thread tells core, and the process exits; that is also the teardown.
  */
@@ -10,6 +10,7 @@
 
 #include "lib/ev/ev.h"
 #include "vmm/bus/bus.h"
+#include "vmm/dev/net.h"
 #include "vmm/dev/vsock.h"
 #include "vmm/kvm/kvm.h"
 #include "vmm/machine/console.h"
@@ -34,12 +35,13 @@ struct machine_irq {         /* an interrupt line that KVM delivers by itself */
 	int fd;              /* owned irqfd; -1 when not made */
 };
 
+typedef void machine_sandbox_fn(struct machine *m);
 struct machine_virtio {
 	struct vdev *vdev;   /* borrowed from its device, which lives as long as the process */
 	struct machine *m;   /* borrowed */
 	struct machine_irq irq;
 	struct ev_loop *loop; /* owned when own_thread, else the machine's */
-	bool own_thread;
+	machine_sandbox_fn *own_thread; /* what its own thread may do; NULL: it has none */
 	pthread_t thread;
 };
 
@@ -71,6 +73,8 @@ struct machine {
 	struct machine_virtio virtio[X86_VIRTIO_MAX];
 	unsigned n_virtio;
 	struct vsock *vsock;            /* borrowed from its device; NULL without one */
+	struct net *net[REQUEST_NETS_MAX]; /* borrowed likewise */
+	unsigned n_nets;
 
 	struct machine_vcpu vcpu[VMM_VCPUS_MAX];
 	unsigned n_vcpus;
@@ -112,8 +116,8 @@ void machine_panicked(struct machine *m);
 
 void machine_irq_raise(struct machine_irq *irq);
 int machine_irq_init(struct machine *m, struct machine_irq *irq, unsigned pin, struct fault *f);
-/* Puts a device on the buses, its queues on ioeventfds, its interrupt on an irqfd. own_thread: a loop and thread of its own. */
-int machine_add_virtio(struct machine *m, struct vdev *v, bool own_thread, struct fault *f);
+/* Puts a device on the buses, its queues on ioeventfds, its interrupt on an irqfd. own_thread: a loop and thread of its own, behind that filter. */
+int machine_add_virtio(struct machine *m, struct vdev *v, machine_sandbox_fn *own_thread, struct fault *f);
 /* devices.c: every virtio device that the request asks for, in the order of the table. */
 int machine_add_devices(struct machine *m, struct fault *f);
 unsigned machine_count_devices(const struct boot_request *req);
@@ -122,7 +126,7 @@ int machine_add_power(struct machine *m, struct fault *f);
 /* sandbox.c: what each kind of thread may still ask of the kernel. */
 int machine_sandbox_process(struct fault *f); /* before any thread: no paths */
 void machine_sandbox_vcpu(struct machine *m);
-void machine_sandbox_disk(struct machine *m);
+machine_sandbox_fn machine_sandbox_disk, machine_sandbox_net;
 int machine_sandbox_main(struct fault *f);
 
 #endif

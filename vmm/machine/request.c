@@ -57,6 +57,39 @@ static int request_disk(struct boot_request *r, struct request_fds *have, const 
 	return 0;
 }
 
+/* Every FD of the record: one a queue pair. */
+static int request_taps(struct request_net *n, struct request_fds *have, const struct wire_msg *m, struct fault *f)
+{
+	struct wire_iter it;
+	struct wire_field field;
+	uint64_t i;
+
+	wire_iter_init(&it, m->p, m->n);
+	while (wire_next(&it, &field)) {
+		if (field.tag != V_T_FD)
+			continue;
+		if (n->n_fds == NET_PAIRS_MAX)
+			return fault_set(f, -E2BIG, "network card: more than %u queue pairs", NET_PAIRS_MAX);
+		if (!wire_field_u64(&field, &i) || i >= have->n || have->fds[i] < 0)
+			return fault_set(f, -EBADF, "network card: a descriptor was not sent, or is named twice");
+		n->fd[n->n_fds++] = have->fds[i];
+		have->fds[i] = -1;
+	}
+	return n->n_fds ? 0 : fault_set(f, -EINVAL, "network card: no descriptor named");
+}
+
+static int request_limits(struct request_net *n, const struct wire_msg *m, struct fault *f)
+{
+	struct shape_policy p = { .cut = false };
+
+	wire_get_u64(m, V_T_RX_BYTES_S, &p.limit[SHAPE_IN].bytes_s);
+	wire_get_u64(m, V_T_TX_BYTES_S, &p.limit[SHAPE_OUT].bytes_s);
+	wire_get_u64(m, V_T_RX_PACKETS_S, &p.limit[SHAPE_IN].packets_s);
+	wire_get_u64(m, V_T_TX_PACKETS_S, &p.limit[SHAPE_OUT].packets_s);
+	memcpy(n->limit, p.limit, sizeof(n->limit));
+	return shape_check(&p, f);
+}
+
 static int request_net(struct boot_request *r, struct request_fds *have, const struct wire_field *field, struct fault *f)
 {
 	struct request_net *n = &r->net[r->n_nets];
@@ -71,10 +104,9 @@ static int request_net(struct boot_request *r, struct request_fds *have, const s
 	if (!wire_get(&m, V_T_MAC, &mac) || mac.n != sizeof(n->mac))
 		return fault_set(f, -EINVAL, "network card %u: no MAC address of 6 bytes", r->n_nets);
 	memcpy(n->mac, mac.p, sizeof(n->mac));
-	err = request_fd(have, &m, V_T_FD, "network card", false, &n->fd, f);
-	if (!err)
-		r->n_nets++;
-	return err;
+	r->n_nets++; /* from here on request_done() closes what it has */
+	err = request_taps(n, have, &m, f);
+	return err ? err : request_limits(n, &m, f);
 }
 
 static int request_lists(struct boot_request *r, struct request_fds *have, const struct wire_msg *m, struct fault *f)
@@ -150,5 +182,6 @@ void request_done(struct boot_request *r)
 		fd_close(&r->disk[i].files.map_fd);
 	}
 	for (unsigned i = 0; i < r->n_nets; i++)
-		fd_close(&r->net[i].fd);
+		for (unsigned j = 0; j < r->net[i].n_fds; j++)
+			fd_close(&r->net[i].fd[j]);
 }

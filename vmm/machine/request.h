@@ -6,6 +6,7 @@
 
 #include "lib/disk/disk.h"
 #include "lib/wire/vmm.h"
+#include "vmm/dev/net.h"
 
 #define REQUEST_NETS_MAX 4u
 #define REQUEST_ID_MAX 20u
@@ -18,8 +19,10 @@ struct request_disk {
 };
 
 struct request_net {
-	int fd; /* owned until a device takes it; -1 then */
+	int fd[NET_PAIRS_MAX]; /* owned until a device takes them; n_fds 0 then */
+	unsigned n_fds;
 	uint8_t mac[6];
+	struct shape_limit limit[SHAPE_WAYS];
 };
 
 struct boot_request {

@@ -63,6 +63,21 @@ void machine_sandbox_disk(struct machine *m)
 	machine_filter(m, rules, ARRAY_LEN(rules));
 }
 
+void machine_sandbox_net(struct machine *m)
+{
+	static const struct sandbox_rule rules[] = {
+		EVERY_THREAD,
+		EVERY_LOOP,
+		SANDBOX_ALLOW(readv),
+		SANDBOX_ALLOW(writev),
+		SANDBOX_ALLOW_ARG(ioctl, 1, TUNSETOFFLOAD),
+		SANDBOX_ALLOW_ARG(ioctl, 1, TUNSETQUEUE),
+		SANDBOX_ALLOW(restart_syscall), /* a timed wait over a sleep of the host */
+	};
+
+	machine_filter(m, rules, ARRAY_LEN(rules));
+}
+
 int machine_sandbox_main(struct fault *f)
 {
 	static const struct sandbox_rule rules[] = {
@@ -82,9 +97,8 @@ int machine_sandbox_main(struct fault *f)
 		SANDBOX_ALLOW(sendto),
 		SANDBOX_ALLOW(recvfrom),
 		SANDBOX_ALLOW(shutdown),
-		/* tap, rng */
+		/* vsock streams, rng */
 		SANDBOX_ALLOW(writev),
-		SANDBOX_ALLOW_ARG(ioctl, 1, TUNSETOFFLOAD),
 		SANDBOX_ALLOW(getrandom),
 		/* console log, report */
 		SANDBOX_ALLOW(pwrite64),

@@ -223,15 +223,14 @@ static int start_thread(pthread_t *t, void *(*fn)(void *), void *arg, const char
 	return err ? fault_set(f, -err, "thread for %s: %s", what, strerror(err)) : 0;
 }
 
-static void *disk_main(void *arg)
+static void *device_main(void *arg)
 {
 	struct machine_virtio *slot = arg;
-
 	int err;
 
-	machine_sandbox_disk(slot->m);
+	slot->own_thread(slot->m);
 	err = ev_run(slot->loop);
-	machine_end(slot->m, REASON_VMM, NULL, "a disk's event loop ended: %s", strerror(-err));
+	machine_end(slot->m, REASON_VMM, NULL, "the event loop of a %s device ended: %s", slot->vdev->ops->name, strerror(-err));
 	park(slot->m);
 	return NULL;
 }
@@ -243,7 +242,7 @@ int machine_start(struct machine *m, struct fault *f)
 	kick_signal_init();
 	for (unsigned i = 0; i < m->n_virtio && !err; i++)
 		if (m->virtio[i].own_thread)
-			err = start_thread(&m->virtio[i].thread, disk_main, &m->virtio[i], "a disk", f);
+			err = start_thread(&m->virtio[i].thread, device_main, &m->virtio[i], "a device", f);
 	if (err)
 		return err;
 	atomic_store(&m->state, MACHINE_RUNNING);

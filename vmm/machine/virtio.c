@@ -28,7 +28,7 @@ static void virtio_irq(void *arg)
 	machine_irq_raise(arg);
 }
 
-int machine_add_virtio(struct machine *m, struct vdev *v, bool own_thread, struct fault *f)
+int machine_add_virtio(struct machine *m, struct vdev *v, machine_sandbox_fn *own_thread, struct fault *f)
 {
 	unsigned i = m->n_virtio;
 	struct machine_virtio *slot = &m->virtio[i];
@@ -56,7 +56,7 @@ int machine_add_virtio(struct machine *m, struct vdev *v, bool own_thread, struc
 		return fault_errno(f, err, v->ops->name);
 	if (m->windows)
 		vdev_set_window(v, m->windows + (size_t)i * MMIO_BYTES);
-	for (unsigned q = 0; q < v->ops->queues && !err; q++)
+	for (unsigned q = 0; q < v->ops->queues - v->ops->rare_queues && !err; q++)
 		err = kvm_vm_ioeventfd(&m->kvm, vdev_kick_fd(v, q), base + MMIO_QUEUE_NOTIFY, 4, q, f);
 	return err ? err : bus_add(&m->mmio, base, MMIO_BYTES, &virtio_bus_ops, v, f);
 }

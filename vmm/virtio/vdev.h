@@ -5,8 +5,8 @@
  *
  * Threads. One mutex per device (`lock`) covers its registers, queues and counters; `irq_status` alone is atomic, so that
  * a guest's interrupt handler never waits for a device at work. mmio_read/mmio_write (mmio.h) run on vCPU threads and take the
- * lock themselves. Everything else of a device runs on the thread of its loop: one loop and I/O thread for net, vsock, rng;
- * a loop and thread of its own for each blk, whose flush may take long (blk drops the lock while it does I/O). Nothing touches
+ * lock themselves. Everything else of a device runs on the thread of its loop: one loop and I/O thread for vsock, rng; a loop and thread of its
+ * own for each net, which a flood from outside keeps busy, and blk, whose flush may take long (it drops the lock while it does I/O). Nothing touches
  * a loop from another thread: `activate` and `reset` may run on a vCPU thread and only change memory; then `sync` runs on the
  * loop's thread (at once when there is no loop) before any further work of the device.
  * Order of locks: a device's lock is the innermost but for the irq callback, which must take none.
@@ -21,7 +21,7 @@
 #include "lib/ev/ev.h"
 #include "vmm/virtio/queue.h"
 
-#define VDEV_QUEUES_MAX 4u
+#define VDEV_QUEUES_MAX 9u
 #define VDEV_F(bit) (1ull << (bit))
 #define VDEV_IRQ_USED 1u   /* InterruptStatus bits */
 #define VDEV_IRQ_CONFIG 2u
@@ -43,6 +43,7 @@ struct vdev_ops {
 	const char *name;    /* "blk" */
 	uint32_t id;         /* VIRTIO_ID_* */
 	unsigned queues;     /* ≤ VDEV_QUEUES_MAX */
+	unsigned rare_queues; /* of those, the last so many are seldom notified: not worth an ioeventfd */
 	uint16_t queue_size; /* QueueNumMax, power of two ≤ VQ_SIZE_MAX */
 	/* all with the lock held; none may be NULL */
 	uint64_t (*features)(struct vdev *v); /* offered, without VERSION_1 EVENT_IDX INDIRECT_DESC, which are always */
