@@ -77,7 +77,7 @@ CORE_OBJS = $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) $(LIB_TLS) api/front/cert.o api/front/secure.o \
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_groups.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
-	api/front/h_secrets.o api/front/h_tokens.o api/front/cut.o api/front/h_metrics.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o
+	api/front/h_secrets.o api/front/h_tokens.o api/front/cut.o api/front/h_metrics.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o
 CLI_ROOM := cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/lines.o cli/bg.o cli/cmd_bg.o cli/cmd_bg_exec.o cli/cmd_fs.o cli/cmd_watch.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
 	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o \
@@ -133,6 +133,11 @@ UNIT_front_metrics := $(LIB_BASE) api/front/metrics.o
 UNIT_TESTS += policy_entry policy_decide
 UNIT_policy_entry := $(LIB_BASE) $(LIB_POLICY)
 UNIT_policy_decide := $(LIB_BASE) $(LIB_POLICY)
+UNIT_TESTS += dns_dns nfnl_read
+UNIT_dns_dns := $(LIB_BASE) $(LIB_DNS)
+UNIT_nfnl_read := $(LIB_BASE) $(LIB_NFNL)
+FUZZ_dns := $(LIB_BASE) $(LIB_DNS)
+FUZZ_nfnl := $(LIB_BASE) $(LIB_NFNL)
 FUZZ_policy := $(LIB_BASE) $(LIB_POLICY)
 UNIT_TESTS += netd_netlink
 UNIT_netd_netlink := $(LIB_BASE) api/netd/rtnl.o
@@ -190,7 +195,7 @@ FUZZ_record := $(LIB_BASE) api/core/addr.o api/core/record.o api/core/secrets.o
 FUZZ_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 FUZZLIBS_config := $(O)/deps/libyaml.a
 FUZZINC_config := -isystem $(O)/deps/yaml/include
-FUZZ_TESTS += json policy
+FUZZ_TESTS += json policy dns nfnl
 FUZZ_json := $(LIB_BASE) $(LIB_JSON)
 UNIT_TESTS += cli_lz4 cli_payload cli_opt cli_forward
 UNIT_cli_lz4 := cli/lz4.o
