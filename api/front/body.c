@@ -41,6 +41,7 @@ static void give(struct req *r, uint8_t *p, size_t n)
 
 static void broken_chunks(struct req *r)
 {
+	r->conn->front->rejects.n[REJECT_CHUNK]++;
 	if (r->replied)
 		conn_break(r->conn);
 	else

@@ -60,6 +60,8 @@ static void conn_free(struct conn *c)
 		f->conns = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
+	else
+		f->oldest = c->prev;
 	f->n_conns--;
 	free(c);
 }
@@ -92,12 +94,29 @@ static bool wants_bytes(const struct conn *c)
 	return secure_has_room(c) && (!s->up || wants_input(c));
 }
 
+void conn_left(struct conn *c)
+{
+	if (!c->left_ms)
+		c->left_ms = now_mono_ms();
+}
+
+/* Over TCP the end of what a client sends is all that is seen of one that went away, until it is written to; a unix socket
+ * tells the two apart. */
+static void hang_up(struct conn *c, bool whole)
+{
+	c->hung_up = true;
+	if (whole || c->tcp)
+		conn_left(c);
+}
+
 static void conn_read(struct conn *c, uint32_t events)
 {
 	ssize_t n;
 
-	if (!wants_bytes(c)) {
-		if (events & (EPOLLHUP | EPOLLRDHUP))
+	if (events & (EPOLLHUP | EPOLLRDHUP))
+		hang_up(c, events & EPOLLHUP);
+	if (!wants_bytes(c)) { /* what it sent before stays in the socket until somebody takes it */
+		if (c->hung_up && c->state != CONN_REQUEST)
 			c->peer_gone = true;
 		if (events & EPOLLERR)
 			conn_break(c);
@@ -108,10 +127,12 @@ static void conn_read(struct conn *c, uint32_t events)
 		return;
 	}
 	n = buf_read_fd(&c->in, c->fd, READ_BYTES);
-	if (n == 0)
+	if (n == 0) {
+		hang_up(c, false);
 		c->peer_gone = true;
-	else if (n < 0 && n != -EAGAIN)
+	} else if (n < 0 && n != -EAGAIN) {
 		conn_break(c);
+	}
 }
 
 static void conn_event(struct ev_io *io, uint32_t events)
@@ -157,17 +178,17 @@ static void finish_request(struct conn *c)
 	enter(c, again ? CONN_HEAD : CONN_FLUSH);
 }
 
-/* The client closed its side while its request is at work. A question to core is still answered (it may only have
- * closed its sending half); a stream ends, and with it the command in the guest. */
+/* The client closed its side while its request is at work. A command ends with its client. A question to core and a file on its way in are
+ * finished when all of them is here: the client may only have closed its sending half. A body that is cut short ends both. */
 static void client_gone(struct conn *c)
 {
 	struct req *r = c->req;
 
 	if (r->ending)
 		return;
-	if (r->body != BODY_DONE && r->body_paused && buf_len(&c->in))
-		return; /* it said all before it left; what is here still goes through */
-	if (r->body != BODY_DONE || r->agent.fd >= 0)
+	if (c->left_ms && r->with_client)
+		conn_break(c);
+	else if (c->peer_gone && r->body != BODY_DONE && !buf_len(&c->in)) /* else it is paused, and goes on */
 		conn_break(c);
 }
 
@@ -176,7 +197,7 @@ static bool settle_request(struct conn *c)
 	struct req *r = c->req;
 	bool moved = body_feed(c);
 
-	if (c->peer_gone && !r->ended)
+	if ((c->peer_gone || c->left_ms) && !r->ended)
 		client_gone(c);
 	if (c->broken) /* nothing is begun for a client that left while core was asked */
 		return false;
@@ -222,10 +243,12 @@ static bool settle_head(struct conn *c)
 			conn_break(c);
 		return false;
 	}
-	if (err)
+	if (err) {
+		c->front->rejects.n[reject_of(&why)]++;
 		conn_refuse(c, why.status, why.text);
-	else
+	} else {
 		request_begin(c);
+	}
 	return true;
 }
 
@@ -252,9 +275,10 @@ static void conn_watch(struct conn *c)
 		want |= EPOLLIN;
 	if (c->secure ? buf_len(&c->secure->out) != 0 : buf_len(&c->out) != 0)
 		want |= EPOLLOUT;
-	if (c->state == CONN_REQUEST && !c->peer_gone)
+	if (c->state == CONN_REQUEST && !c->hung_up)
 		want |= EPOLLRDHUP;
-	if (!want)
+	/* A hang-up is told without being asked for: to nobody who knows it already. */
+	if (!want && (c->state != CONN_REQUEST || c->left_ms))
 		ev_del(c->front->loop, &c->io);
 	else if (c->io.fd >= 0)
 		ev_mod(c->front->loop, &c->io, want);
@@ -313,22 +337,22 @@ static void conn_tick(struct conn *c, uint64_t now_ms)
 		if (c->secure) {
 			trim(&c->secure->in);
 			trim(&c->secure->out);
+			if (c->secure->tls && !buf_len(&c->out))
+				tls_rest(c->secure->tls);
 		}
 		if (r) {
 			trim(&r->agent.in);
 			trim(&r->agent.out);
 		}
 	}
-	if (c->secure && !c->secure->up && c->state == CONN_HEAD && age > HANDSHAKE_TIMEOUT_MS)
-		conn_break(c);
-	else if (c->state == CONN_HEAD && c->head && age > HEAD_TIMEOUT_MS)
-		conn_refuse(c, 408, "the request did not arrive in time");
-	else if (c->state == CONN_HEAD && !c->head && age > IDLE_TIMEOUT_MS)
-		conn_break(c);
+	if (guard_late(c, now_ms))
+		;
 	else if (c->state == CONN_LINGER && age > LINGER_TIMEOUT_MS)
 		conn_break(c);
 	else if (c->state == CONN_FLUSH && !c->busy && age > FLUSH_TIMEOUT_MS)
 		conn_break(c);
+	else if (r && c->left_ms && r->body != BODY_DONE && now_ms - c->left_ms > FLUSH_TIMEOUT_MS)
+		conn_break(c); /* the guest does not take what a client left behind */
 	else if (r && r->deadline_ms && now_ms >= r->deadline_ms && !r->ended) {
 		r->deadline_ms = 0;
 		r->on_deadline(r);
@@ -352,7 +376,7 @@ void conn_sweep(struct front *f, uint64_t now_ms)
 void conn_new(struct listener *l, int fd_taken)
 {
 	struct front *f = l->front;
-	struct conn *c = f->n_conns < CONNS_MAX ? calloc(1, sizeof(*c)) : NULL;
+	struct conn *c = guard_room(f) ? calloc(1, sizeof(*c)) : NULL;
 	int one = 1;
 
 	if (!c) {
@@ -367,6 +391,7 @@ void conn_new(struct listener *l, int fd_taken)
 	c->fd = fd_taken;
 	c->io = (struct ev_io){ .fn = conn_event, .arg = c, .fd = -1 };
 	c->listener = l->index;
+	c->tcp = l->tcp;
 	buf_init(&c->in, HTTP_HEAD_MAX + 2 * READ_BYTES);
 	buf_init(&c->out, OUT_BYTES_MAX);
 	if (l->tls && secure_new(c)) {
@@ -380,6 +405,8 @@ void conn_new(struct listener *l, int fd_taken)
 	c->next = f->conns;
 	if (f->conns)
 		f->conns->prev = c;
+	else
+		f->oldest = c;
 	f->conns = c;
 	f->n_conns++;
 	conn_settle(c);

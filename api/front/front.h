@@ -11,6 +11,7 @@
 #ifndef API_FRONT_FRONT_H
 #define API_FRONT_FRONT_H
 
+#include "api/front/guard.h"
 #include "api/front/metrics.h"
 #include "lib/ev/ev.h"
 #include "lib/http/chunk.h"
@@ -32,9 +33,11 @@
 #define GATHER_BYTES_MAX (64u << 20) /* output of a buffered exec, stdout and stderr together */
 #define CONNS_MAX 8192u
 #define LISTENERS_MAX 8u
-#define HEAD_TIMEOUT_MS 30000u     /* a head, or a JSON body, must be whole by then */
-#define IDLE_TIMEOUT_MS 180000u    /* between requests */
-#define HANDSHAKE_TIMEOUT_MS 10000u /* TLS must be up by then */
+#define HEAD_TIMEOUT_MS 30000u     /* these five: guard.h */
+#define BODY_TIMEOUT_MS 60000u
+#define FIRST_TIMEOUT_MS 15000u
+#define IDLE_TIMEOUT_MS 180000u
+#define HANDSHAKE_TIMEOUT_MS 10000u
 #define LINGER_TIMEOUT_MS 2000u    /* reading what a refused client still sends, so that it sees the answer */
 #define AGENT_ANSWER_MS 10000u     /* health, stats, fs: the agent must answer by then */
 #define CONNECT_MS 15000u          /* core gets a stream by then: vmm itself gives up after 10 s */
@@ -56,6 +59,7 @@ struct route {
 	const char *method, *path; /* "{}" stands for one segment, handed over in req.vars */
 	unsigned flags;
 	void (*start)(struct req *r);
+	unsigned scope; /* what a token needs for it (lib/wire/core.h); 0 is SCOPE_ADMIN. Core checks by a table of its own. */
 };
 
 /* ---- one agent stream of a request ---- */
@@ -64,6 +68,7 @@ struct agent_ops {
 	void (*frame)(struct req *r, const struct wire_msg *m); /* one frame arrived */
 	void (*lost)(struct req *r);  /* the stream ended while the request still needed it */
 	void (*raw)(struct req *r, const uint8_t *p, size_t n); /* bytes, after agent.raw was set (forward); else NULL */
+	void (*cut)(struct req *r);   /* its token is no more: says so (cut_text) and ends. NULL: an answer that has begun breaks off */
 };
 struct agent {
 	const struct agent_ops *ops;    /* NULL while there is no stream */
@@ -112,6 +117,7 @@ struct req {
 	bool reply_chunked;
 	bool ended;                /* nothing more will be written: conn_settle() goes on to the next request */
 	bool ending;               /* the same as soon as the agent has taken what is queued for it */
+	bool with_client;          /* what runs in the guest ends with the client: a command, a shell, whoever follows or waits */
 	uint64_t deadline_ms;      /* monotonic; 0 none */
 	void (*on_deadline)(struct req *r);
 
@@ -141,6 +147,7 @@ struct conn {
 	int fd; /* owned */
 	struct ev_io io;
 	unsigned listener;
+	bool tcp;
 	struct secure *secure;  /* owned: TLS between the socket and in, out; NULL without */
 	enum conn_state state;
 	struct http_head *head; /* owned: the one being read */
@@ -148,9 +155,12 @@ struct conn {
 	struct req *req;        /* owned */
 	uint64_t since_ms;      /* when this state (or the first byte of a head) began */
 	uint64_t linger_bytes;
-	bool peer_gone;         /* the client closed its side */
+	bool peer_gone;         /* the client closed its sending side, and all it sent was read */
+	bool hung_up;           /* it closed that side; something may still be unread */
+	uint64_t left_ms;       /* since when it counts as gone (monotonic); 0: it is there */
 	bool broken;            /* end it now */
 	bool busy;              /* something happened since the last sweep */
+	bool trusted;           /* a request on it had the right to what it asked */
 };
 
 struct listener {
@@ -185,7 +195,9 @@ struct front {
 	struct ev_timer sweep;
 	struct listener listeners[LISTENERS_MAX];
 	unsigned n_listeners, n_conns;
-	struct conn *conns;
+	struct conn *conns, *oldest; /* newest first */
+	struct limits limits;
+	struct rejects rejects;
 	uint32_t next_id;
 	struct req *asks[ASK_BUCKETS];
 	struct buf frame; /* the frame being written, to core or an agent */
@@ -210,6 +222,7 @@ void cert_drop(struct cert *c);                             /* one user less; NU
 /* On a new connection. 0, -ENOMEM, or -ENOENT without a certificate. */
 int secure_new(struct conn *c);
 void secure_free(struct conn *c);
+void conn_left(struct conn *c); /* the client is gone, or cannot be told from one that is */
 /* One read of the socket; what HTTP sees of it comes with secure_move(). */
 void secure_read(struct conn *c);
 bool secure_has_room(const struct conn *c); /* for a read */
@@ -250,8 +263,15 @@ void conn_refuse(struct conn *c, int status, const char *text);
 /* ---- route.c ---- */
 extern const struct route routes[]; /* routes.c; an earlier row wins */
 extern const unsigned n_routes;
+/* The scope that this request needs; SCOPE_ANY when there is no such route. */
+unsigned req_scope(const struct req *r);
+bool auth_needed(const struct req *r);
 /* A head stands parsed in c->head: makes c->req and starts it. */
 void request_begin(struct conn *c);
+
+/* ---- cut.c ---- */
+extern const char cut_text[];
+void front_cut(struct front *f, const struct wire_msg *m); /* C_CUT */
 
 /* ---- ask.c ---- */
 /* A question to core: begin, fields (wire_* on the returned buf), send. fn gets every answer frame (C_ITEM … then OK or ERR); it takes
@@ -339,6 +359,9 @@ uint64_t start_failure(const struct wire_msg *m);
 void h_healthz(struct req *r);
 void h_info(struct req *r);
 void h_groups(struct req *r);
+void h_group_create(struct req *r);
+void h_group_change(struct req *r);
+void h_group_delete(struct req *r);
 void h_group_nodes(struct req *r);
 void h_create(struct req *r);
 void h_delete(struct req *r);
@@ -378,6 +401,9 @@ void h_secrets(struct req *r);
 void h_secret_create(struct req *r);
 void h_secret_patch(struct req *r);
 void h_secret_delete(struct req *r);
+void h_tokens(struct req *r);
+void h_token_create(struct req *r);
+void h_token_revoke(struct req *r);
 void h_not_yet(struct req *r);
 void h_no_such(struct req *r);
 

@@ -46,6 +46,12 @@ static void close_ws(struct req *r, int code, const char *reason)
 	r->ended = true;
 }
 
+static void refuse_frame(struct req *r, int code, const char *reason)
+{
+	r->conn->front->rejects.n[REJECT_WS_FRAME]++;
+	close_ws(r, code, reason);
+}
+
 static void drain_late(struct req *r)
 {
 	r->ended = true;
@@ -149,13 +155,13 @@ static void on_message(struct req *r, struct ws *w, const struct ws_event *e)
 	if (e->op == WS_TEXT && w->shell) {
 		/* not ours, and nothing in the shell's protocol: passed over, as its clients do */
 	} else if (e->op == WS_TEXT) {
-		close_ws(r, WS_CLOSE_UNSUPPORTED, "binary messages only");
+		refuse_frame(r, WS_CLOSE_UNSUPPORTED, "binary messages only");
 	} else if (!w->shell) {
 		stream_send_raw(r, e->data, e->n);
 	} else {
 		shell_bytes(r, w, e->data, e->n);
 		if (e->last && (w->head_have || w->left) && !r->ended)
-			close_ws(r, WS_CLOSE_PROTOCOL, "a frame that is longer than its message");
+			refuse_frame(r, WS_CLOSE_PROTOCOL, "a frame that is longer than its message");
 	}
 }
 
@@ -179,7 +185,7 @@ static void on_bytes(struct req *r, uint8_t *p, size_t n)
 		int got = ws_step(&w->decoder, p, n, &used, &e);
 
 		if (got < 0) {
-			close_ws(r, w->decoder.close_code, NULL);
+			refuse_frame(r, w->decoder.close_code, NULL);
 			return;
 		}
 		if (got == 1)
@@ -223,7 +229,17 @@ static void ws_lost(struct req *r)
 		close_ws(r, w->shell ? WS_CLOSE_INTERNAL : WS_CLOSE_NORMAL, w->shell ? "the agent was lost" : NULL);
 }
 
-static const struct agent_ops shell_ops = { shell_frame, ws_lost, NULL };
+static void ws_cut(struct req *r)
+{
+	const struct ws *w = r->state;
+
+	if (!w->upgraded)
+		reply_error(r, 401, "%s", cut_text);
+	else
+		close_ws(r, WS_CLOSE_POLICY, cut_text);
+}
+
+static const struct agent_ops shell_ops = { shell_frame, ws_lost, NULL, ws_cut };
 
 static void shell_opened(struct req *r)
 {
@@ -262,7 +278,7 @@ static void forward_raw(struct req *r, const uint8_t *p, size_t n)
 		ws_add_frame(&r->conn->out, WS_BINARY, p + at, n - at < AGENT_DATA_MAX ? n - at : AGENT_DATA_MAX, NULL);
 }
 
-static const struct agent_ops forward_ops = { forward_frame, ws_lost, forward_raw };
+static const struct agent_ops forward_ops = { forward_frame, ws_lost, forward_raw, ws_cut };
 
 static void forward_late(struct req *r)
 {
@@ -296,8 +312,10 @@ static bool ws_begin(struct req *r, bool shell)
 	r->state = w;
 	r->state_done = free;
 	w->shell = shell;
+	r->with_client = true;
 	ws_decoder_init(&w->decoder, true, shell ? SHELL_MESSAGE_MAX : 0);
 	if (ws_request_check(&r->head, &w->key, &why)) {
+		r->conn->front->rejects.n[REJECT_WS_OPEN]++;
 		reply_error(r, why.status, "%s", why.text);
 		return false;
 	}

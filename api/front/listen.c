@@ -16,6 +16,8 @@ static void listener_event(struct ev_io *io, uint32_t events)
 			conn_new(l, fd);
 			continue;
 		}
+		if (errno == EMFILE && guard_evict(l->front))
+			continue;
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
 			ev_del(l->front->loop, io); /* the sweep tries again */
 			l->paused = true;

@@ -1,4 +1,4 @@
-/* front [--uid N --gid N]: descriptor 3 is the channel to core; ends when core does. `front --routes` prints what it serves. */
+/* front [--uid N --gid N] [limits, see guard.h]: descriptor 3 is the channel to core; ends when core does. `front --routes` prints what it serves, and the scope it needs. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,33 +17,45 @@ static int usage(void)
 	return 2;
 }
 
+static const char *scope_of(const struct route *route)
+{
+	static const char *const names[] = SCOPE_NAMES;
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (route->scope & 1u << i)
+			return names[i];
+	return "-";
+}
+
 /* For tests that hold the description of the API against what is there. */
 static int print_routes(void)
 {
 	for (unsigned i = 0; i < n_routes; i++)
-		printf("%s %s\n", routes[i].method, routes[i].path);
+		printf("%s %s %s\n", routes[i].method, routes[i].path, routes[i].flags & ROUTE_OPEN ? "open" : scope_of(&routes[i]));
 	return fflush(stdout) ? 1 : 0;
 }
 
-static int parse_args(int argc, char **argv, uint64_t *uid, uint64_t *gid)
+static int parse_args(int argc, char **argv, uint64_t *uid, uint64_t *gid, struct limits *limits)
 {
 	for (int i = 1; i < argc; i += 2) {
 		uint64_t *to = strcmp(argv[i], "--uid") == 0 ? uid : strcmp(argv[i], "--gid") == 0 ? gid : NULL;
 
-		if (!to || i + 1 >= argc || parse_u64(argv[i + 1], UINT32_MAX - 1, to))
+		if (i + 1 >= argc || (to ? parse_u64(argv[i + 1], UINT32_MAX - 1, to) : limits_flag(limits, argv[i], argv[i + 1])))
 			return -EINVAL;
 	}
 	return 0;
 }
 
-static void raise_fd_limit(void)
+/* What it is then. */
+static uint64_t raise_fd_limit(void)
 {
 	struct rlimit lim;
 
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
-	}
+	if (getrlimit(RLIMIT_NOFILE, &lim))
+		return 0;
+	lim.rlim_cur = lim.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &lim);
+	return lim.rlim_cur;
 }
 
 static void sweep(struct ev_timer *t)
@@ -80,10 +92,10 @@ int main(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[1], "--routes") == 0)
 		return print_routes();
-	if (parse_args(argc, argv, &uid, &gid))
+	limits_init(&front.limits, raise_fd_limit());
+	if (parse_args(argc, argv, &uid, &gid, &front.limits))
 		return usage();
 	signal(SIGPIPE, SIG_IGN);
-	raise_fd_limit();
 	err = front_drop_rights((uid_t)uid, (gid_t)gid, &fault);
 	if (!err && (err = front_init(&front)))
 		fault_errno(&fault, err, "cannot start");

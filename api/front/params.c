@@ -127,10 +127,12 @@ bool body_json(struct req *r, struct json *j)
 	int err = json_parse(j, n ? (const void *)buf_data(&r->gather) : empty, n ? n : 2, JSON_VALUES_MAX, &fault);
 
 	if (err) {
+		r->conn->front->rejects.n[REJECT_JSON]++;
 		reply_error(r, err == -ENOMEM ? 503 : 400, "the body is no JSON: %s", fault.text);
 		return false;
 	}
 	if (json_root(j)->kind != JSON_OBJECT && json_root(j)->kind != JSON_NULL) {
+		r->conn->front->rejects.n[REJECT_JSON]++;
 		reply_error(r, 400, "the body must be a JSON object");
 		json_done(j);
 		return false;

@@ -7,8 +7,6 @@
 #include "api/front/front.h"
 #include "lib/base/sha256.h"
 
-#define GATHER_TIMEOUT_MS 60000u
-
 /* Does the target have the pattern's segments? Those under {} go to vars. */
 static bool match(const char *pattern, const struct http_target *t, const char **vars, unsigned vars_max)
 {
@@ -94,7 +92,7 @@ static void read_credential(struct req *r)
 	r->has_auth = true;
 }
 
-static bool auth_needed(const struct req *r)
+bool auth_needed(const struct req *r)
 {
 	const struct front *f = r->conn->front;
 
@@ -106,6 +104,11 @@ static bool auth_needed(const struct req *r)
 	return true;
 }
 
+unsigned req_scope(const struct req *r)
+{
+	return !r->route ? SCOPE_ANY : r->route->scope ? r->route->scope : SCOPE_ADMIN;
+}
+
 static void start(struct req *r)
 {
 	r->deadline_ms = 0;
@@ -113,25 +116,32 @@ static void start(struct req *r)
 	r->route->start(r);
 }
 
+static void too_large(struct req *r)
+{
+	r->conn->front->rejects.n[REJECT_BODY_SIZE]++;
+	reply_error(r, 413, "the body is larger than 1 MiB");
+}
+
 static void gather_piece(struct req *r, uint8_t *p, size_t n)
 {
 	if (buf_add(&r->gather, p, n))
-		reply_error(r, 413, "the body is larger than 1 MiB");
+		too_large(r);
 }
 
 static void gather_late(struct req *r)
 {
+	r->conn->front->rejects.n[REJECT_BODY_LATE]++;
 	reply_error(r, 408, "the body did not arrive in time");
 }
 
 static void gather(struct req *r)
 {
 	if (r->head.body == HTTP_BODY_LENGTH && r->head.body_bytes > BODY_BYTES_MAX) {
-		reply_error(r, 413, "the body is larger than 1 MiB");
+		too_large(r);
 		return;
 	}
 	buf_init(&r->gather, BODY_BYTES_MAX);
-	r->deadline_ms = now_mono_ms() + GATHER_TIMEOUT_MS;
+	r->deadline_ms = now_mono_ms() + r->conn->front->limits.body;
 	r->on_deadline = gather_late;
 	req_read_body(r, gather_piece, start);
 }
@@ -142,6 +152,8 @@ static void admitted(struct req *r)
 	char allow[64];
 	int status = r->route ? 200 : find_route(r, allow, sizeof(allow));
 
+	if (!r->route || !(r->route->flags & ROUTE_OPEN))
+		r->conn->trusted = true;
 	if (status != 200) {
 		no_route(r, status, allow);
 		return;
@@ -162,10 +174,15 @@ static void auth_answer(struct req *r, const struct wire_msg *m, int *fds, unsig
 {
 	(void)fds;
 	(void)n_fds;
-	if (m->type == WIRE_OK)
+	uint64_t status = 0;
+
+	if (m->type == WIRE_OK) {
 		admitted(r);
-	else
-		reply_refusal(r, m);
+		return;
+	}
+	if (wire_get_u64(m, WIRE_T_STATUS, &status) && status == 401)
+		r->conn->front->rejects.n[REJECT_AUTH]++;
+	reply_refusal(r, m);
 }
 
 static void check_credential(struct req *r)
@@ -175,10 +192,11 @@ static void check_credential(struct req *r)
 		return;
 	}
 	if (!r->has_auth) {
+		r->conn->front->rejects.n[REJECT_AUTH]++;
 		reply_error(r, 401, "a token is needed: send 'Authorization: Bearer <token>'");
 		return;
 	}
-	ask_begin(r, C_AUTH);
+	wire_u64(ask_begin(r, C_AUTH), C_T_FOR, req_scope(r));
 	ask_send(r, auth_answer);
 }
 
@@ -223,6 +241,7 @@ void request_begin(struct conn *c)
 	read_credential(r);
 	err = http_target_parse(&r->target, r->head.target.p, r->head.target.n);
 	if (err) {
+		c->front->rejects.n[REJECT_TARGET]++;
 		reply_error(r, err == -E2BIG ? 414 : err == -ENOMEM ? 503 : 400, "the request target cannot be read: "
 			    "broken percent-encoding, a NUL, or too many parts");
 		return;

@@ -43,9 +43,11 @@ void secure_read(struct conn *c)
 	struct secure *s = c->secure;
 	ssize_t n = buf_read_fd(&s->in, c->fd, READ_BYTES);
 
-	if (n == 0)
-		s->eof = true;
-	else if (n < 0 && n != -EAGAIN)
+	if (n == 0) {
+		s->eof = c->hung_up = true;
+		conn_left(c);
+	}
+	if (n < 0 && n != -EAGAIN)
 		conn_break(c);
 }
 
@@ -73,6 +75,7 @@ static bool is_plain(const struct secure *s)
 static void refuse_plain(struct conn *c)
 {
 	secure_free(c);
+	c->front->rejects.n[REJECT_TLS_PLAIN]++;
 	conn_refuse(c, 400, "this port speaks HTTPS only: use https:// and the fingerprint that the daemon prints at its start");
 }
 
@@ -82,8 +85,11 @@ static void peer_ended(struct conn *c, int how)
 
 	s->over = true;
 	buf_clear(&s->in);
+	if (how < 0)
+		c->front->rejects.n[REJECT_TLS]++;
 	if (how > 0) { /* as a client that closed its socket: what it asked is still done, nobody hears of it */
 		c->peer_gone = true;
+		conn_left(c);
 	} else if (c->state == CONN_HEAD) { /* the alert goes out, and is seen */
 		c->state = CONN_FLUSH;
 		c->since_ms = now_mono_ms();

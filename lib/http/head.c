@@ -6,10 +6,15 @@
 
 static int refuse(struct http_refusal *why, int status, const char *text)
 {
-	if (why) {
-		why->status = status;
-		why->text = text;
-	}
+	if (why)
+		*why = (struct http_refusal){ .status = status, .text = text };
+	return -EPROTO;
+}
+
+static int refuse_framing(struct http_refusal *why, int status, const char *text)
+{
+	if (why)
+		*why = (struct http_refusal){ .status = status, .text = text, .framing = true };
 	return -EPROTO;
 }
 
@@ -248,9 +253,9 @@ static int parse_length(const struct http_str *v, uint64_t *out)
 static int note_length(struct http_head *h, const struct http_str *v, bool *seen, struct http_refusal *why)
 {
 	if (*seen)
-		return refuse(why, 400, "more than one Content-Length");
+		return refuse_framing(why, 400, "more than one Content-Length");
 	if (parse_length(v, &h->body_bytes))
-		return refuse(why, 400, "Content-Length is not a decimal number");
+		return refuse_framing(why, 400, "Content-Length is not a decimal number");
 	*seen = true;
 	return 0;
 }
@@ -258,9 +263,9 @@ static int note_length(struct http_head *h, const struct http_str *v, bool *seen
 static int note_coding(const struct http_str *v, bool *seen, struct http_refusal *why)
 {
 	if (*seen)
-		return refuse(why, 400, "more than one Transfer-Encoding");
+		return refuse_framing(why, 400, "more than one Transfer-Encoding");
 	if (!http_str_is_nocase(v, "chunked"))
-		return refuse(why, http_list_has(v, "chunked") ? 400 : 501, "the only Transfer-Encoding spoken here is chunked");
+		return refuse_framing(why, http_list_has(v, "chunked") ? 400 : 501, "the only Transfer-Encoding spoken here is chunked");
 	*seen = true;
 	return 0;
 }
@@ -315,9 +320,9 @@ static int frame(struct http_head *h, struct http_refusal *why)
 	if (err)
 		return err;
 	if (length && coding)
-		return refuse(why, 400, "both Content-Length and Transfer-Encoding");
+		return refuse_framing(why, 400, "both Content-Length and Transfer-Encoding");
 	if (coding && h->minor == 0)
-		return refuse(why, 400, "Transfer-Encoding in HTTP/1.0");
+		return refuse_framing(why, 400, "Transfer-Encoding in HTTP/1.0");
 	h->keep_alive = h->minor > 0 && !close;
 	h->upgrade = upgrade && http_head_field(h, "Upgrade") != NULL;
 	if (h->kind == HTTP_RESPONSE) {

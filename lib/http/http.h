@@ -25,6 +25,7 @@ struct http_str {
 struct http_refusal {
 	int status;       /* 400, 411, 413, 414, 417, 431, 501, 505 */
 	const char *text; /* static */
+	bool framing;     /* it is the body's length that could be read in two ways: what request smuggling is made of */
 };
 
 enum http_kind { HTTP_REQUEST, HTTP_RESPONSE };

@@ -8,10 +8,8 @@ static const char ws_guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 645
 
 static int refuse(struct http_refusal *why, int status, const char *text)
 {
-	if (why) {
-		why->status = status;
-		why->text = text;
-	}
+	if (why)
+		*why = (struct http_refusal){ .status = status, .text = text };
 	return -EPROTO;
 }
 
