@@ -71,7 +71,7 @@ JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vm
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) api/netd/main.o api/netd/rtnl.o api/netd/nft.o api/netd/tap.o
 CORE_OBJS = $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/tls.o api/core/main.o api/core/core.o api/core/listen.o \
 	api/core/net.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
-	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_boot.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
+	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_boot.o api/core/vm_net.o api/core/ask_net.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
 	api/core/req.o api/core/requests.o api/core/auth.o api/core/tokens.o api/core/ask_tokens.o api/core/ask_list.o api/core/groups.o api/core/group_tree.o api/core/ask_groups.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
 	api/core/secrets.o api/core/vm_secrets.o api/core/ask_secrets.o api/core/metrics.o api/core/ask_metrics.o
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) $(LIB_TLS) api/front/cert.o api/front/secure.o \
@@ -368,9 +368,9 @@ $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
-	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
+	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=openapi tests/it/openapi_routes.py' \
 	'@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'
 

@@ -62,8 +62,9 @@ static void add_command(struct buf *target, bool *first, const struct exec_ask *
 	buf_done(&script);
 }
 
-static void build_target(struct buf *target, const char *vm, const struct exec_ask *ask)
+int exec_target(struct buf *target, const char *vm, const struct exec_ask *ask)
 {
+	char ring[24];
 	bool first = true;
 	unsigned i = 0;
 	const char *e;
@@ -84,6 +85,11 @@ static void build_target(struct buf *target, const char *vm, const struct exec_a
 	if (ask->with_stdin)
 		http_add_param(target, &first, "stdin", "true");
 	http_add_param(target, &first, "stdio", "base64");
+	snprintf(ring, sizeof(ring), "%llu", (unsigned long long)ask->ring_bytes);
+	http_add_param(target, &first, "background", ask->background ? "true" : NULL);
+	http_add_param(target, &first, "ring_bytes", ask->background && ask->ring_bytes ? ring : NULL);
+	return buf_cstr(target) && buf_len(target) <= HTTP_TARGET_MAX - 64 ? 0 : out_error(EXIT_OURS,
+		"command, arguments and environment have room for about 60 kB", "copy a script in and run that", "the command line is too long");
 }
 
 /* ---- the loop ---- */
@@ -284,14 +290,11 @@ static int run_rounds(struct session *s, const struct remote *r, char vm[VM_NAME
 	int err = 0;
 	buf_init(&target, HTTP_TARGET_MAX);
 	for (int round = 0; round < 2; round++) {
-		build_target(&target, vm, s->ask);
-		const char *t = buf_cstr(&target);
-		if (!t || buf_len(&target) > HTTP_TARGET_MAX - 64) {
-			s->code = out_error(EXIT_OURS, "command, arguments and environment have room for about 60 kB", "copy a script in and run that",
-				"the command line is too long");
+		s->code = exec_target(&target, vm, s->ask);
+		if (s->code)
 			break;
-		}
-		err = attempt(s, r, t, f, round == 1);
+		s->code = EXIT_OURS;
+		err = attempt(s, r, buf_cstr(&target), f, round == 1);
 		if (err != -ENOENT || f->text[0] || round == 1) /* with a text: the socket does not exist */
 			break;
 		remote_friendly(r, vm, vm); /* when it is none, the second answer is the 404 to show */

@@ -13,7 +13,11 @@ struct exec_ask {
 	const struct args *env;  /* its --env options; NULL: none */
 	bool with_stdin;         /* pass ours */
 	bool quiet_output;       /* drop what the command prints */
+	bool background;         /* exec_target only: start it and go */
+	uint64_t ring_bytes;     /* then: how much of its output is kept; 0: what the agent keeps by itself */
 };
+/* "/vm/<vm>/exec?…" into target. 0, or EXIT_OURS after saying that it is too long. */
+int exec_target(struct buf *target, const char *vm, const struct exec_ask *ask);
 /* Runs it and passes streams through. The command's exit code; EXIT_OURS after saying what went wrong; 130 after Ctrl-C. vm: see vm_ask. */
 int exec_run(const struct remote *r, char vm[VM_NAME_MAX], const struct exec_ask *ask);
 
@@ -28,10 +32,11 @@ int shell_run(const struct remote *r, char vm[VM_NAME_MAX], const struct shell_a
 
 /* One line of the stream (contract §1.7), taken apart. */
 struct exec_frame {
-	enum { FRAME_STARTED, FRAME_STDOUT, FRAME_STDERR, FRAME_EXIT, FRAME_ERROR, FRAME_OTHER } type;
+	enum { FRAME_STARTED, FRAME_STDOUT, FRAME_STDERR, FRAME_EXIT, FRAME_ERROR, FRAME_GAP, FRAME_OTHER } type;
 	uint8_t *data; /* owned by the caller's scratch; the payload, decoded */
 	size_t n;
 	int exit_code;
+	uint64_t gap_bytes; /* FRAME_GAP: how much of the output is no more */
 	char error[512];
 };
 /* line without its '\n'; scratch holds the payload; both it and j (zeroed at first) are used again and again. 0 or -EPROTO. */

@@ -8,7 +8,7 @@
 int exec_frame_read(const char *line, size_t n, struct json *j, struct buf *scratch, struct exec_frame *out)
 {
 	const char *type = "", *encoding = "", *error = "";
-	int64_t code = 0;
+	int64_t code = 0, gap = 0;
 	*out = (struct exec_frame){ .type = FRAME_OTHER };
 	if (json_parse_next(j, line, n, 256, NULL) || json_root(j)->kind != JSON_OBJECT)
 		return -EPROTO;
@@ -19,6 +19,8 @@ int exec_frame_read(const char *line, size_t n, struct json *j, struct buf *scra
 	bool coded = !json_get_i64(v, "exit_code", &code);
 	out->exit_code = code >= 0 && code <= 255 ? (int)code : 255;
 	snprintf(out->error, sizeof(out->error), "%s", error);
+	json_get_i64(v, "dropped_bytes", &gap);
+	out->gap_bytes = gap > 0 ? (uint64_t)gap : 0;
 	const struct json_val *so = json_get(v, "stdout"), *se = json_get(v, "stderr");
 	if (*error)
 		out->type = FRAME_ERROR;
@@ -26,6 +28,8 @@ int exec_frame_read(const char *line, size_t n, struct json *j, struct buf *scra
 		out->type = FRAME_STARTED;
 	else if (!strcmp(type, "exit"))
 		out->type = FRAME_EXIT;
+	else if (!strcmp(type, "gap"))
+		out->type = FRAME_GAP;
 	else if (se && se->kind == JSON_STRING && se->len)
 		out->type = FRAME_STDERR, text = se;
 	else if (so && so->kind == JSON_STRING)

@@ -173,8 +173,8 @@ int remote_friendly(const struct remote *r, const char *name, char out[VM_NAME_M
 	return found;
 }
 
-int vm_ask(const struct remote *r, const char *method, char name[VM_NAME_MAX], const char *tail, const struct buf *body, struct answer *out,
-	   const char *doing)
+int vm_ask_any(const struct remote *r, const char *method, char name[VM_NAME_MAX], const char *tail, const struct buf *body, struct answer *out,
+	       const char *doing)
 {
 	struct buf target;
 	buf_init(&target, HTTP_TARGET_MAX);
@@ -188,17 +188,22 @@ int vm_ask(const struct remote *r, const char *method, char name[VM_NAME_MAX], c
 			break;
 		}
 		code = remote_ask(r, method, t, body, out);
-		if (code || out->status < 300)
+		if (code || out->status != 404 || round || !remote_friendly(r, name, name))
 			break;
-		if (out->status == 404 && round == 0 && remote_friendly(r, name, name)) {
-			answer_done(out);
-			continue;
-		}
-		code = remote_refused(r, EXIT_FAIL, out->status, &out->text, doing);
 		answer_done(out);
-		break;
 	}
 	buf_done(&target);
+	return code;
+}
+
+int vm_ask(const struct remote *r, const char *method, char name[VM_NAME_MAX], const char *tail, const struct buf *body, struct answer *out,
+	   const char *doing)
+{
+	int code = vm_ask_any(r, method, name, tail, body, out, doing);
+	if (code || out->status < 300)
+		return code;
+	code = remote_refused(r, EXIT_FAIL, out->status, &out->text, doing);
+	answer_done(out);
 	return code;
 }
 

@@ -113,6 +113,9 @@ void vm_target(struct buf *b, const char *name, const char *tail);
 /* remote_ask on /vm/<name><tail>, with the friendly-name retry; name is replaced by the hostname then. A refusal is said: returns EXIT_FAIL. */
 int vm_ask(const struct remote *r, const char *method, char name[VM_NAME_MAX], const char *tail, const struct buf *body, struct answer *out,
 	   const char *doing);
+/* The same without a word about a refusal: 0 with any status. */
+int vm_ask_any(const struct remote *r, const char *method, char name[VM_NAME_MAX], const char *tail, const struct buf *body, struct answer *out,
+	       const char *doing);
 /* Copies and checks a VM name given by the user (no empty, no '/', no control bytes). 0 or EXIT_USAGE after saying so. */
 int vm_name_take(char out[VM_NAME_MAX], const char *given);
 /* The only VM there is. 0, or EXIT_* after saying so. */
