@@ -17,6 +17,9 @@ static const struct row rows[] = {
 	{ C_INFO, false, true, ask_info, SCOPE_READ },
 	{ C_AUTH, false, true, ask_auth, SCOPE_SAID },
 	{ C_GROUPS, false, true, ask_groups, SCOPE_READ },
+	{ C_GROUP_CREATE, false, false, ask_group_create, SCOPE_ADMIN },
+	{ C_GROUP_CHANGE, false, false, ask_group_change, SCOPE_ADMIN },
+	{ C_GROUP_DELETE, false, false, ask_group_delete, SCOPE_ADMIN },
 	{ C_NODES, false, true, ask_nodes, SCOPE_READ },
 	{ C_CREATE, false, false, ask_create, SCOPE_VM },
 	{ C_DELETE, true, false, ask_delete, SCOPE_VM },
@@ -42,13 +45,16 @@ static const struct row rows[] = {
 
 static unsigned scope_of(const struct row *r, const struct wire_msg *m)
 {
+	bool any = r->type == C_AUTH; /* which may be for nothing but the token itself */
+	struct wire_field f;
 	uint64_t v = 0;
 
 	if (r->scope != SCOPE_SAID)
 		return r->scope ? r->scope : SCOPE_ADMIN;
-	if (!wire_get_u64(m, C_T_FOR, &v))
-		return r->type == C_AUTH ? SCOPE_ANY : SCOPE_ADMIN;
-	return v && v <= SCOPE_ALL && !(v & (v - 1)) ? (unsigned)v : SCOPE_ADMIN;
+	if (!wire_get(m, C_T_FOR, &f))
+		return any ? SCOPE_ANY : SCOPE_ADMIN;
+	wire_get_u64(m, C_T_FOR, &v);
+	return v && v <= (any ? SCOPE_ANY : SCOPE_ADMIN) && !(v & (v - 1)) ? (unsigned)v : SCOPE_ADMIN;
 }
 
 static bool find_vm(struct ask *a)

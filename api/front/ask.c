@@ -93,6 +93,8 @@ static void on_frame(struct front *f, const struct wire_msg *m, int *fds, unsign
 		fds[0] = -1;
 	} else if (m->type == C_TLS) {
 		cert_frame(f, m);
+	} else if (m->type == C_CUT) {
+		front_cut(f, m);
 	} else {
 		answer(f, m, fds, n_fds);
 	}

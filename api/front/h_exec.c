@@ -222,7 +222,17 @@ static void exec_lost(struct req *r)
 		send_exit(r, x, 255, 0, lost);
 }
 
-static const struct agent_ops exec_ops = { exec_frame, exec_lost, NULL };
+static void exec_cut(struct req *r)
+{
+	struct exec *x = r->state;
+
+	if (x->buffered || !r->replied)
+		reply_error(r, 401, "%s", cut_text);
+	else
+		send_exit(r, x, 255, 0, cut_text);
+}
+
+static const struct agent_ops exec_ops = { exec_frame, exec_lost, NULL, exec_cut };
 
 /* ---- the request ---- */
 
@@ -307,7 +317,8 @@ void h_exec(struct req *r)
 		req_read_body(r, NULL, NULL);
 		body_feed(r->conn);
 	}
-	if (param_is_true(r, "background"))
+	r->with_client = !param_is_true(r, "background");
+	if (!r->with_client)
 		bg_start(r);
 	else
 		stream_open(r, vm, false, &exec_ops, exec_opened);

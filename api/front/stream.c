@@ -108,6 +108,7 @@ void stream_open_with(struct req *r, const char *vm, bool quiet, const struct ag
 	}
 	b = ask_begin(r, C_CONNECT);
 	wire_str(b, C_T_VM, vm);
+	wire_u64(b, C_T_FOR, req_scope(r));
 	if (quiet)
 		wire_u64(b, C_T_QUIET, 1);
 	ask_send(r, answer);

@@ -80,6 +80,8 @@ uint64_t now_real_ns(void); /* since 1970 UTC */
 #define RFC3339_MAX 40
 /* "2026-09-01T10:00:00.123456789Z" from ns since 1970. */
 void rfc3339_format(uint64_t real_ns, char out[RFC3339_MAX]);
+/* The same back; also with fewer digits behind the point or none, and with an offset ("+02:00"). From 1970 to 2500. 0 or -EINVAL. */
+int rfc3339_parse(const char *s, uint64_t *real_ns);
 
 /* ---- names ---- */
 
