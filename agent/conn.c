@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+_Static_assert(SESSIONS_MAX == 512, "the refusal below says the number");
 #define FIRST_FRAME_MS 10000u /* a stream that asks nothing for this long is closed */
 
 /* One request type: either served on the loop, or by a child. */
@@ -146,7 +147,7 @@ void conn_accept(struct agent *a, int fd_taken)
 	struct conn *c = calloc(1, sizeof *c);
 	if (!c || a->sessions >= SESSIONS_MAX) {
 		struct conn brief = {.a = a, .fd = fd_taken};
-		refuse(&brief, 0, -EAGAIN, "the agent serves as many requests as it can; try again");
+		refuse(&brief, 0, -EAGAIN, "all 512 streams into this VM are in use (commands, shells, copies, forwards, watches): end some, or try again");
 		fd_close(&fd_taken);
 		free(c);
 		return;

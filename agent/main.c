@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define ACCEPTS_MAX 16 /* at a turn: a crowd is let in between the steps of those that are served */
+
 /* Addresses are text; the numbers are those of lib/wire/agent.h. */
 _Static_assert(AGENT_PORT == 1024 && AGENT_HELLO_PORT == 1025, "the default addresses below name these ports");
 
@@ -21,9 +23,12 @@ static void on_connection(struct ev_io *io, uint32_t events)
 {
 	struct agent *a = io->arg;
 	(void)events;
-	int fd = accept4(a->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd >= 0)
+	for (int i = 0; i < ACCEPTS_MAX; i++) {
+		int fd = accept4(a->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0)
+			break;
 		conn_accept(a, fd);
+	}
 }
 
 static int serve(struct agent *a, const char *listen_at, const char *hello_at)

@@ -8,6 +8,8 @@
 
 #include <linux/vm_sockets.h>
 
+#define BACKLOG 1024 /* a host may ask for all streams at once; beyond it connections are refused before they can be told why */
+
 union address {
 	struct sockaddr any;
 	struct sockaddr_vm vm;
@@ -44,7 +46,7 @@ int stream_listen(const char *address)
 	if (a.any.sa_family == AF_UNIX)
 		(void)unlink(a.un.sun_path);
 	AUTO_FD fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || bind(fd, &a.any, (socklen_t)len) < 0 || listen(fd, 128) < 0)
+	if (fd < 0 || bind(fd, &a.any, (socklen_t)len) < 0 || listen(fd, BACKLOG) < 0)
 		return -errno;
 	int out = fd;
 	fd = -1;

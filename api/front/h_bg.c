@@ -341,6 +341,7 @@ void h_bg_logs(struct req *r)
 
 	if (!begin(r))
 		return;
+	r->with_client = true;
 	((struct bg *)r->state)->text = stdio && strcmp(stdio, "text") == 0;
 	open_call(r, 0, &logs_ops, logs_opened);
 }
@@ -417,6 +418,7 @@ void h_bg_wait(struct req *r)
 	bool bad;
 	uint64_t seconds = wait_seconds(r, &bad);
 
+	r->with_client = true;
 	if (bad)
 		reply_error(r, 400, "timeout must be whole seconds, at most 600");
 	else

@@ -103,6 +103,7 @@ void h_watch(struct req *r)
 
 	if (!vm)
 		return;
+	r->with_client = true;
 	err = http_head_copy(&r->head, "Last-Event-ID", last_id, sizeof(last_id));
 	if (!param(r, "paths"))
 		reply_error(r, 400, "paths is needed");

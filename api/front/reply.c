@@ -4,6 +4,8 @@
 #include <string.h>
 #include "api/front/front.h"
 
+#define RETRY_AFTER_S "1" /* what is used up or not there yet comes back within moments, when it does */
+
 void reply_begin(struct req *r, int status, const char *type)
 {
 	struct buf *out = &r->conn->out;
@@ -64,6 +66,8 @@ void reply_bytes(struct req *r, int status, const char *type, const void *p, siz
 	reply_begin(r, status, type);
 	if (status == 401)
 		http_add_field(out, "WWW-Authenticate", "Bearer");
+	if (status == 503)
+		http_add_field(out, "Retry-After", RETRY_AFTER_S);
 	http_add_field_u64(out, "Content-Length", n);
 	http_add_end(out);
 	if (!r->is_head)
@@ -147,6 +151,8 @@ void conn_refuse(struct conn *c, int status, const char *text)
 	http_add_status(&c->out, status);
 	http_add_field(&c->out, "Content-Type", "application/json");
 	http_add_field(&c->out, "Connection", "close");
+	if (status == 503)
+		http_add_field(&c->out, "Retry-After", RETRY_AFTER_S);
 	http_add_field_u64(&c->out, "Content-Length", buf_len(&b));
 	http_add_end(&c->out);
 	buf_add(&c->out, buf_data(&b), buf_len(&b));

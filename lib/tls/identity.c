@@ -149,12 +149,16 @@ static int load(struct tls_identity *id, const char *cert_pem, size_t cert_len, 
 int tls_identity_load(struct tls_identity **out, const char *cert_pem, size_t cert_len, const char *key_pem, size_t key_len, struct fault *f)
 {
 	struct tls_identity *id = calloc(1, sizeof *id);
-	int err = id ? load(id, cert_pem, cert_len, key_pem, key_len, f) : fault_set(f, -ENOMEM, "out of memory");
-	if (err)
+	if (id)
+		id->sessions = malloc(sizeof *id->sessions);
+	int err = id && id->sessions ? load(id, cert_pem, cert_len, key_pem, key_len, f) : fault_set(f, -ENOMEM, "out of memory");
+	if (err) {
 		tls_identity_free(id);
-	else
-		*out = id;
-	return err;
+		return err;
+	}
+	br_ssl_session_cache_lru_init(&id->sessions->cache, id->sessions->store, sizeof id->sessions->store);
+	*out = id;
+	return 0;
 }
 
 void tls_identity_free(struct tls_identity *id)
@@ -163,6 +167,9 @@ void tls_identity_free(struct tls_identity *id)
 		return;
 	for (unsigned i = 0; i < id->n; i++)
 		free(id->chain[i].data);
+	if (id->sessions)
+		explicit_bzero(id->sessions, sizeof *id->sessions); /* master secrets */
+	free(id->sessions);
 	explicit_bzero(id, sizeof *id);
 	free(id);
 }

@@ -7,6 +7,12 @@
 
 #define TLS_CHAIN_MAX 8u
 
+/* What servers of an identity remember of their clients: 100 bytes each, touched as they are used. */
+struct tls_sessions {
+	br_ssl_session_cache_lru cache;
+	uint8_t store[TLS_SESSIONS_MAX * 100];
+};
+
 struct tls_identity {
 	br_x509_certificate chain[TLS_CHAIN_MAX]; /* data is owned */
 	unsigned n;
@@ -16,6 +22,7 @@ struct tls_identity {
 		br_ec_private_key ec;
 	} key;                                    /* points into `keys` */
 	br_skey_decoder_context keys;
+	struct tls_sessions *sessions;            /* owned; written by connections: one thread */
 	unsigned issuer_key_type;                 /* BR_KEYTYPE_* of who signed the server certificate */
 };
 

@@ -3,15 +3,26 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "lib/tls/identity.h"
 #include "lib/tls/pin.h"
 
-enum { ANCHORS_MAX = 16 };
+enum { ANCHORS_MAX = 16, PAGE_BYTES = 4096, RECORD_HEAD_BYTES = 5 };
 
 struct anchors {
 	br_x509_trust_anchor list[ANCHORS_MAX]; /* their bytes are owned */
 	unsigned n;
+};
+
+/* Whom a client trusts. */
+struct trust {
+	union {
+		struct tls_pin pin;
+		br_x509_minimal_context minimal;
+	} by;
+	struct anchors anchors;
+	bool pinned;
 };
 
 struct tls {
@@ -20,13 +31,8 @@ struct tls {
 		br_ssl_server_context server;
 		br_ssl_client_context client;
 	} side;
-	union {
-		struct tls_pin pin;
-		br_x509_minimal_context minimal;
-	} trust;
-	struct anchors anchors;
-	bool pinned;
-	uint8_t records[BR_SSL_BUFSIZE_BIDI];
+	struct trust *trust; /* owned; NULL in a server */
+	uint8_t records[BR_SSL_BUFSIZE_BIDI]; /* whole pages of it go back to the kernel in tls_rest() */
 };
 
 /* AEAD and forward secrecy only; ChaCha20 first because it is quick and even in time without AES instructions. */
@@ -73,6 +79,7 @@ int tls_server_new(struct tls **out, const struct tls_identity *id)
 	else
 		br_ssl_server_set_single_ec(s, id->chain, id->n, &id->key.ec, BR_KEYTYPE_SIGN, id->issuer_key_type, br_ec_get_default(),
 					    br_ecdsa_sign_asn1_get_default());
+	br_ssl_server_set_cache(s, &id->sessions->cache.vtable);
 	br_ssl_engine_add_flags(&s->eng, BR_OPT_ENFORCE_SERVER_PREFERENCES | BR_OPT_NO_RENEGOTIATION);
 	if (!err && !br_ssl_server_reset(s))
 		err = -EIO;
@@ -152,28 +159,33 @@ static void anchors_free(struct anchors *a)
 
 static int trust_authorities(struct tls *t, const char *pem, size_t n, struct fault *f)
 {
-	int err = tls_pem_each(pem, n, take_anchor, &t->anchors);
-	if (err || t->anchors.n == 0)
+	struct trust *w = t->trust;
+	int err = tls_pem_each(pem, n, take_anchor, &w->anchors);
+	if (err || w->anchors.n == 0)
 		return fault_set(f, err ? err : -EINVAL, "the file of authorities is not PEM with 1 to %u certificates", ANCHORS_MAX);
-	br_x509_minimal_init_full(&t->trust.minimal, t->anchors.list, t->anchors.n);
-	br_ssl_engine_set_x509(t->engine, &t->trust.minimal.vtable);
+	br_x509_minimal_init_full(&w->by.minimal, w->anchors.list, w->anchors.n);
+	br_ssl_engine_set_x509(t->engine, &w->by.minimal.vtable);
 	return 0;
 }
 
 int tls_client_new(struct tls **out, const char *server_name, const uint8_t *fingerprint, const char *ca_pem, size_t ca_len, struct fault *f)
 {
 	struct tls *t = calloc(1, sizeof *t);
-	if (!t)
+	if (t)
+		t->trust = calloc(1, sizeof *t->trust);
+	if (!t || !t->trust) {
+		free(t);
 		return fault_set(f, -ENOMEM, "out of memory");
+	}
 	br_ssl_client_zero(&t->side.client);
 	t->engine = &t->side.client.eng;
 	int err = set_up(t);
 	if (err)
 		fault_errno(f, err, "the host gives no random numbers");
 	if (!err && fingerprint) {
-		t->pinned = true;
-		tls_pin_init(&t->trust.pin, fingerprint);
-		br_ssl_engine_set_x509(t->engine, &t->trust.pin.vtable);
+		t->trust->pinned = true;
+		tls_pin_init(&t->trust->by.pin, fingerprint);
+		br_ssl_engine_set_x509(t->engine, &t->trust->by.pin.vtable);
 	} else if (!err) {
 		err = trust_authorities(t, ca_pem, ca_len, f);
 	}
@@ -191,7 +203,9 @@ void tls_free(struct tls *t)
 {
 	if (!t)
 		return;
-	anchors_free(&t->anchors);
+	if (t->trust)
+		anchors_free(&t->trust->anchors);
+	free(t->trust);
 	explicit_bzero(t, sizeof *t);
 	free(t);
 }
@@ -244,7 +258,7 @@ static int explain(struct tls *t, int code, struct fault *f)
 		{BR_ERR_X509_BAD_SERVER_NAME, "the server's certificate is for another name"},
 	};
 	if (code == BR_ERR_X509_NOT_TRUSTED)
-		return fault_set(f, -EPROTO, t->pinned ? "the server's certificate has another fingerprint than the one given" :
+		return fault_set(f, -EPROTO, t->trust && t->trust->pinned ? "the server's certificate has another fingerprint than the one given" :
 				 "the server's certificate is signed by nobody in the file of authorities");
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (known[i].code == code)
@@ -277,6 +291,18 @@ int tls_pump(struct tls *t, struct buf *net_in, struct buf *app_in, struct buf *
 void tls_finish(struct tls *t)
 {
 	br_ssl_engine_close(t->engine);
+}
+
+/* Between records the engine keeps nothing in its buffers: the next one is written from their beginning. */
+void tls_rest(struct tls *t)
+{
+	uintptr_t from = ((uintptr_t)t->records + PAGE_BYTES - 1) & ~(uintptr_t)(PAGE_BYTES - 1);
+	uintptr_t to = ((uintptr_t)t->records + sizeof t->records) & ~(uintptr_t)(PAGE_BYTES - 1);
+	size_t in, n;
+	if (!tls_is_up(t) || br_ssl_engine_recvrec_buf(t->engine, &in) != t->records || in != RECORD_HEAD_BYTES ||
+	    br_ssl_engine_recvapp_buf(t->engine, &n) || br_ssl_engine_sendrec_buf(t->engine, &n))
+		return;
+	(void)madvise(t->records + (from - (uintptr_t)t->records), to - from, MADV_DONTNEED);
 }
 
 bool tls_is_up(const struct tls *t)

@@ -13,6 +13,7 @@
 #define TLS_FINGERPRINT_BYTES 32u
 #define TLS_FINGERPRINT_TEXT 96u /* "AB:CD:…" with its NUL */
 #define TLS_SANS_MAX 16u
+#define TLS_SESSIONS_MAX 512u
 #define TLS_RECORD_MAX 16709u    /* most a record takes on the wire (RFC 5246 §6.2.3 and BearSSL's limit) */
 
 /* ---- who a server is ---- */
@@ -37,9 +38,10 @@ int tls_fingerprint_parse(const char *s, uint8_t out[TLS_FINGERPRINT_BYTES]);
 
 /* ---- a connection ---- */
 
-struct tls; /* about 37 KiB: records are buffered whole both ways */
+struct tls; /* about 38 KiB, 32 of them buffers for a whole record each way, which need memory only while something is in them: tls_rest() */
 
-/* id is borrowed and must outlive the connection. */
+/* id is borrowed and must outlive the connection. Clients that come back may resume: TLS_SESSIONS_MAX sessions are remembered with the identity,
+ * the least recently used goes first. */
 int tls_server_new(struct tls **out, const struct tls_identity *id);
 /* server_name is sent (SNI) and, with ca_pem, checked against the certificate; it may be NULL with a fingerprint. Exactly one of
  * fingerprint and ca_pem says whom to trust. */
@@ -54,5 +56,7 @@ int tls_pump(struct tls *t, struct buf *net_in, struct buf *app_in, struct buf *
 /* Says that no more will be sent (close_notify); pump afterwards. */
 void tls_finish(struct tls *t);
 bool tls_is_up(const struct tls *t); /* the handshake is done */
+/* Gives the memory of the buffers back while nothing is in them; for a connection that is quiet, with its app_out empty. madvise. */
+void tls_rest(struct tls *t);
 
 #endif
