@@ -157,6 +157,8 @@ static const struct host_group *take_group(struct ask *a)
 		if (auth_bars_group(a, group))
 			return NULL;
 		g = config_group(&a->core->config, group);
+		if (g && g->pending) /* it is not acknowledged yet */
+			g = NULL;
 	}
 	if (!g)
 		reply_err(a->core, a->id, 404, "no host group of that name: 'mica vm group' shows all");

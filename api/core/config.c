@@ -8,8 +8,8 @@
 
 void config_note(struct checking *x, unsigned line, const char *fmt, ...)
 {
-	char text[600];
-	int at = snprintf(text, sizeof(text), "%s:%u: ", x->c->doc.file, line);
+	char text[600] = "";
+	int at = x->c->doc.file ? snprintf(text, sizeof(text), "%s:%u: ", x->c->doc.file, line) : 0;
 	va_list ap;
 
 	if (at < 0 || (size_t)at >= sizeof(text) || x->c->n_notes == NOTES_MAX)
@@ -75,31 +75,42 @@ static int check_names(struct checking *x)
 	return 0;
 }
 
+int config_check_total(struct checking *x, unsigned line)
+{
+	unsigned total = 0;
+
+	for (size_t i = 0; i < x->c->n_groups; i++)
+		total += x->c->groups[i].count; /* each at most VM_COUNT_MAX */
+	if (total > VM_COUNT_MAX)
+		return REFUSE(x, line, "all groups together have more than %u VMs: lower the counts", VM_COUNT_MAX);
+	return 0;
+}
+
 static int check_groups(struct checking *x)
 {
 	const struct yaml_maps *maps = &x->k->host_groups;
 	const struct keys_group *keys = maps->v;
-	unsigned total = 0;
 	int r;
 
-	if (!maps->n)
-		return REFUSE(x, maps->line ? maps->line : x->k->line,
-			      "host_groups needs at least one group: 'mica new NAME' prints a file to start from");
-	x->c->groups = yaml_doc_alloc(&x->c->doc, maps->n * sizeof(*x->c->groups));
+	if (!maps->line)
+		return REFUSE(x, x->k->line, "host_groups needs at least one group: 'mica new NAME' prints a file to start from "
+			      "('host_groups: []' is a daemon whose groups are made by 'mica group create')");
+	x->c->groups = yaml_doc_alloc(&x->c->doc, GROUPS_MAX * sizeof(*x->c->groups));
 	if (!x->c->groups)
 		return -ENOMEM;
+	if (!maps->n)
+		config_note(x, maps->line, "there is no host group here: 'mica group create NAME' makes them");
 	for (size_t i = 0; i < maps->n; i++) {
 		struct host_group *g = &x->c->groups[i];
 
 		g->image.fd = g->kernel.fd = g->initrd.fd = -1;
+		g->keys = &keys[i];
 		x->c->n_groups++;
 		r = config_check_group(x, &keys[i], g);
+		if (!r)
+			r = config_check_total(x, keys[i].count.line);
 		if (r)
 			return r;
-		total += g->count;
-		if (total > VM_COUNT_MAX)
-			return REFUSE(x, keys[i].count.line, "all groups together have more than %u VMs: lower the counts",
-				      VM_COUNT_MAX);
 	}
 	r = check_names(x);
 	return r ? r : config_check_overlaps(x);
@@ -123,20 +134,26 @@ static int check_all(struct checking *x)
 
 int config_parse(struct config *c, const char *file, const void *text, size_t n, const struct config_host *host, struct fault *f)
 {
-	struct keys_root root = { 0 };
-	struct checking x = { c, &root.config, host, f };
+	struct keys_root *root;
+	struct checking x = { c, NULL, host, f, false };
 	int r;
 
 	memset(c, 0, sizeof(*c));
 	r = yaml_doc_parse(&c->doc, file, text, n, f);
 	if (r)
 		return r;
-	if (!c->doc.root || c->doc.root->kind != YAML_MAPPING)
+	root = yaml_doc_alloc(&c->doc, sizeof(*root));
+	if (!root)
+		r = -ENOMEM;
+	else
+		x.k = c->keys = &root->config;
+	c->host = *host;
+	if (!r && (!c->doc.root || c->doc.root->kind != YAML_MAPPING))
 		r = REFUSE(&x, c->doc.root ? c->doc.root->line : 1,
 			   "no 'config:' key: 'mica new NAME' prints a file to start from");
 	if (!r)
-		r = yaml_read(&c->doc, c->doc.root, config_root_keys, &root, f);
-	if (!r && !root.config.line)
+		r = yaml_read(&c->doc, c->doc.root, config_root_keys, root, f);
+	if (!r && !root->config.line)
 		r = REFUSE(&x, c->doc.root->line, "'config:' is empty: 'mica new NAME' prints a file to start from");
 	if (!r)
 		r = check_all(&x);
@@ -149,11 +166,8 @@ int config_parse(struct config *c, const char *file, const void *text, size_t n,
 
 void config_done(struct config *c)
 {
-	for (size_t i = 0; i < c->n_groups; i++) {
-		fd_close(&c->groups[i].image.fd);
-		fd_close(&c->groups[i].kernel.fd);
-		fd_close(&c->groups[i].initrd.fd);
-	}
+	for (size_t i = 0; i < c->n_groups; i++)
+		host_group_done(&c->groups[i]);
 	yaml_doc_done(&c->doc);
 	memset(c, 0, sizeof(*c));
 }

@@ -11,7 +11,7 @@
 #include "lib/yaml/yaml.h"
 
 #define VCPUS_MAX 8u            /* of this version's machine */
-#define GROUPS_MAX 32u
+#define GROUPS_MAX 128u         /* of the file and by the API together */
 #define GROUP_NAME_MAX 40u
 #define VM_COUNT_MAX 1024u      /* VMs of one daemon */
 #define RAM_MIN_BYTES (64ull << 20)
@@ -40,10 +40,16 @@ struct conf_file {
 };
 
 struct core;
+struct keys_group;
+struct keys_config;
 struct host_group {
 	struct core *core; /* borrowed; set while netd is asked */
 	const char *name;
-	unsigned line;
+	unsigned line;         /* 0: not of the file */
+	const struct keys_group *keys; /* as given, for who checks other groups against it */
+	bool by_api;           /* made by the API; doc holds its strings, doc.root its keys as given */
+	bool pending;          /* by_api: netd is asked, and whoever wanted it not yet answered */
+	struct yaml_doc doc;   /* owned when by_api */
 	unsigned count, vcpus;
 	uint64_t ram_bytes, disk_bytes;
 	bool persistent;
@@ -58,7 +64,9 @@ struct host_group {
 
 struct config {
 	struct yaml_doc doc;   /* owned: every string here lives in it */
-	struct host_group *groups;
+	struct config_host host;
+	const struct keys_config *keys;
+	struct host_group *groups; /* room for GROUPS_MAX; those of the file first */
 	size_t n_groups;
 	bool graceful_shutdown;
 	const char *bind_host; /* NULL: no TCP */
@@ -80,5 +88,20 @@ struct config {
 int config_parse(struct config *c, const char *file, const void *text, size_t n, const struct config_host *host, struct fault *f);
 void config_done(struct config *c); /* safe on a zeroed struct */
 const struct host_group *config_group(const struct config *c, const char *name); /* NULL: no such group */
+const char *config_net_mode(const struct host_group *g); /* "bridge", … */
+
+/* ---- groups by the API (config_add.c); the same checks, sentences without a place ---- */
+
+struct config_notes { const char *text[NOTES_MAX]; size_t n; };
+/* d->root: a mapping with the keys of one of the file's host_groups, differences: count is 0 by default; image, kernel_file and initrd_file name
+ * what the daemon has open already; userdata_file is refused. old: the group this is to replace, NULL: none. out takes d over, notes live in it;
+ * on error d is empty and nothing is left. c is not changed. 0; -EINVAL; -EEXIST (name or network in use); -ENOSPC (GROUPS_MAX); -ENOMEM. */
+int config_check_added(const struct config *c, struct yaml_doc *d, const struct host_group *old, struct host_group *out, struct config_notes *notes,
+		       struct fault *f);
+/* Puts it at the end. There must be room. */
+struct host_group *config_add(struct config *c, const struct host_group *g_taken);
+/* Takes group i out and frees it: those behind it move one place up, and whoever borrowed a pointer to one must follow. */
+void config_take_out(struct config *c, size_t i);
+void host_group_done(struct host_group *g); /* descriptors, and what it owns by_api */
 
 #endif

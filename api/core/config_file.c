@@ -8,6 +8,21 @@
 
 #include "api/core/config_int.h"
 
+/* The file's groups hold it open; core opens no path of a client's choice, and after its start none at all. */
+static int borrow(struct checking *x, const struct yaml_str *s, const char *what, size_t at, struct conf_file *out)
+{
+	for (size_t i = 0; i + 1 < x->c->n_groups; i++) {
+		const struct conf_file *file = (const void *)((const char *)&x->c->groups[i] + at);
+
+		if (file->fd < 0 || strcmp(file->path, s->v) != 0)
+			continue;
+		*out = (struct conf_file){ s->v, fcntl(file->fd, F_DUPFD_CLOEXEC, 3), file->bytes };
+		return out->fd < 0 ? REFUSE(x, s->line, "%s '%.200s': %s", what, s->v, strerror(errno)) : 0;
+	}
+	return REFUSE(x, s->line, "%s '%.200s' is not open in the daemon, which opens files at its start only: leave it out for the built-in one, or name "
+		      "one that a host group of the daemon's file uses", what, s->v);
+}
+
 static int open_regular(struct checking *x, const struct yaml_str *s, const char *what, struct conf_file *out)
 {
 	struct stat st;
@@ -66,6 +81,8 @@ static int check_image(struct checking *x, const struct yaml_str *s, struct host
 		g->image = (struct conf_file){ "min", -1, x->host->min_image_bytes };
 		return 0;
 	}
+	if (x->by_api)
+		return borrow(x, s, "image", offsetof(struct host_group, image), &g->image);
 	if (looks_like_oci(s->v) && access(s->v, F_OK) != 0)
 		return REFUSE(x, s->line, "image '%.200s': OCI images are not in this version: use 'image: min' (built in) or the path of a raw "
 			      "ext4 image", s->v);
@@ -82,6 +99,8 @@ static int check_kernel(struct checking *x, const struct yaml_str *s, struct hos
 	g->kernel = (struct conf_file){ "built in", -1, 0 };
 	if (!s->line)
 		return 0;
+	if (x->by_api)
+		return borrow(x, s, "kernel_file", offsetof(struct host_group, kernel), &g->kernel);
 	r = open_regular(x, s, "kernel_file", &g->kernel);
 	if (r)
 		return r;
@@ -100,7 +119,8 @@ int config_check_files(struct checking *x, const struct keys_group *k, struct ho
 	if (!r)
 		r = check_kernel(x, k->kernel_file.line ? &k->kernel_file : &x->k->kernel_file, g);
 	if (!r && initrd->line)
-		r = open_regular(x, initrd, "initrd_file", &g->initrd);
+		r = x->by_api ? borrow(x, initrd, "initrd_file", offsetof(struct host_group, initrd), &g->initrd) :
+				open_regular(x, initrd, "initrd_file", &g->initrd);
 	return r;
 }
 
@@ -117,6 +137,9 @@ int config_check_userdata(struct checking *x, const struct keys_group *k, struct
 		return REFUSE(x, k->userdata.line, "group '%s': userdata is longer than %u bytes", g->name, USERDATA_MAX);
 	if (!k->userdata_file.line)
 		return 0;
+	if (x->by_api)
+		return REFUSE(x, k->userdata_file.line, "group '%s': userdata_file cannot be given here, the daemon opens files at its start only: send the "
+			      "script as userdata", g->name);
 	r = read_file_at(AT_FDCWD, k->userdata_file.v, USERDATA_MAX, &text, &n);
 	if (r == -EFBIG)
 		return REFUSE(x, k->userdata_file.line, "group '%s': userdata_file is longer than %u bytes", g->name, USERDATA_MAX);

@@ -3,6 +3,11 @@
 
 #include "api/core/config_int.h"
 
+const char *config_net_mode(const struct host_group *g)
+{
+	return g->keys->network.mode.line ? g->keys->network.mode.v : "bridge";
+}
+
 static int check_name(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	if (!k->name.line)
@@ -49,7 +54,7 @@ static int check_ram(struct checking *x, const struct keys_group *k, struct host
 
 static int check_numbers(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
-	uint64_t count = k->count.line ? k->count.v : 1, vcpus = k->vcpu.line ? k->vcpu.v : 2;
+	uint64_t count = k->count.line ? k->count.v : x->by_api ? 0 : 1, vcpus = k->vcpu.line ? k->vcpu.v : 2;
 
 	if (count > VM_COUNT_MAX)
 		return REFUSE(x, k->count.line, "group '%s': count %llu is too many: at most %u VMs", g->name,

@@ -10,10 +10,13 @@ struct checking {
 	const struct keys_config *k;
 	const struct config_host *host;
 	struct fault *f;
+	bool by_api; /* one group from the API: c is made for this check, its last group is the new one */
 };
 
-/* "file:line: NOTE text", kept for the operator; silently dropped when there are too many or no memory. */
+/* "file:line: NOTE text" (without file: the text), kept for the operator; silently dropped when there are too many or no memory. */
 void config_note(struct checking *x, unsigned line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* What the whole list of groups must keep: names, number of VMs, networks. */
+int config_check_total(struct checking *x, unsigned line);                                        /* config.c */
 int config_check_group(struct checking *x, const struct keys_group *k, struct host_group *g);     /* config_group.c */
 int config_check_network(struct checking *x, const struct keys_group *k, struct host_group *g);   /* config_net.c */
 int config_check_overlaps(struct checking *x);                                               /* config_net.c */

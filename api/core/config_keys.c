@@ -26,7 +26,7 @@ static const struct yaml_key network_keys[] = {
 };
 #undef KEYS
 #define KEYS keys_group
-static const struct yaml_key group_keys[] = {
+const struct yaml_key config_group_keys[] = {
 	{ "name", Y_STR, AT(name) },
 	{ "count", Y_NUM, AT(count) },
 	{ "vcpu", Y_NUM, AT(vcpu) },
@@ -85,7 +85,7 @@ static const struct yaml_key ssh_keys[] = {
 #undef KEYS
 #define KEYS keys_config
 static const struct yaml_key config_keys[] = {
-	{ "host_groups", Y_MAPS, AT(host_groups), GROUPS_MAX, group_keys, sizeof(struct keys_group) },
+	{ "host_groups", Y_MAPS, AT(host_groups), GROUPS_MAX, config_group_keys, sizeof(struct keys_group) },
 	{ "github_user", Y_STR, AT(github_user) },
 	{ "ssh_keys", Y_STRS, AT(ssh_keys) },
 	{ "image", Y_STR, AT(image) },

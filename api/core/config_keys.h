@@ -35,6 +35,6 @@ struct keys_config {
 };
 struct keys_root { unsigned line; struct keys_config config; };
 
-extern const struct yaml_key config_root_keys[];
+extern const struct yaml_key config_root_keys[], config_group_keys[];
 
 #endif

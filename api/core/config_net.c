@@ -151,19 +151,21 @@ static int check_pair(struct checking *x, const struct keys_group *ka, const str
 		      const struct host_group *b)
 {
 	unsigned line = kb->network.gateway.line ? kb->network.gateway.line : kb->network.line ? kb->network.line : b->line;
-	char ta[ADDR_TEXT_MAX], tb[ADDR_TEXT_MAX];
+	char ta[ADDR_TEXT_MAX], tb[ADDR_TEXT_MAX], at[30] = "";
 
 	if (a->net_mode == NET_NONE || b->net_mode == NET_NONE || (!ka->network.line && !kb->network.line))
 		return 0;
+	if (a->line) /* not by the API */
+		snprintf(at, sizeof(at), " (line %u)", a->line);
 	cidr_format(a->pool.gateway, ta);
 	cidr_format(b->pool.gateway, tb);
 	if (cidr_overlaps(a->pool.gateway, b->pool.gateway))
-		return REFUSE(x, line, "network %s%s of group '%s' overlaps %s of group '%s' (line %u): give it another gateway", tb,
-			      kb->network.gateway.line ? "" : " (the default)", b->name, ta, a->name, a->line);
+		return REFUSE(x, line, "network %s%s of group '%s' overlaps %s of group '%s'%s: give it another gateway", tb,
+			      kb->network.gateway.line ? "" : " (the default)", b->name, ta, a->name, at);
 	if (strcmp(a->bridge, b->bridge) == 0)
 		return REFUSE(x, kb->network.bridge.line ? kb->network.bridge.line : line,
-			      "bridge '%s' of group '%s' is used by group '%s' already (line %u): name another bridge", b->bridge, b->name,
-			      a->name, a->line);
+			      "bridge '%s' of group '%s' is used by group '%s' already%s: name another bridge", b->bridge, b->name,
+			      a->name, at);
 	return 0;
 }
 

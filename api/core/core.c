@@ -82,8 +82,7 @@ static void let_go(struct core *c, const struct host_group *g)
 	core_say(c, "NOTE", "%s is above host group '%s's count now: it is kept as a persistent VM", last->r.name, g->name);
 }
 
-/* What the file's `count` says: restarted, made, or (when it was lowered) let go. */
-static void keep_count(struct core *c, const struct host_group *g)
+void core_keep_count(struct core *c, const struct host_group *g)
 {
 	unsigned have = registry_protected(&c->reg, g->name);
 
@@ -132,11 +131,11 @@ void core_serve(struct core *c)
 	}
 	for (struct vm *vm = c->reg.first; vm; vm = vm->next)
 		if (!vm->group)
-			core_say(c, "NOTE", "%s belongs to host group '%s', which the file has no more: it is kept, and cannot be started", vm->r.name,
+			core_say(c, "NOTE", "%s belongs to host group '%s', which is there no more: it is kept, and cannot be started", vm->r.name,
 				 vm->r.group);
 	say_ready(c);
 	for (size_t i = 0; i < c->config.n_groups; i++)
-		keep_count(c, &c->config.groups[i]);
+		core_keep_count(c, &c->config.groups[i]);
 	core_moved(c);
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "api/core/core.h"
+#include "api/core/groups.h"
 #include "lib/wire/core.h"
 
 #define BACKLOG 512

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "api/core/auth.h"
+#include "api/core/groups.h"
 #include "lib/sandbox/sandbox.h"
 #include "lib/wire/core.h"
 #include "lib/wire/jail.h"

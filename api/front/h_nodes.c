@@ -1,4 +1,4 @@
-/* Groups and VMs as core knows them: info, lists, create, delete, describe, tags. */
+/* VMs as core knows them: info, lists, create, delete, describe, tags. */
 #include <errno.h>
 #include <string.h>
 #include "api/front/front.h"
@@ -40,34 +40,6 @@ void h_info(struct req *r)
 {
 	ask_begin(r, C_INFO);
 	ask_send(r, info_answer);
-}
-
-/* ---- groups ---- */
-
-static void put_group(struct json_out *o, const struct wire_msg *m)
-{
-	uint64_t gpus = 0;
-
-	wire_get_u64(m, C_T_GPU_COUNT, &gpus);
-	put_field_str(o, "name", m, C_T_NAME);
-	put_field_u64(o, "count", m, C_T_COUNT);
-	put_field_u64(o, "ram_bytes", m, C_T_RAM_BYTES);
-	put_field_u64(o, "cpus", m, C_T_CPUS);
-	put_field_str(o, "arch", m, C_T_ARCH);
-	json_put_u64(o, "gpu_count", gpus);
-}
-
-static void groups_answer(struct req *r, const struct wire_msg *m, int *fds, unsigned n_fds)
-{
-	IGNORE_FDS;
-	list_answer(r, m, put_group);
-}
-
-void h_groups(struct req *r)
-{
-	list_begin(r);
-	ask_begin(r, C_GROUPS);
-	ask_send(r, groups_answer);
 }
 
 /* ---- lists of VMs ---- */

@@ -56,6 +56,8 @@ int yaml_fault(const struct yaml_doc *d, unsigned line, struct fault *f, const c
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	if (!d->file)
+		return fault_set(f, -EINVAL, "%s", text);
 	if (line)
 		return fault_set(f, -EINVAL, "%s:%u: %s", d->file, line, text);
 	return fault_set(f, -EINVAL, "%s: %s", d->file, text);

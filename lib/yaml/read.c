@@ -18,12 +18,6 @@ static const char *kind_name(enum yaml_kind k)
 	return k == YAML_SCALAR ? "a single value" : k == YAML_SEQ ? "a list" : "a map";
 }
 
-static bool is_null(const struct yaml_node *n)
-{
-	return n->kind == YAML_SCALAR && n->plain &&
-	       (!n->text[0] || strcmp(n->text, "~") == 0 || strcasecmp(n->text, "null") == 0);
-}
-
 static int want_kind(const struct reader *r, const struct yaml_node *n, const char *name, enum yaml_kind k)
 {
 	if (n->kind == k)
@@ -195,7 +189,7 @@ int yaml_read(struct yaml_doc *d, const struct yaml_node *map, const struct yaml
 			k++;
 		if (!k->name)
 			return unknown_key(&r, n, keys);
-		err = is_null(n) ? 0 : read_value(&r, n, k, dst);
+		err = yaml_is_null(n) ? 0 : read_value(&r, n, k, dst);
 		if (err)
 			return err;
 	}

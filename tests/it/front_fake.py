@@ -150,7 +150,8 @@ def case_auth(rig):
 def case_lists(rig):
     api = rig.api
     same(api.get("/info"), {"version": "0.1.0", "git_commit": "abc", "platform": "linux", "arch": "amd64"}, "info")
-    same(api.get("/hostgroup"), [{"name": "demo", "count": 1, "ram_bytes": 4 << 30, "cpus": 2, "arch": "x86_64", "gpu_count": 0}], "groups")
+    same(api.get("/hostgroup"), [{"name": "demo", "count": 1, "ram_bytes": 4 << 30, "cpus": 2, "arch": "x86_64", "gpu_count": 0,
+                                  "persistent": False, "network": {}}], "groups")
     node = {"hostname": VM, "hostgroup": "demo", "ip": "192.168.137.2", "ram_bytes": 1 << 30, "cpus": 1,
             "created_at": "2026-09-01T10:00:00.123456789Z", "arch": "x86_64", "tags": ["job=7", "owner=alex"], "status": "Running",
             "persistent": False}

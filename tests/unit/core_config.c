@@ -25,7 +25,7 @@ static const struct { const char *text, *says; } refusals[] = {
 	{ "config:\n", "t.yaml:1: 'config:' is empty" },
 	{ "- a\n", "t.yaml:1: no 'config:' key" },
 	{ "config:\n  api: {port: 80}\n", "t.yaml:1: host_groups needs" },
-	{ "config:\n  host_groups: []\n", "t.yaml:2: host_groups needs" },
+	{ "config:\n  host_groups:\n", "t.yaml:1: host_groups needs" },
 	{ "config:\n  host_groups:\n  - count: 1\n", "t.yaml:3: a host group needs a name" },
 	{ "config:\n  host_grups: []\n", "t.yaml:2: unknown key 'host_grups', did you mean 'host_groups'?" },
 	{ G "    vcpus: 2\n", "t.yaml:4: unknown key 'vcpus', did you mean 'vcpu'?" },
