@@ -18,7 +18,7 @@ SHELL := /bin/bash
 # What a fresh Debian 12 needs to build and to test. `make deps` installs what is missing.
 PKGS_BUILD := gcc libc6-dev make patch musl-dev linux-libc-dev binutils flex bison bc libelf-dev libssl-dev xz-utils lz4 cpio \
 	busybox-static e2fsprogs python3 dpkg-dev kmod ca-certificates git
-PKGS_TEST := qemu-system-x86 nftables curl iproute2 iputils-ping iperf3 dnsutils tcpdump clang llvm libclang-rt-14-dev strace openssl procps
+PKGS_TEST := qemu-system-x86 nftables curl iproute2 iputils-ping iperf3 dnsutils tcpdump clang llvm libclang-rt-14-dev strace openssl procps zsh fish groff-base
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 MUSL := /usr/lib/x86_64-linux-musl
@@ -77,10 +77,10 @@ CORE_OBJS = $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) $(LIB_TLS) api/front/cert.o api/front/secure.o \
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_groups.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
-	api/front/h_secrets.o api/front/h_tokens.o api/front/cut.o api/front/h_metrics.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o
+	api/front/h_secrets.o api/front/h_tokens.o api/front/cut.o api/front/h_metrics.o api/front/h_net.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o
 CLI_ROOM := cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/lines.o cli/bg.o cli/cmd_bg.o cli/cmd_bg_exec.o cli/cmd_fs.o cli/cmd_watch.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
-	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o \
+	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o cli/cmd_token.o cli/cmd_net.o \
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
 CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC) $(LIB_TLS)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
@@ -116,7 +116,7 @@ UNIT_yaml_write := $(LIB_BASE) $(LIB_YAML)
 UNITLIBS_yaml_write := $(O)/deps/libyaml.a
 UNIT_base_sha256 := $(LIB_BASE)
 CORE_CONFIG := api/core/addr.o api/core/config.o api/core/config_keys.o api/core/config_group.o api/core/config_net.o \
-	api/core/config_file.o api/core/config_api.o api/core/config_add.o
+	api/core/config_file.o api/core/config_api.o api/core/config_add.o api/core/config_show.o
 UNIT_core_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 UNITLIBS_core_config := $(O)/deps/libyaml.a
 UNIT_core_addr := $(LIB_BASE) api/core/addr.o
@@ -368,9 +368,9 @@ $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
-	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=openapi tests/it/openapi_routes.py' \
+	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
 	'@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'
 

@@ -15,6 +15,17 @@ static bool takes_vm(const struct cmd *c)
 	return c->synopsis && strstr(c->synopsis, "VM") && !takes_vm_path(c);
 }
 
+static bool takes_context(const struct cmd *c)
+{
+	return c->group && !strcmp(c->group, "context") && c->synopsis && strcmp(c->name, "add");
+}
+
+/* What an argument of the command is, for the script. */
+static const char *what(const struct cmd *c)
+{
+	return takes_vm(c) ? "vm" : takes_vm_path(c) ? "path" : takes_context(c) ? "context" : "";
+}
+
 /* Calls fn for every name the command has in its group (group != NULL), or at the top. */
 static void each_name(const struct cmd *c, bool top, void (*fn)(const struct cmd *c, const char *name, int len))
 {
@@ -47,11 +58,22 @@ static void bash_opts(const struct opt *o, bool only_values)
 	}
 }
 
+struct named {
+	const struct cmd *cmd;
+	const char *name;
+	int len;
+};
+
+static void pattern_of_spelling(const char *spelling, int len, void *arg)
+{
+	const struct named *n = arg;
+	printf("'%.*s %.*s'|", len, spelling, n->len, n->name);
+}
+
 static void pattern_in_group(const struct cmd *c, const char *name, int len)
 {
-	printf("'%s %.*s'|", c->group, len, name);
-	if (!strcmp(c->group, "vm"))
-		printf("'v %.*s'|", len, name);
+	struct named n = { c, name, len };
+	group_spellings(c->group, pattern_of_spelling, &n);
 }
 
 static void pattern_at_top(const struct cmd *c, const char *name, int len)
@@ -66,34 +88,58 @@ static void word(const struct cmd *c, const char *name, int len)
 	printf("%.*s ", len, name);
 }
 
-static bool first_of_group(const struct cmd *const *at)
+static void quoted_spelling(const char *spelling, int len, void *arg)
 {
-	for (const struct cmd *const *c = cmds; c != at; c++)
-		if ((*c)->group && !strcmp((*c)->group, (*at)->group))
-			return false;
-	return true;
+	(void)arg;
+	printf("'%.*s'|", len, spelling);
+}
+
+/* A word one may begin with; one letter alone is known by those who use it. */
+static void first_word(const char *spelling, int len, void *arg)
+{
+	(void)arg;
+	if (len > 1 && !memchr(spelling, ' ', (size_t)len))
+		printf("%.*s ", len, spelling);
+}
+
+/* "bg" for "vm bg" inside "vm", under any spelling; "" when it is none of its. */
+struct inner {
+	const char *group;
+	size_t n;
+};
+static void inner_word(const char *spelling, int len, void *arg)
+{
+	const struct inner *in = arg;
+	if ((size_t)len > in->n + 1 && !memcmp(spelling, in->group, in->n) && spelling[in->n] == ' ')
+		printf("%.*s ", len - (int)in->n - 1, spelling + in->n + 1);
 }
 
 static void group_words(const char *group)
 {
-	for (const struct cmd *const *c = cmds; *c; c++)
+	struct inner in = { group, strlen(group) };
+	for (const struct cmd *const *c = cmds; *c; c++) {
 		if ((*c)->group && !strcmp((*c)->group, group) && !((*c)->flags & CMD_HIDDEN))
 			printf("%s ", (*c)->name);
+		if (group_first(c))
+			group_spellings((*c)->group, inner_word, &in);
+	}
 }
 
 static void bash_tables(void)
 {
 	printf("\tcase \"$key\" in\n\t'') words='");
 	for (const struct cmd *const *c = cmds; *c; c++) {
-		if ((*c)->group && first_of_group(c))
-			printf("%s ", (*c)->group);
+		if (group_first(c))
+			group_spellings((*c)->group, first_word, NULL);
 		if (!((*c)->flags & CMD_HIDDEN))
 			each_name(*c, true, word);
 	}
 	printf("help --tree --version' ;;\n");
 	for (const struct cmd *const *c = cmds; *c; c++)
-		if ((*c)->group && first_of_group(c)) {
-			printf("\t'%s'%s) words='", (*c)->group, strcmp((*c)->group, "vm") ? "" : "|'v'");
+		if (group_first(c)) {
+			printf("\t");
+			group_spellings((*c)->group, quoted_spelling, NULL);
+			printf("'-') words='");
 			group_words((*c)->group);
 			printf("' ;;\n");
 		}
@@ -108,7 +154,7 @@ static void bash_tables(void)
 		printf("--help' values='");
 		bash_opts((*c)->opts, true);
 		bash_opts((*c)->flags & CMD_REMOTE ? remote_opts : NULL, true);
-		printf("' what=%s max=%d ;;\n", takes_vm(*c) ? "vm" : takes_vm_path(*c) ? "path" : "", (*c)->command_at);
+		printf("' what='%s' max=%d ;;\n", what(*c), (*c)->command_at);
 	}
 	printf("\tesac\n");
 }
@@ -131,15 +177,16 @@ static void bash(void)
 	       "\t\t\tcase \"$key\" in\n"
 	       "\t\t\t'') key=\"$w\" ;;\n\t\t\t");
 	for (const struct cmd *const *c = cmds; *c; c++)
-		if ((*c)->group && first_of_group(c))
-			printf("%s%s", (*c)->group, strcmp((*c)->group, "vm") ? "|" : "|v|");
+		if (group_first(c))
+			group_spellings((*c)->group, quoted_spelling, NULL);
 	printf("'-') key=\"$key $w\" ;;\n"
 	       "\t\t\t*) ((after++)) ;;\n"
 	       "\t\t\tesac ;;\n"
 	       "\t\tesac\n"
 	       "\tdone\n");
 	bash_tables();
-	printf("\tif [[ \" $values \" == *\" $prev \"* ]]; then return; fi\n"
+	printf("\tif [[ $prev == --context ]]; then what=context opts=''\n"
+	       "\telif [[ \" $values \" == *\" $prev \"* ]]; then return; fi\n"
 	       "\tif ((max >= 0 && after > max)); then return; fi\n"
 	       "\tif [[ -n $words ]]; then\n"
 	       "\t\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
@@ -147,6 +194,8 @@ static void bash(void)
 	       "\t\tCOMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n"
 	       "\telif [[ $what == vm ]]; then\n"
 	       "\t\tCOMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" \"${where[@]}\" vm list -q 2>/dev/null)\" -- \"$cur\"))\n"
+	       "\telif [[ $what == context ]]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" context list -q 2>/dev/null)\" -- \"$cur\"))\n"
 	       "\telif [[ $what == path && $cur != *[:/]* ]]; then\n"
 	       "\t\tCOMPREPLY=($(compgen -S : -W \"$(\"${COMP_WORDS[0]}\" \"${where[@]}\" vm list -q 2>/dev/null)\" -- \"$cur\") $(compgen -f -- \"$cur\"))\n"
 	       "\t\tcompopt -o nospace 2>/dev/null\n"
@@ -170,6 +219,18 @@ static void fish_text(const char *s)
 {
 	for (; *s; s++)
 		printf("%s%c", *s == '\'' || *s == '\\' ? "\\" : "", *s);
+}
+
+static void fish_group(const char *spelling, int len, void *arg)
+{
+	const struct group *g = group_row(arg);
+	const char *last = memrchr(spelling, ' ', (size_t)len);
+	int before = last ? (int)(last - spelling) : 0, from = last ? before + 1 : 0;
+	if (len == 1)
+		return;
+	printf("complete -c mica -f -n '__mica_at%s%.*s' -a %.*s -d '", before ? " " : "", before, spelling, len - from, spelling + from);
+	fish_text(g && g->summary ? g->summary : "commands of this group");
+	printf("'\n");
 }
 
 static void fish_word(const char *at, const char *name, int len, const char *summary)
@@ -196,17 +257,40 @@ static void fish_opts(const char *where, const struct opt *o)
 	}
 }
 
-static void fish_cmd(const struct cmd *c, const char *name, int len)
+static void fish_place(const struct cmd *c, const char *where)
 {
-	char where[100];
-	bool top = !c->group || name != c->name;
-	snprintf(where, sizeof(where), "%s%s%.*s", top ? "" : c->group, top ? "" : " ", len, name);
 	fish_opts(where, c->opts);
 	fish_opts(where, c->flags & CMD_REMOTE ? remote_opts : NULL);
 	if (takes_vm(c))
 		printf("complete -c mica -f -n '__mica_in %s' -a '(__mica_vms)'\n", where);
 	else if (takes_vm_path(c))
 		printf("complete -c mica -n '__mica_in %s' -a '(__mica_vms):'\n", where);
+	else if (takes_context(c))
+		printf("complete -c mica -f -n '__mica_in %s' -a '(mica context list -q)'\n", where);
+}
+
+static void fish_spelling(const char *spelling, int len, void *arg)
+{
+	const struct named *n = arg;
+	char where[100], at[60];
+	snprintf(at, sizeof(at), "%.*s", len, spelling);
+	snprintf(where, sizeof(where), "%s %.*s", at, n->len, n->name);
+	if (n->name == n->cmd->name)
+		fish_word(at, n->name, n->len, n->cmd->summary);
+	fish_place(n->cmd, where);
+}
+
+static void fish_in_group(const struct cmd *c, const char *name, int len)
+{
+	struct named n = { c, name, len };
+	group_spellings(c->group, fish_spelling, &n);
+}
+
+static void fish_top(const struct cmd *c, const char *name, int len)
+{
+	char where[60];
+	snprintf(where, sizeof(where), "%.*s", len, name);
+	fish_place(c, where);
 }
 
 static void fish(void)
@@ -225,18 +309,20 @@ static void fish(void)
 	       "function __mica_in\n\tset -l words (__mica_words)\n\tset -l n (count $argv)\n"
 	       "\ttest (count $words) -ge $n; and test \"$words[1..$n]\" = \"$argv\"\nend\n"
 	       "function __mica_vms\n\tmica vm list -q 2>/dev/null\nend\n"
-	       "complete -c slicer -w mica\n");
+	       "complete -c slicer -w mica\n"
+	       "complete -c mica -l context -x -a '(mica context list -q)'\n");
 	for (const struct cmd *const *c = cmds; *c; c++) {
 		if ((*c)->flags & CMD_HIDDEN)
 			continue;
-		if ((*c)->group && first_of_group(c))
-			fish_word("", (*c)->group, (int)strlen((*c)->group), "commands of this group");
-		each_name(*c, true, fish_at_top);
-		if ((*c)->group) {
-			fish_word((*c)->group, (*c)->name, (int)strlen((*c)->name), (*c)->summary);
-			fish_cmd(*c, (*c)->name, (int)strlen((*c)->name));
+		if (group_first(c)) {
+			char name[60];
+			snprintf(name, sizeof(name), "%s", (*c)->group);
+			group_spellings((*c)->group, fish_group, name);
 		}
-		each_name(*c, true, fish_cmd);
+		each_name(*c, true, fish_at_top);
+		if ((*c)->group)
+			each_name(*c, false, fish_in_group);
+		each_name(*c, true, fish_top);
 	}
 }
 

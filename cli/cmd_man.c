@@ -123,19 +123,23 @@ static const struct {
 	const char *term, *text;
 } environment[] = {
 	{ "MICA_URL, MICA_SOCKET", "the daemon, as --url and --socket" },
+	{ "MICA_CONTEXT", "a daemon kept by 'mica context add', as --context" },
 	{ "MICA_TOKEN, MICA_TOKEN_FILE", "the token, as --token and --token-file" },
 	{ "MICA_FINGERPRINT, MICA_CA_FILE", "whom https:// trusts, as --fingerprint and --ca-file" },
 	{ "MICA_STATE", "the daemon's folder" },
 	{ "MICA_USER_AGENT", "what requests call themselves" },
-	{ "SLICER_URL, SLICER_SOCKET, SLICER_TOKEN, SLICER_TOKEN_FILE, SLICER_USER_AGENT", "the same, where the names above are not set" },
+	{ "XDG_CONFIG_HOME", "where contexts are kept, in mica/contexts (default ~/.config)" },
+	{ "SLICER_URL, SLICER_SOCKET, SLICER_TOKEN, SLICER_TOKEN_FILE, SLICER_…", "the same, where none of the names above is set that says the same" },
 }, codes[] = {
 	{ "0", "done" }, { "1", "failed; the reason and what to do are on standard error" }, { "2", "used wrongly" },
 	{ "125", "run and vm exec: mica itself failed" }, { "126", "run and vm exec: the command cannot be executed" },
-	{ "127", "run and vm exec: the command was not found; every other code is the command's own" }, { "130", "ended by Ctrl-C" },
+	{ "127", "run and vm exec: the command was not found; every other code is the command's own" }, { "124", "vm bg wait: it still runs" },
+	{ "130", "ended by Ctrl-C" },
 }, files[] = {
 	{ "/var/lib/mica", "the daemon's folder when it runs as root; else ~/.local/state/mica" },
 	{ "/var/lib/mica/api.sock", "its socket, which commands try first" },
 	{ "/var/lib/mica/auth/token", "its token" },
+	{ "~/.config/mica/contexts", "daemons by name, with their tokens" },
 	{ "./mica.yaml", "its config, when mica up gets no other" },
 };
 
@@ -155,13 +159,22 @@ static int run_man(struct args *a)
 	       ".SH SYNOPSIS\n.B mica\n[connection options] COMMAND [options]\n.SH DESCRIPTION\n");
 	puts_text("mica runs virtual machines that start in a moment. 'mica run' runs one command in a fresh one and needs no daemon; "
 		  "'mica up' is the daemon, and most other commands talk to it over its API. Every command tells more with --help.");
-	printf(".SH \"CONNECTION OPTIONS\"\nWhich daemon to talk to; before the command or behind it. By default the socket in the state folder, else\n");
-	puts_text("http://127.0.0.1:8080.");
+	printf(".SH \"CONNECTION OPTIONS\"\n");
+	puts_text("Which daemon to talk to; before the command or behind it. These options beat the environment, the environment beats the current context "
+		  "('mica context use'), and that beats what this machine has: the socket in the state folder, else http://127.0.0.1:8080. The same holds for "
+		  "the token and the fingerprint; a context's own count where the context was named.");
 	put_opts(remote_opts);
 	printf(".SH COMMANDS\n");
 	for (const struct cmd *const *c = cmds; *c; c++)
 		if (!((*c)->flags & CMD_HIDDEN))
 			put_cmd(*c);
+	printf(".SH \"NOT SERVED\"\n");
+	puts_text("What slicer has and this version of mica has not:");
+	for (const struct absent *none = absents; none->names; none++) {
+		char term[160];
+		snprintf(term, sizeof(term), "%s%s%s", none->group ? none->group : "", none->group ? " " : "", none->names);
+		put_term(term, none->why);
+	}
 	printf(".SH ENVIRONMENT\n");
 	for (size_t i = 0; i < ARRAY_LEN(environment); i++)
 		put_term(environment[i].term, environment[i].text);

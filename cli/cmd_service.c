@@ -21,6 +21,8 @@ static const struct opt service_opts[] = {
 	{ "timeout-stop-sec", 0, OPT_NUMBER, "N", "for all VMs to end at a stop (default 120)" },
 	{ "unit-dir", 0, OPT_TEXT, "DIR", "where --install writes (default " UNIT_FOLDER ")" },
 	{ "force", 0, OPT_FLAG, NULL, "overwrite a unit that is there" },
+	{ "suspend-on-shutdown", 0, OPT_FLAG, NULL, "not served: this version cannot keep a VM's memory" },
+	{ "license-file", 0, OPT_TEXT, "PATH", "not needed, and not read" },
 	{ 0 },
 };
 
@@ -152,6 +154,8 @@ static int run_service(struct args *a)
 {
 	static struct unit u;
 	struct buf text;
+	if (arg_flag(a, "suspend-on-shutdown", false))
+		return out_error(EXIT_USAGE, "this version cannot keep a VM's memory", "leave it out: VMs are shut down when the daemon stops", "--suspend-on-shutdown");
 	int code = fill(&u, a);
 	if (code)
 		return code;

@@ -774,54 +774,6 @@ def case_service():
         assert run("service", "generate", *bad).returncode == 2, bad
 
 
-def complete(line):
-    """what bash would offer at the end of this line"""
-    words = line.split(" ")
-    script = '%s\nCOMP_WORDS=(%s) COMP_CWORD=%d\n_mica\nprintf "%%s\\n" "${COMPREPLY[@]}"' % (run("completion", "bash").stdout.decode(), " ".join(
-        "'%s'" % (w if i else mica) for i, w in enumerate(words)), len(words) - 1)
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environ, cwd=top, timeout=20)
-    assert done.stderr == "", done.stderr
-    return done.stdout.split()
-
-
-def case_completion():
-    """completion: commands, options, VM names through vm list -q; the scripts of all shells parse"""
-    for shell in ("bash", "zsh", "fish"):
-        text = run("completion", shell)
-        assert text.returncode == 0 and text.stdout, shell
-        if shutil.which(shell):
-            flag = "--no-execute" if shell == "fish" else "-n"
-            done = subprocess.run([shell, flag, write("completion." + shell, text.stdout)], capture_output=True, env=environ)
-            assert done.returncode == 0 and not done.stderr, (shell, done)
-    assert run("completion", "csh").returncode == 2
-    assert {"vm", "run", "exec", "service", "bench"} <= set(complete("mica ")) and complete("mica ver") == ["version"]
-    assert complete("mica vm descr") == ["describe"] and complete("mica service ") == ["generate"]
-    assert complete("mica vm exec ") == ["vm-1"] and complete("mica v stop ") == ["vm-1"] and complete("mica shell vm") == ["vm-1"]
-    assert complete("mica --socket %s vm exec v" % sock) == ["vm-1"] and complete("mica --socket /none vm exec v") == []
-    assert complete("mica vm exec vm-1 --cw") == ["--cwd"] and complete("mica vm exec --cwd ") == [] and complete("mica vm exec vm-1 ls -") == []
-    assert complete("mica cp vm-") == ["vm-1:"], complete("mica cp vm-")
-    assert "--token" in complete("mica vm list --t")
-    if shutil.which("fish"):
-        with_fish = subprocess.run(["fish", "--no-config", "-c", "source completion.fish; complete -C 'mica vm exec v'; complete -C 'mica vm exec --cw'; "
-                                    "complete -C 'mica --socket x serv'"], capture_output=True, text=True, cwd=top,
-                                   env=dict(environ, PATH=os.path.dirname(mica) + ":" + environ["PATH"]))
-        got = [l.split("\t")[0] for l in with_fish.stdout.splitlines()]
-        assert got == ["vm-1", "--cwd", "service"], with_fish
-
-
-def case_man():
-    """man: a page that groff takes without a warning, with every command in it"""
-    page = run("man")
-    assert page.returncode == 0 and page.stdout.startswith(b".TH MICA 1")
-    heads = page.stdout.decode().replace("\\-", "-")
-    for line in run("--tree").stdout.decode().splitlines():
-        words = line.split()[1:3]
-        assert '.SS "mica ' + " ".join(words) in heads or '.SS "mica ' + words[0] + " " in heads, line
-    if shutil.which("groff"):
-        done = subprocess.run(["groff", "-man", "-ww", "-z", "-Tutf8"], input=page.stdout, capture_output=True)
-        assert done.returncode == 0 and done.stderr == b"", done.stderr
-
-
 def case_sweep():
     """run: sweeps folders of killed runs: ours by name and owner, locked by nobody"""
     import fcntl
@@ -858,18 +810,6 @@ def case_environment():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     assert run("ls", "-q", "--url", "http://127.0.0.1:%d" % server.server_port, "--token", "t").stdout == b"vm-1\n"
     assert seen[-1][3]["Authorization"] == "Bearer t" and seen[-1][3]["Host"] == "127.0.0.1:%d" % server.server_port
-
-
-def case_help():
-    """--help of every command has examples; --tree lists them"""
-    tree = run("--tree").stdout.decode().splitlines()
-    assert len(tree) > 20
-    for line in tree:
-        words = line.split()[1:3]
-        words = words if run(words[0], "--help").stdout.startswith(b"Usage") else words[:1]  # a group, or a command
-        done = run(*words, "--help")
-        assert done.returncode == 0 and b"Examples:" in done.stdout and b"Usage: mica" in done.stdout, words
-    assert run("help", "vm", "exec").stdout == run("vm", "exec", "--help").stdout
 
 
 def case_top():
