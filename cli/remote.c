@@ -118,7 +118,9 @@ int remote_refused(const struct remote *r, int code, int status, const struct bu
 		if (fixes[i].status == status)
 			fix = fixes[i].fix;
 	if (status == 401 && r->token[0])
-		fix = "the token is not this daemon's: compare --token or --token-file with the daemon's auth/token file";
+		fix = "the token is not this daemon's, or is no longer good: compare --token or --token-file with the daemon's auth/token file";
+	if (status == 403 && strncmp(cause, "this token", 10) == 0)
+		fix = "use a token that may: 'mica token create --help' tells what there is";
 	return out_error(code, cause, fix, "%s (HTTP %d)", doing, status);
 }
 
