@@ -8,6 +8,7 @@ const struct cmd *const cmds[] = {
 	&cmd_bg_exec, &cmd_bg_list, &cmd_bg_info, &cmd_bg_logs, &cmd_bg_kill, &cmd_bg_wait, &cmd_bg_remove,
 	&cmd_net_cut, &cmd_net_heal, &cmd_net_delay, &cmd_net_loss, &cmd_net_limit, &cmd_net_stats,
 	&cmd_fs_ls, &cmd_fs_stat, &cmd_fs_mkdir, &cmd_fs_rm, &cmd_fs_watch,
+	&cmd_group_list, &cmd_group_create, &cmd_group_update, &cmd_group_delete, &cmd_config_check, &cmd_config_show,
 	&cmd_secret_create, &cmd_secret_list, &cmd_secret_update, &cmd_secret_remove,
 	&cmd_token_create, &cmd_token_list, &cmd_token_revoke,
 	&cmd_context_add, &cmd_context_use, &cmd_context_list, &cmd_context_show, &cmd_context_remove,
@@ -17,6 +18,8 @@ const struct cmd *const cmds[] = {
 
 const struct group groups[] = {
 	{ "vm", "v", NULL },
+	{ "group", "hostgroup", "Host groups of a running daemon" },
+	{ "config", NULL, "The daemon's file" },
 	{ "vm bg", "v bg,bg", "Commands that go on in a VM without us" },
 	{ "vm net", "v net", "What happens to a VM's packets" },
 	{ "fs", "vm fs,v fs", NULL },

@@ -65,7 +65,8 @@ void ask_nodes(struct ask *a)
 	reply_ok(c, a->id, NULL);
 }
 
-static void describe(struct core *c, uint32_t id, const struct vm *vm, uint64_t streams)
+/* stats: what vmm says of itself; NULL: there is none, or it does not. */
+static void describe(struct core *c, uint32_t id, const struct vm *vm, uint64_t streams, const struct wire_msg *stats)
 {
 	struct buf *b = peer_begin_reply(&c->front, WIRE_OK, id);
 
@@ -74,6 +75,8 @@ static void describe(struct core *c, uint32_t id, const struct vm *vm, uint64_t 
 	wire_str(b, C_T_IMAGE, vm->r.image);
 	wire_str(b, C_T_NET_MODE, vm->r.ip[0] ? "bridge" : "none");
 	wire_u64(b, C_T_OPEN_CONNS, streams);
+	if (stats)
+		net_put(b, stats, true);
 	peer_send(&c->front, NULL, 0);
 }
 
@@ -108,7 +111,7 @@ static void on_stats(void *arg, const struct wire_msg *m, int *fds, unsigned n_f
 	if (streams && d->vm->agent_fd >= 0) /* core's own: the hello stream */
 		streams--;
 	if (auth_still(d->vm->core, d->id, d->who))
-		describe(d->vm->core, d->id, d->vm, streams);
+		describe(d->vm->core, d->id, d->vm, streams, m);
 	free(d);
 }
 
@@ -124,7 +127,7 @@ void ask_describe(struct ask *a)
 			return;
 		free(d);
 	}
-	describe(a->core, a->id, a->vm, 0);
+	describe(a->core, a->id, a->vm, 0, NULL);
 }
 
 void ask_logs(struct ask *a)

@@ -127,6 +127,8 @@ static const struct row rows[] = {
 	{ "tag", F_TAG, 0, 0, false },
 	{ "fault", F_TEXT, AT(fault), FAULT_MAX, false },
 	{ "secrets", F_SECRETS, AT(secrets), 0, false },
+	{ "net_bytes_s", F_U64, AT(net_bytes_s), NET_RATE_MAX, false },
+	{ "net_packets_s", F_U64, AT(net_packets_s), NET_RATE_MAX, false },
 };
 #define HEAD "mica-vm=1\n"
 #define END "end=1\n"
@@ -170,7 +172,8 @@ static void put_row(const struct record *r, const struct row *row, struct buf *b
 		buf_printf(b, "%s=%u\n", row->key, *(const unsigned *)(const void *)at);
 		break;
 	case F_U64:
-		buf_printf(b, "%s=%" PRIu64 "\n", row->key, *(const uint64_t *)(const void *)at);
+		if (row->needed || *(const uint64_t *)(const void *)at)
+			buf_printf(b, "%s=%" PRIu64 "\n", row->key, *(const uint64_t *)(const void *)at);
 		break;
 	case F_BOOL:
 		buf_printf(b, "%s=%d\n", row->key, *(const bool *)at);

@@ -12,6 +12,7 @@
 #define RECORD_MAX (96u << 10) /* bytes of the file */
 #define TAGS_MAX 64u
 #define TAG_MAX 256u           /* bytes of one tag */
+#define NET_RATE_MAX 1000000000000ull /* bytes or packets a second */
 #define FAULT_MAX 6000u        /* bytes of the last words that are kept */
 
 struct record {
@@ -23,6 +24,7 @@ struct record {
 	unsigned vcpus;
 	bool persistent;         /* keeps its disk after it ended */
 	bool protected_;         /* one of the group's count: not deleted by API */
+	uint64_t net_bytes_s, net_packets_s; /* limits of its network card, each way; 0: none */
 	bool userdata;           /* file `userdata` stands in the folder */
 	char image[256];         /* what the disk was made from, for people */
 	char *tags[TAGS_MAX];    /* owned */

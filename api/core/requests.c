@@ -30,6 +30,7 @@ static const struct row rows[] = {
 	{ C_PAUSE, true, false, ask_pause, SCOPE_VM },
 	{ C_RESUME, true, false, ask_resume, SCOPE_VM },
 	{ C_RELAUNCH, true, false, ask_relaunch, SCOPE_VM },
+	{ C_NET, true, false, ask_net, SCOPE_NET },
 	{ C_TAGS, true, true, ask_tags, SCOPE_READ }, /* changes: SCOPE_VM, there */
 	{ C_DAEMON_SHUTDOWN, false, true, ask_daemon_shutdown, SCOPE_ADMIN },
 	{ C_READY, true, true, ask_ready, SCOPE_READ },

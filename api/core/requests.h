@@ -47,6 +47,10 @@ void ask_token_create(struct ask *a);
 void ask_token_revoke(struct ask *a);
 /* ask_metrics.c */
 void ask_metrics(struct ask *a);
+/* ask_net.c */
+void ask_net(struct ask *a);
+/* What a network card does to packets, from a reply of vmm into one to front. only_chaos: nothing when it does nothing. */
+void net_put(struct buf *b, const struct wire_msg *from_vmm, bool only_chaos);
 /* ask_tags.c */
 void ask_tags(struct ask *a);
 /* Is `name=<value>` a good friendly name that nobody else has? 0, or -EINVAL, -EEXIST with a sentence. */

@@ -28,7 +28,7 @@ struct vm *vm_alloc(struct core *c)
 	if (!vm)
 		return NULL;
 	vm->core = c;
-	vm->dir_fd = vm->tap_fd = vm->pidfd = vm->agent_fd = -1;
+	vm->dir_fd = vm->pidfd = vm->agent_fd = -1;
 	vm->pid_io.fd = vm->agent_io.fd = -1;
 	vm->exit_status = -1;
 	vm->timer = (struct ev_timer){ .fn = vm_on_timer, .arg = vm };
@@ -51,7 +51,7 @@ static void drop_process(struct vm *vm)
 	peer_done(&vm->vmm);
 	ev_del(l, &vm->pid_io);
 	fd_close(&vm->pidfd);
-	fd_close(&vm->tap_fd);
+	vm_taps_close(vm);
 	ev_timer_del(l, &vm->timer);
 	ev_timer_del(l, &vm->poll_timer);
 	vm->pid = 0;

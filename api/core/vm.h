@@ -8,6 +8,7 @@
 
 #include "api/core/core.h"
 #include "api/core/helper.h"
+#include "lib/wire/netd.h"
 #include "lib/wire/vmm.h"
 
 enum vm_state {
@@ -38,7 +39,8 @@ struct vm {
 
 	bool starts;                 /* counts among the VMs that start now */
 	struct ev_timer timer;       /* bounds the present state */
-	int tap_fd;                  /* owned, on its way to vmm; -1 */
+	int tap_fds[NETD_QUEUES_MAX]; /* owned, on their way to vmm: the queues of its tap */
+	unsigned n_taps;
 	struct peer vmm;
 	pid_t pid;
 	int pidfd;                   /* owned; -1: no process */
@@ -105,6 +107,12 @@ void vm_on_vmm_msg(struct peer *p, const struct wire_msg *m, int *fds, unsigned 
 int vm_watch_pid(struct vm *vm, int pidfd_taken); /* its end is seen from now on */
 void vm_running(struct vm *vm, bool paused);      /* vCPUs run: STARTING, ADOPTING → RUNNING or PAUSED */
 void vm_listen_agent(struct vm *vm);              /* V_LISTEN for the hello stream */
+
+/* ---- its network card (vm_net.c) ---- */
+unsigned vm_net_queues(const struct vm *vm);      /* of its tap: one for each vCPU, up to NETD_QUEUES_MAX */
+int vm_take_taps(struct vm *vm, int *fds, unsigned n_fds); /* what netd gave: taken over, and -1 then. -EPROTO: none, or too many */
+void vm_taps_close(struct vm *vm);
+void vm_net_limits(const struct vm *vm, struct buf *b);    /* into V_T_NET */
 
 /* ---- the agent ---- */
 void vm_agent_incoming(struct vm *vm, int fd_taken);

@@ -104,7 +104,7 @@ static void on_booted(void *arg, const struct wire_msg *m, int *fds, unsigned n_
 		vm_running(vm, false);
 }
 
-struct boot_files { int fd[8]; unsigned n; };
+struct boot_files { int fd[WIRE_FDS_MAX]; unsigned n; };
 
 /* Adds a descriptor to the frame; its field is the index. */
 static int boot_fd(struct vm *vm, struct boot_files *files, uint16_t tag, const char *name, int flags)
@@ -146,14 +146,17 @@ static void boot_net(struct vm *vm, struct boot_files *files)
 	struct buf *b = &vm->vmm.out;
 	size_t mark;
 
-	if (vm->tap_fd < 0)
+	if (!vm->n_taps)
 		return;
 	mark = wire_open(b, V_T_NET);
-	wire_u64(b, V_T_FD, files->n);
+	for (unsigned i = 0; i < vm->n_taps; i++)
+		wire_u64(b, V_T_FD, files->n + i);
 	wire_bytes(b, V_T_MAC, vm->r.mac, sizeof(vm->r.mac));
+	vm_net_limits(vm, b);
 	wire_close(b, mark);
-	files->fd[files->n++] = vm->tap_fd;
-	vm->tap_fd = -1;
+	for (unsigned i = 0; i < vm->n_taps; i++)
+		files->fd[files->n++] = vm->tap_fds[i];
+	vm->n_taps = 0;
 }
 
 static int boot_fields(struct vm *vm, struct boot_files *files)
@@ -161,7 +164,7 @@ static int boot_fields(struct vm *vm, struct boot_files *files)
 	const struct host_group *g = vm->group;
 	char cmdline[VMM_CMDLINE_MAX];
 	struct buf *b = peer_begin(&vm->vmm, V_BOOT);
-	int err = cmdline_make(vm, vm->tap_fd >= 0, cmdline, sizeof(cmdline));
+	int err = cmdline_make(vm, vm->n_taps > 0, cmdline, sizeof(cmdline));
 
 	if (err)
 		return err;
@@ -254,12 +257,10 @@ static void on_tap(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds
 
 	if (vm->state != VM_STARTING || failed(vm, m, "netd"))
 		return;
-	if (n_fds != 1) {
+	if (vm_take_taps(vm, fds, n_fds)) {
 		vm_fail(vm, "start", "netd gave no tap");
 		return;
 	}
-	vm->tap_fd = fds[0];
-	fds[0] = -1;
 	if (!unwanted(vm))
 		spawn(vm);
 }
@@ -285,6 +286,7 @@ static void start(struct vm *vm)
 	b = peer_begin(&c->netd, N_TAP_UP);
 	wire_str(b, N_T_TAP, tap);
 	wire_str(b, N_T_BRIDGE, g->bridge);
+	wire_u64(b, N_T_QUEUES, vm_net_queues(vm));
 	err = peer_call(&c->netd, NULL, 0, on_tap, vm);
 	if (err)
 		vm_fail(vm, "start", "netd cannot be asked for a tap: %s", strerror(-err));

@@ -82,6 +82,7 @@ struct agent {
 
 /* ---- a request ---- */
 
+typedef void loss_fn(struct req *r, const char *code, const char *text);
 typedef void ask_fn(struct req *r, const struct wire_msg *m, int *fds, unsigned n_fds);
 
 enum body_state {
@@ -127,6 +128,10 @@ struct req {
 	struct req *ask_next;
 
 	struct agent agent;
+	struct {
+		loss_fn *told;
+		unsigned asks;
+	} loss;
 
 	/* the handler's own */
 	void *state;               /* owned; ended by state_done */
@@ -256,6 +261,7 @@ void reply_text(struct req *r, int status, const char *text);
 void reply_json(struct req *r, int status, struct buf *b); /* clears b */
 void reply_empty(struct req *r, int status);
 void reply_error(struct req *r, int status, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void reply_error_code(struct req *r, int status, const char *text, const char *code);
 void reply_refusal(struct req *r, const struct wire_msg *m); /* a WIRE_ERR from core or agent */
 /* Before there is a request: answers and closes. */
 void conn_refuse(struct conn *c, int status, const char *text);
@@ -278,6 +284,7 @@ void front_cut(struct front *f, const struct wire_msg *m); /* C_CUT */
  * descriptors by setting them to -1. On failure the request is answered. */
 struct buf *ask_begin(struct req *r, uint16_t type);
 void ask_send(struct req *r, ask_fn *fn);
+int ask_try(struct req *r, ask_fn *fn); /* the same without an answer on failure: -errno */
 void ask_drop(struct req *r);
 void core_event(struct ev_io *io, uint32_t events);
 
@@ -300,9 +307,16 @@ void stream_watch(struct req *r); /* sets the epoll interest */
 /* Data towards the agent in frames of at most AGENT_DATA_MAX; pauses the body when the queue is full. */
 void stream_send_data(struct req *r, uint16_t type, const uint8_t *p, size_t n);
 
+/* ---- loss.c ---- */
+/* A command's stream ended before it did: finds out what went away and tells it within seconds, unless the client goes first: a code word
+ * "agent_lost" or "vm_lost" and a sentence. */
+void loss_find(struct req *r, loss_fn *told);
+
 /* ---- params.c ---- */
 const char *param(const struct req *r, const char *key); /* NULL when absent or empty */
 bool param_is_true(const struct req *r, const char *key);
+/* Which of stdout (0) and stderr (1) is asked for: both, unless one is named "true" alone or "false". */
+void param_outputs(const struct req *r, bool wants[2]);
 /* A decimal, or a Go duration in ms, as a u64 field when it is there. false: answered. */
 bool param_put_u64(struct req *r, struct buf *b, const char *key, uint16_t tag, uint64_t max);
 bool param_put_ms(struct req *r, struct buf *b, const char *key, uint16_t tag);
@@ -367,6 +381,12 @@ void h_create(struct req *r);
 void h_delete(struct req *r);
 void h_nodes(struct req *r);
 void h_describe(struct req *r);
+/* h_net.c */
+void h_net_chaos(struct req *r);
+void h_net_chaos_change(struct req *r);
+void h_net_heal(struct req *r);
+void h_net_stats(struct req *r);
+void put_chaos(struct json_out *o, const struct wire_msg *m);
 void h_tags_get(struct req *r);
 void h_tags_patch(struct req *r);
 void h_logs(struct req *r);

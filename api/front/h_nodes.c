@@ -128,6 +128,7 @@ static bool flag_set(const struct wire_msg *m, uint16_t tag)
 static void put_network(struct json_out *o, const struct wire_msg *m)
 {
 	bool allow = flag_set(m, C_T_NET_SET_ALLOW), drop = flag_set(m, C_T_NET_SET_DROP);
+	struct wire_field f;
 
 	json_obj(o, "network");
 	put_field_str(o, "mode", m, C_T_NET_MODE);
@@ -148,6 +149,11 @@ static void put_network(struct json_out *o, const struct wire_msg *m)
 	put_field_list(o, "allow", m, allow ? C_T_NET_ALLOW : C_T_GROUP_ALLOW);
 	put_field_list(o, "drop", m, drop ? C_T_NET_DROP : C_T_GROUP_DROP);
 	json_end(o);
+	if (wire_get(m, C_T_NET_CUT, &f)) { /* there is some */
+		json_obj(o, "chaos");
+		put_chaos(o, m);
+		json_end(o);
+	}
 	json_end(o);
 }
 

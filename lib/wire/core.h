@@ -29,7 +29,7 @@ enum core_type {
 	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS PERSISTENT TAG* USERDATA SSH_KEY* IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET* SECRETS_SET(1)] → OK node
 	                    (IP with prefix length); ERR 400 404 408 503 … */
 	C_DELETE = 37,   /* GROUP VM → OK TEXT DISK_REMOVED(0/1) */
-	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS ; */
+	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS [NET_CUT … NET_TX_PACKETS_S, while there is chaos] */
 	C_LOGS = 39,     /* VM → OK + fd: the console log, read-only */
 	C_SHUTDOWN = 40, /* VM ACTION → OK TEXT once the VM process has ended */
 	C_CONNECT = 41,  /* VM FOR (absent: admin) → OK + fd: a fresh agent stream (lib/wire/agent.h); ERR 404 VM, 409 paused or stopped, 503 agent does not answer.
@@ -45,6 +45,8 @@ enum core_type {
 	C_SECRET_DELETE = 51, /* NAME → OK TEXT; ERR 404 */
 	C_METRICS = 52,  /* → ITEM{GROUP GPU_COUNT}* ITEM{GROUP BY_API(0/1) STATUS COUNT}* ITEM{GROUP CODE COUNT}* (launches),
 	                    OK + what is known of LOAD_1 LOAD_5 LOAD_15 MEM_TOTAL MEM_AVAILABLE OPEN_FILES OPEN_SOCKETS EGRESS_TX EGRESS_RX */
+	C_NET = 112,     /* VM [NET_HEAL(1): all chaos back to nothing] [NET_CUT … NET_TX_PACKETS_S: what is absent stays] → OK with all of these as they are
+	                    now, COUNTER{NAME COUNT}*; ERR 400 a value out of range, 404 no network card, 409 it does not run */
 	C_TOKEN_LIST = 64,   /* → ITEM{token}* OK. The text of a token never comes back. */
 	C_TOKEN_CREATE = 65, /* NAME SCOPE* GROUP* [LIFE_MS | EXPIRES_NS] → OK token + TOKEN; ERR 400, 409 there is one, 507 too many */
 	C_TOKEN_REVOKE = 66, /* NAME → OK TEXT; ERR 404 */
@@ -84,6 +86,8 @@ enum core_tag { /* u64 unless said */
 	C_T_VALUE, /* str, repeats in LIST */ C_T_PLAIN, C_T_LIST, /* nested: VALUE* */ C_T_MAP, /* nested: ENTRY* */
 	C_T_SOURCE, /* str yaml api */ C_T_KEEPS, /* VMs that the daemon keeps there: the key count */ C_T_NOTE, /* str, repeats */ C_T_BRIDGE, /* str */
 	C_T_GATEWAY, /* str */
+	C_T_NET_HEAL = 192, C_T_NET_CUT, C_T_NET_DELAY_US, C_T_NET_JITTER_US, C_T_NET_LOSS_PPM, C_T_NET_RX_BYTES_S, C_T_NET_TX_BYTES_S, /* rx: into the VM */
+	C_T_NET_RX_PACKETS_S, C_T_NET_TX_PACKETS_S, C_T_COUNTER, /* nested: NAME COUNT */
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
 #define C_ITEM 31u

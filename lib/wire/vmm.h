@@ -26,7 +26,7 @@ enum vmm_type {
 	V_LISTEN = 19,   /* c→v: PORT → OK; guest streams to CID 2 PORT now arrive as V_INCOMING (refused when not listened, or core away) */
 	V_INCOMING = 20, /* v→c: PORT GUEST_PORT with one fd */
 	V_PAUSE = 21, V_RESUME = 22, /* → OK once every vCPU stands (runs) */
-	V_STATS = 23,    /* → OK with V_T_STAT* fields */
+	V_STATS = 23,    /* → OK with V_T_STAT* fields; CUT … TX_PACKETS_S of the first network card */
 	V_QUIT = 24,     /* → OK, then vmm ends: reason "killed" */
 	V_EXITED = 25,   /* v→c, last frame: REASON TEXT */
 	V_NET = 40,      /* c→v: [NET_INDEX] [HEAL(1): all below back to nothing] [CUT(0/1) DELAY_US JITTER_US LOSS_PPM RX_BYTES_S TX_BYTES_S RX_PACKETS_S

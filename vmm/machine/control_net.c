@@ -69,6 +69,11 @@ void control_net_stats(struct control *c)
 		snprintf(prefix, sizeof(prefix), "net%u.", i);
 		put_counts(c, c->m.net[i], prefix);
 	}
+	if (c->built && c->m.n_nets) {
+		struct shape s = net_shape(c->m.net[0]);
+
+		put_policy(&c->out, &s.chaos);
+	}
 }
 
 void control_net(struct control *c, const struct wire_msg *m)
