@@ -371,7 +371,7 @@ $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
-	'@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' \
+	'@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' '=openapi-walk tests/it/openapi_walk.py $(O)/bin $(O)/guest/agent' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'
 
 test: ## install what is missing, build, and run every test

@@ -24,6 +24,7 @@ JT_NAME, JT_PID, JT_STATUS = 16, 20, 21
 (V_HELLO, V_BOOT, V_CONNECT, V_LISTEN, V_INCOMING, V_PAUSE, V_RESUME, V_STATS, V_QUIT, V_EXITED) = range(16, 26)
 (VT_VERSION, VT_STATE, VT_VCPUS, VT_RAM, VT_CMDLINE, VT_KERNEL, VT_INITRD, VT_CONSOLE, VT_REPORT) = range(16, 25)
 VT_PORT, VT_GUEST_PORT, VT_REASON, VT_TEXT, VT_STAT, VT_NAME, VT_VALUE = range(32, 39)
+V_NET, VT_HEAL, VT_NET_VALUES = 40, 65, range(66, 74)
 A_SHUTDOWN, AT_ACTION = 17, 21
 
 CONFIG = """config:
@@ -205,7 +206,8 @@ class Vmm:
     def __init__(self, listener, agent, folder):
         self.listener, self.folder, self.state = listener, folder, "new"
         self.core = self.process = self.report = None
-        self.listens = self.paused = False
+        self.listens = False
+        self.net = dict.fromkeys(VT_NET_VALUES, 0)
         self.agent_sock, self.hello_sock = folder + "/agent.sock", folder + "/hello.sock"
         self.hello_listener = socket.socket(socket.AF_UNIX)
         self.hello_listener.bind(self.hello_sock)
@@ -250,6 +252,15 @@ class Vmm:
         self.tell(OK, ident=m.id, fds=[s.fileno()])
         s.close()
 
+    def on_net(self, m):
+        """Limits of the card are kept and told, nothing else."""
+        given = {tag: m.num(tag) for tag in VT_NET_VALUES if m.num(tag) is not None}
+        if any(v > 1 << 40 for v in given.values()):
+            self.tell(ERR, [(STATUS, 400), (TEXT, "out of range")], m.id)
+            return
+        self.net = ({tag: 0 for tag in VT_NET_VALUES} if m.num(VT_HEAL) else self.net) | given
+        self.tell(OK, [*self.net.items(), (VT_STAT, [(VT_NAME, "rx_packets"), (VT_VALUE, 7)])], m.id)
+
     def on_core(self):
         try:
             m = self.core.recv()
@@ -271,6 +282,8 @@ class Vmm:
             self.tell(OK, ident=m.id)
         elif m.kind == V_STATS:
             self.tell(OK, [(VT_STAT, [(VT_NAME, "vsock.streams"), (VT_VALUE, int(self.hello is not None))])], m.id)
+        elif m.kind == V_NET:
+            self.on_net(m)
         elif m.kind == V_QUIT:
             self.tell(OK, ident=m.id)
             self.end("killed")
