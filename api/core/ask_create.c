@@ -38,7 +38,7 @@ static int take_tags(const struct ask *a, struct tag_list *out, struct fault *f)
 		if (!tag)
 			return fault_errno(f, -ENOMEM, "tags");
 		out->v[out->n++] = tag;
-		err = strncmp(tag, "name=", 5) == 0 ? tags_check_name(a->core, NULL, tag, f) : 0;
+		err = strncmp(tag, "name=", 5) == 0 ? tags_check_name(a, NULL, tag, f) : 0;
 		if (err)
 			return err;
 	}

@@ -19,8 +19,9 @@ bool tag_names_vm_of(const char *tag, const char *group)
 	return strncmp(tag, group, n) == 0 && tag[n] == '-' && !parse_u64(tag + n + 1, UINT32_MAX, &number);
 }
 
-int tags_check_name(const struct core *c, const struct vm *self, const char *tag, struct fault *f)
+int tags_check_name(const struct ask *a, const struct vm *self, const char *tag, struct fault *f)
 {
+	const struct core *c = a->core;
 	const char *label = tag + strlen(NAME);
 
 	if (!name_is_valid(label, VM_NAME_MAX))
@@ -30,7 +31,9 @@ int tags_check_name(const struct core *c, const struct vm *self, const char *tag
 			return fault_set(f, -EINVAL, "the name '%s' looks like a VM of host group '%s': choose another", label, c->config.groups[i].name);
 	for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
 		if (vm != self && !vm->remove && (strcmp(vm->r.name, label) == 0 || record_has_tag(&vm->r, tag)))
-			return fault_set(f, -EEXIST, "the name '%s' is taken by VM '%s': choose another", label, vm->r.name);
+			return token_sees(a->token, vm->r.group) ?
+			       fault_set(f, -EEXIST, "the name '%s' is taken by VM '%s': choose another", label, vm->r.name) :
+			       fault_set(f, -EEXIST, "the name '%s' is taken: choose another", label);
 	return 0;
 }
 
@@ -80,7 +83,7 @@ static int apply_name(const struct ask *a, struct record *r, struct fault *f)
 	if (!err && !label[0])
 		return 0;
 	snprintf(tag, sizeof(tag), NAME "%s", err ? "?" : label);
-	err = tags_check_name(a->core, a->vm, tag, f);
+	err = tags_check_name(a, a->vm, tag, f);
 	return err ? err : record_add_tag(r, tag);
 }
 

@@ -55,6 +55,6 @@ void net_put(struct buf *b, const struct wire_msg *from_vmm, bool only_chaos);
 void ask_tags(struct ask *a);
 /* Is `name=<value>` a good friendly name that nobody else has? 0, or -EINVAL, -EEXIST with a sentence. */
 bool tag_names_vm_of(const char *tag, const char *group); /* `name=<group>-<n>` */
-int tags_check_name(const struct core *c, const struct vm *self, const char *tag, struct fault *f);
+int tags_check_name(const struct ask *a, const struct vm *self, const char *tag, struct fault *f);
 
 #endif

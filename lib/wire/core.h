@@ -57,7 +57,7 @@ enum scope {
 	SCOPE_VM = 2,     /* make, change, pause, stop and delete VMs */
 	SCOPE_EXEC = 4,   /* run commands and shells in them */
 	SCOPE_FILES = 8,  /* copy in and out, change and watch files in them */
-	SCOPE_NET = 16,   /* forward connections into them */
+	SCOPE_NET = 16,   /* forward connections into them, change and see their network */
 	SCOPE_ADMIN = 32, /* secrets, tokens, the daemon */
 	SCOPE_ALL = 63,
 	SCOPE_ANY = 64,   /* any good token will do: of a request, never of a token */

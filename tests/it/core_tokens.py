@@ -6,7 +6,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import core_fake  # noqa: E402
-from core_fake import ERR, OK, STATUS, T_ADD, T_AUTH, T_CREATED, T_GROUP, T_NAME, T_TIMEOUT, T_VM, T_WAIT, World, ok, refused, says  # noqa: E402
+from core_fake import ERR, OK, STATUS, T_ADD, T_AUTH, T_CREATED, T_GROUP, T_NAME, T_TAG_NAME, T_TIMEOUT, T_VM, T_WAIT, World, ok, refused, says  # noqa: E402
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 (T_FOR, T_SCOPE, T_TOKEN, T_LIFE, T_EXPIRES, T_USED, T_EXPIRED) = range(112, 119)
@@ -25,7 +25,7 @@ def requests():
 C = requests()
 # What each needs; whatever else stands in core.h needs admin.
 NEEDS = dict(C_INFO='read', C_AUTH=None, C_GROUPS='read', C_NODES='read', C_CREATE='vm', C_DELETE='vm', C_DESCRIBE='read', C_LOGS='read', C_SHUTDOWN='vm',
-             C_CONNECT=None, C_PAUSE='vm', C_RESUME='vm', C_RELAUNCH='vm', C_TAGS='read', C_READY='read', C_METRICS='read')
+             C_CONNECT=None, C_PAUSE='vm', C_RESUME='vm', C_RELAUNCH='vm', C_TAGS='read', C_READY='read', C_METRICS='read', C_NET='net')
 
 
 class Tokens(World):
@@ -170,6 +170,8 @@ def test_groups(w, mine):
         ok(refused(w.ask(C['C_CREATE'], (T_GROUP, group), auth=t), 403, 'host group'), f'creating in {group[:8]!r}: 403')
     m = w.ask(C['C_CREATE'], (T_GROUP, 'ok'), (T_WAIT, 'agent'), (T_TIMEOUT, 8000), auth=t)
     ok(m.type == OK and w.ask(C['C_DELETE'], (T_VM, m.str(T_VM)), auth=t).type == OK, 'creating and deleting in its own')
+    ok(w.ask(C['C_TAGS'], (T_VM, other), (T_TAG_NAME, 'theirs')).type == OK and refused(w.ask(C['C_TAGS'], (T_VM, mine), (T_TAG_NAME, 'theirs'), auth=t), 409) and
+       other not in says(w.ask(C['C_TAGS'], (T_VM, mine), (T_TAG_NAME, 'theirs'), auth=t)), "a friendly name that is taken does not tell by whom")
     seen = {x.str(T_GROUP) for x in w.answer(w.post(C['C_METRICS'], auth=t))[:-1]}
     ok(seen == {'ok', 'slow'}, 'metrics speak of its groups alone', seen)
     w.ask(C['C_TOKEN_REVOKE'], (T_NAME, 'sbox'))

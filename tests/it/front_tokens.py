@@ -105,7 +105,8 @@ def case_routes(rig):
     for method, path, scope in table:
         what = "%s %s" % (method, path)
         url = path.replace("{}", "demo-1" if path.startswith(("/vm", "/node")) else "demo", 1).replace("{}", "demo-1")
-        same(tuple(api.get((method, path), ())), (scope, scope != "open"), "%s: scope %s, and described so" % (what, scope))
+        # every token may read: 403 is never the answer of such a route
+        same(tuple(api.get((method, path), ())), (scope, scope not in ("open", "read")), "%s: scope %s, and described so" % (what, scope))
         if scope == "open":
             continue
         rig.core.vms["demo-1"] = dict(group="demo", tags=[], status="Running")
