@@ -6,6 +6,7 @@
 #include "cli/private.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,6 +83,13 @@ static int check(const struct args *a, const struct copy_pair *in, int n_in)
 	return 0;
 }
 
+/* Ctrl-C, and not a command that ends with the same code. */
+static bool cancelled(const struct private_vm *p)
+{
+	struct pollfd poll_fd = { .fd = p->cancel_fd, .events = POLLIN };
+	return poll(&poll_fd, 1, 0) > 0;
+}
+
 static int work(struct private_vm *p, struct args *a, const struct copy_pair *in, int n_in, const struct copy_pair *out, int n_out)
 {
 	struct copy_ask how = { .recursive = true, .uid = arg_text(a, "uid"), .gid = arg_text(a, "gid"), .quiet = arg_flag(a, "quiet", false), .code = EXIT_OURS };
@@ -94,7 +102,7 @@ static int work(struct private_vm *p, struct args *a, const struct copy_pair *in
 		.gid = arg_text(a, "gid"), .env = a,
 				.with_stdin = arg_flag(a, "stdin", !isatty(0)) };
 	code = exec_run(&p->remote, p->vm, &ask);
-	if (code == 130)
+	if (cancelled(p))
 		return code;
 	for (int i = 0; i < n_out; i++) {
 		int one = copy_out(&p->remote, p->vm, out[i].from, out[i].to, &how);

@@ -64,6 +64,10 @@ class Up:
         return subprocess.run([top + "/bin/mica", "info", "--url", "https://127.0.0.1:%d" % self.port, *words], capture_output=True, text=True,
                               timeout=20, env=dict({"HOME": top, "MICA_STATE": top + "/state"}, **env))
 
+    def mica(self, *words, stdin="", **env):
+        return subprocess.run([top + "/bin/mica", *words], capture_output=True, text=True, input=stdin, timeout=20, cwd=top,
+                              env=dict({"HOME": top, "MICA_STATE": top + "/state"}, **env))
+
     def stop(self):
         self.p.send_signal(signal.SIGTERM)
         return self.p.wait(20)
@@ -76,6 +80,18 @@ def make_cert(name):
     return out.stdout.strip().split("=")[1]
 
 
+def join(up):
+    """what join prints is all that somebody elsewhere needs"""
+    done = up.mica("join")
+    tap.ok(done.returncode == 1 and "this machine alone" in done.stderr, "join: the API listens on this machine alone")
+    done = up.mica("join", "--host", "127.0.0.1")
+    elsewhere = dict(HOME=top + "/elsewhere", MICA_STATE=top + "/elsewhere/none")
+    added = up.mica("context", "add", "far", "-", "--force", "--use", stdin=done.stdout, **elsewhere)
+    tap.ok(done.returncode == 0 and added.returncode == 0, "join, context add: %s %s" % (done.stderr.strip(), added.stdout.strip()))
+    info = up.mica("vm", "list", **elsewhere)
+    tap.ok(info.returncode == 0 and "HOSTNAME" in info.stdout, "… and the daemon answers: %s" % info.stderr)
+
+
 def own():
     marks = []
     for _ in range(2):
@@ -85,7 +101,9 @@ def own():
         marks.append(found and found[1])
         tap.ok(up.info().returncode == 0, "on this machine the command line trusts it and finds the token")
         tap.ok(up.info("--fingerprint", str(marks[-1])).returncode == 0, "with the fingerprint that was printed")
+        join(up)
         tap.ok(up.stop() == 0, "stopped")
+        tap.ok(up.mica("join", "--host", "127.0.0.1").returncode == 1, "join: no daemon, nothing to join")
     tap.ok(marks[0] and marks[0] == marks[1], "made once: the same at the second start")
 
 
