@@ -78,11 +78,16 @@ FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_groups.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/loss.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
 	api/front/h_secrets.o api/front/h_tokens.o api/front/cut.o api/front/h_metrics.o api/front/h_net.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o
+GATE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_JSON) $(LIB_POLICY) $(LIB_DNS) $(LIB_NFNL) api/gate/main.o api/gate/walls.o api/gate/link.o \
+	api/gate/vm.o api/gate/serve.o api/gate/decide.o api/gate/local.o api/gate/upstream.o api/gate/cache.o api/gate/open.o api/gate/seen.o api/gate/events.o \
+	api/gate/flows.o api/gate/record.o
 CLI_ROOM := cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/lines.o cli/bg.o cli/cmd_bg.o cli/cmd_bg_exec.o cli/cmd_fs.o cli/cmd_watch.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
 	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o cli/cmd_group.o cli/cmd_config.o cli/cmd_token.o cli/cmd_net.o \
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
 CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC) $(LIB_TLS)
+UNPACK_OBJS := rootfs/unpack/main.o rootfs/unpack/outer.o rootfs/unpack/manifest.o rootfs/unpack/stream.o rootfs/unpack/layer.o rootfs/unpack/inside.o \
+	rootfs/unpack/adopt.o lib/arc/tar_read.o $(LIB_JSON) $(LIB_BASE)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
 	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o agent/watch.o agent/watch_ask.o agent/watch_tree.o agent/place.o agent/upload.o agent/manifest.o \
@@ -263,16 +268,20 @@ check-static: progs ## every program: static PIE, no interpreter, nothing NEEDED
 
 # ---- programs ----------------------------------------------------------------------------------------------------
 ## programs (each owner adds: HOST_PROGS += x  and  $(eval $(call HOST_RULE,x,X_OBJS,libs)) below)
-GUEST_PROGS += init agent
+GUEST_PROGS += init agent unpack
 $(eval $(call GUEST_RULE,init,INIT_OBJS))
 $(eval $(call GUEST_RULE,agent,AGENT_OBJS))
+$(eval $(call GUEST_RULE,unpack,UNPACK_OBJS))
 # what every guest image carries is small before it is fast
 $(O)/obj/init/%.o: OPT := -Os
 $(O)/obj/agent/%.o: OPT := -Os
+$(O)/obj/rootfs/%.o: OPT := -Os
 HOST_PROGS += jail netd vmm front
 $(eval $(call HOST_RULE,vmm,VMM_OBJS))
 $(eval $(call HOST_RULE,jail,JAIL_OBJS))
 $(eval $(call HOST_RULE,netd,NETD_OBJS))
+HOST_PROGS += gate
+$(eval $(call HOST_RULE,gate,GATE_OBJS))
 $(eval $(call HOST_RULE,front,FRONT_OBJS,$(O)/deps/libbearssl.a))
 # what front serves as /openapi.json
 $(O)/gen/openapi.c: tools/openapi.py api/openapi.yaml
@@ -318,11 +327,11 @@ kernel-emulated: $(O)/kernel/emulated/vmlinux ## the flavour for a KVM without V
 
 ## image and payload
 IMAGE_SRC := tools/image.sh rootfs/min.list $(wildcard rootfs/min/*)
-$(O)/image/min.ext4: $(IMAGE_SRC) $(O)/guest/init $(O)/guest/agent
+$(O)/image/min.ext4: $(IMAGE_SRC) $(O)/guest/init $(O)/guest/agent $(O)/guest/unpack
 	O='$(O)' tools/image.sh
 
 # The one file: bin/mica with everything else behind it.
-PAYLOAD = core=$(O)/bin/core front=$(O)/bin/front netd=$(O)/bin/netd jail=$(O)/bin/jail vmm=$(O)/bin/vmm \
+PAYLOAD = core=$(O)/bin/core front=$(O)/bin/front netd=$(O)/bin/netd gate=$(O)/bin/gate jail=$(O)/bin/jail vmm=$(O)/bin/vmm \
 	kernel-min=$(O)/kernel/min/vmlinux kernel-emulated=$(O)/kernel/emulated/vmlinux image-min=$(O)/image/min.ext4
 PAYLOAD_FILES = $(foreach p,$(PAYLOAD),$(lastword $(subst =, ,$(p))))
 $(O)/mica: tools/pack.py $(O)/bin/mica $(PAYLOAD_FILES)
@@ -366,9 +375,12 @@ $(KVMCHECK): $(O)/obj/tests/rig/kvmcheck.o
 $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 	@mkdir -p $(@D)
 	$(LINK)
+$(O)/tests/bench/nettool: $(O)/obj/tests/bench/nettool.o
+	@mkdir -p $(@D)
+	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+PROC_ITEMS = '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '=netd tests/it/netd.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
 	'@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' '=openapi-walk tests/it/openapi_walk.py $(O)/bin $(O)/guest/agent' \
@@ -388,7 +400,7 @@ test-unit: $(UNIT_BINS) $(FUZZ_BINS) ## unit tests and the fuzz corpus
 test-it: all $(KVMCHECK) ## whole-guest tests alone
 	@$(TAP_RUN) -v $(IT_ITEM)
 
-bench: all $(KVMCHECK) $(O)/tests/bench/firstrun ## what a VM costs, beside QEMU's microvm with the same kernel and image
+bench: all $(KVMCHECK) $(O)/tests/bench/firstrun $(O)/tests/bench/nettool ## what a VM costs, beside QEMU's microvm with the same kernel and image
 	@tests/bench/bench.sh $(O)
 
 # Real fuzzing (clang, ASan, UBSan; glibc): every target for FUZZ_SEC seconds.

@@ -15,7 +15,7 @@ enum gate_type {
 	/* core → gate */
 	G_VM_UP = 16,    /* VM GROUP [IP4 GW4] [IP6 GW6] DNS* ALLOW* DROP* OWN* [LOG_BYTES] + descriptors, told by their index in FD_EVENTS, FD_UDP* (≤ 2),
 	                    FD_TCP* (≤ 2), FD_LOG → OK. All but VM and GROUP may be absent: without sockets the name is answered to siblings only. The same VM
-	                    again: what is given is replaced. */
+	                    again: texts are replaced, descriptors where new ones are given. */
 	G_VM_DOWN = 17,  /* VM → OK, when what was known of it is written and its sockets are closed; also when it is not known */
 	G_POLICY = 18,   /* VM ALLOW* DROP* → OK: both lists whole; addresses that a name opened and that no entry names any more are forgotten */
 	G_LOG = 19,      /* VM FD_LOG + fd → OK: write here from now on (after a full disk, after a rotation by core's own will) */
