@@ -11,6 +11,8 @@
 #include "lib/base/base.h"
 
 #define AGENT_PATH "/usr/local/bin/slicer-agent"
+/* In an image with an init of its own a link to it stands here (rootfs/unpack): we become it once name and network are set, and it keeps the agent. */
+#define NEXT_PATH "/usr/lib/mica/next"
 
 /* One line "init: what: reason" on the console; err 0 leaves the reason out. */
 void say(const char *what, int err);

@@ -169,6 +169,23 @@ static void serve(const sigset_t *set)
 	}
 }
 
+/* Comes back when there is nobody to hand over to. */
+static void hand_over(void)
+{
+	static char path_word[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", name[] = "/sbin/init";
+	static char *const argv[] = {name, NULL}, *const envp[] = {path_word, NULL};
+	sigset_t set;
+
+	if (access(NEXT_PATH, X_OK) < 0)
+		return;
+	sigemptyset(&set);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+	execve(NEXT_PATH, argv, envp);
+	say(NEXT_PATH, -errno);
+	sigfillset(&set);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+}
+
 int main(void)
 {
 	sigset_t set;
@@ -186,6 +203,7 @@ int main(void)
 	mounts_make();
 	console_open();
 	net_up(getenv("MICA_HOST"), getenv("MICA_IP"), getenv("MICA_GW"), getenv("MICA_DNS"));
+	hand_over();
 	serve(&set);
 	return 1; /* not reached */
 }

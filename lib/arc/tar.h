@@ -4,7 +4,8 @@
  * archive says is hostile: names are clean relative paths, sizes are checked, memory is fixed.
  * Used by the guest's agent and by the command line. Stands on lib/base alone. Not shared
  * between threads. Format: POSIX.1-1988 ustar with POSIX.1-2001 "pax" records for what does not
- * fit; reading also knows the old GNU 'L' long name and base-256 numbers.
+ * fit; reading also knows the old GNU 'L' long name, 'K' long link and base-256 numbers. A reader of images (`image`) learns
+ * besides of links, devices and extended attributes (pax "SCHILY.xattr.*"), and takes names as "./etc" and "/etc" for "etc".
  */
 #ifndef LIB_ARC_TAR_H
 #define LIB_ARC_TAR_H
@@ -19,10 +20,10 @@
 enum tar_type {
 	TAR_FILE,
 	TAR_DIR,
-	TAR_OTHER, /* links, devices, fifos, sparse …: `kind` says which; never has data */
+	TAR_OTHER, /* links '1' '2', devices '3' '4', fifos '6', sparse …: `kind` says which; never has data */
 };
 struct tar_entry {
-	char name[TAR_NAME_MAX]; /* clean: relative, no "." or ".." or empty component, no trailing slash */
+	char name[TAR_NAME_MAX]; /* clean: relative, no "." or ".." or empty component, no trailing slash; image: "." is the root itself */
 	enum tar_type type;
 	char kind;               /* the type byte as it stood: '0' '5' '2' … */
 	uint32_t mode;           /* low 12 bits */
@@ -30,6 +31,8 @@ struct tar_entry {
 	int64_t mtime_s;         /* seconds since 1970 */
 	uint32_t mtime_ns;       /* 0–999999999; only pax carries it */
 	uint64_t uid, gid;
+	char link[TAR_NAME_MAX]; /* image: where a link points, as it stood; "" otherwise */
+	uint32_t dev_major, dev_minor; /* image, kinds '3' and '4' */
 };
 
 /* True for a name an entry may have: see tar_entry.name. */
@@ -41,6 +44,8 @@ struct tar_reader_ops { /* each returns 0, or -errno which ends the reading and 
 	int (*entry)(void *arg, const struct tar_entry *e, struct fault *f);
 	int (*data)(void *arg, const void *p, size_t n, struct fault *f); /* TAR_FILE only, size bytes in all */
 	int (*end)(void *arg, struct fault *f);                           /* the entry is complete */
+	/* image only, may be NULL: an attribute of the entry that comes next; name is NUL-terminated */
+	int (*xattr)(void *arg, const char *name, const void *value, size_t n, struct fault *f);
 };
 enum tar_state {
 	TAR_HEAD, /* filling a header block → EXT, DATA, SKIP, ZERO, itself */
@@ -51,21 +56,23 @@ enum tar_state {
 	TAR_ZERO, /* one zero block was seen → ENDED (or refused) */
 	TAR_ENDED /* two zero blocks: everything after is padding → stays */
 };
-struct tar_reader { /* about 42 KiB; put it on the heap or make it static */
+struct tar_reader { /* about 46 KiB; put it on the heap or make it static */
 	const struct tar_reader_ops *ops; /* borrowed */
 	void *arg;                        /* borrowed */
 	enum tar_state state;
 	uint8_t block[TAR_BLOCK_BYTES];
 	uint8_t ext[TAR_EXT_MAX];
 	size_t have, ext_len; /* bytes in block; bytes in ext */
-	char ext_kind;        /* 'x' 'L': what ext holds */
+	bool image;           /* set after init */
+	char ext_kind;        /* 'x' 'L' 'K': what ext holds */
 	uint64_t left, pad;   /* bytes of data, then of padding, still to come */
-	bool ext_name, ext_size, ext_mtime; /* an extension said this for the next entry */
+	bool ext_name, ext_link, ext_size, ext_mtime; /* an extension said this for the next entry */
 	struct tar_entry e;   /* being read */
 	uint64_t said_size;
 	int64_t said_mtime_s;
 	uint32_t said_mtime_ns;
 	uint64_t entries, data_bytes; /* seen so far */
+	uint64_t at;                  /* bytes of the archive taken: in op entry, where the entry's data begins */
 };
 void tar_reader_init(struct tar_reader *r, const struct tar_reader_ops *ops, void *arg);
 /* Takes all n bytes. 0; -EPROTO broken archive; -EINVAL a name that is not clean; or what an op returned. After

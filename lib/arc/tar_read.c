@@ -5,7 +5,7 @@
 
 /* Offsets of the ustar header (POSIX.1-1988). */
 enum { AT_NAME = 0, AT_MODE = 100, AT_UID = 108, AT_GID = 116, AT_SIZE = 124, AT_MTIME = 136, AT_SUM = 148, AT_TYPE = 156,
-       AT_MAGIC = 257, AT_PREFIX = 345 };
+       AT_LINK = 157, AT_MAGIC = 257, AT_MAJOR = 329, AT_MINOR = 337, AT_PREFIX = 345 };
 
 bool tar_name_is_clean(const char *name)
 {
@@ -27,9 +27,11 @@ void tar_reader_init(struct tar_reader *r, const struct tar_reader_ops *ops, voi
 	r->state = TAR_HEAD;
 	r->have = r->ext_len = 0;
 	r->left = r->pad = 0;
-	r->ext_name = r->ext_size = r->ext_mtime = false;
-	r->entries = r->data_bytes = 0;
-	r->e.name[0] = '\0';
+	r->image = false;
+	r->ext_name = r->ext_link = r->ext_size = r->ext_mtime = false;
+	r->entries = r->data_bytes = r->at = 0;
+	r->e.name[0] = r->e.link[0] = '\0';
+	r->e.dev_major = r->e.dev_minor = 0;
 }
 
 /* Octal with blanks around it, or GNU's base-256 when the first bit is set. */
@@ -99,6 +101,37 @@ static void take_name(struct tar_reader *r)
 	r->e.name[n + len] = '\0';
 }
 
+/* "./etc/" and "/etc" are etc, "./" is the root: spellings that programs write for a whole file system. */
+static void plain_name(char *name)
+{
+	size_t skip = 0, n;
+	while (name[skip] == '/' || (name[skip] == '.' && (name[skip + 1] == '/' || name[skip + 1] == '\0')))
+		skip++;
+	n = strlen(name + skip);
+	memmove(name, name + skip, n + 1);
+	if (n == 0)
+		memcpy(name, ".", 2);
+}
+
+/* Where a link points, and a device's numbers. */
+static int take_target(struct tar_reader *r)
+{
+	struct tar_entry *e = &r->e;
+	uint64_t major = 0, minor = 0;
+	if (!r->ext_link) {
+		size_t n = e->kind == '1' || e->kind == '2' ? strnlen((const char *)r->block + AT_LINK, 100) : 0;
+		memcpy(e->link, r->block + AT_LINK, n);
+		e->link[n] = '\0';
+	}
+	if ((e->kind == '3' || e->kind == '4') && (number(r->block + AT_MAJOR, 8, &major) < 0 || number(r->block + AT_MINOR, 8, &minor) < 0))
+		return -EPROTO;
+	if (major > 0xfff || minor > 0xfffff)
+		return -EPROTO;
+	e->dev_major = (uint32_t)major;
+	e->dev_minor = (uint32_t)minor;
+	return 0;
+}
+
 static int take_type(struct tar_reader *r, struct fault *f)
 {
 	struct tar_entry *e = &r->e;
@@ -109,7 +142,9 @@ static int take_type(struct tar_reader *r, struct fault *f)
 		e->name[len - 1] = '\0'; /* "dir/" is how a folder is spelled; the oldest tars have no type for it */
 		e->type = TAR_DIR;
 	}
-	if (!tar_name_is_clean(e->name))
+	if (r->image)
+		plain_name(e->name);
+	if (!tar_name_is_clean(e->name) && !(r->image && strcmp(e->name, ".") == 0 && e->type == TAR_DIR))
 		return fault_set(f, -EINVAL, "archive entry '%.200s': names must be relative, without '.', '..' or empty parts", e->name);
 	return 0;
 }
@@ -123,13 +158,14 @@ static int entry_begins(struct tar_reader *r, uint64_t size, struct fault *f)
 	if (rc < 0)
 		return rc;
 	if (number(r->block + AT_MODE, 8, &mode) < 0 || number(r->block + AT_UID, 8, &e->uid) < 0 ||
-	    number(r->block + AT_GID, 8, &e->gid) < 0 || number(r->block + AT_MTIME, 12, &mtime) < 0 || mtime > INT64_MAX)
+	    number(r->block + AT_GID, 8, &e->gid) < 0 || number(r->block + AT_MTIME, 12, &mtime) < 0 || mtime > INT64_MAX ||
+	    (r->image && take_target(r) < 0))
 		return fault_set(f, -EPROTO, "archive entry '%.200s': a number in its header is broken", e->name);
 	e->mode = (uint32_t)mode & 07777;
 	e->size = r->ext_size ? r->said_size : size;
 	e->mtime_s = r->ext_mtime ? r->said_mtime_s : (int64_t)mtime;
 	e->mtime_ns = r->ext_mtime ? r->said_mtime_ns : 0;
-	r->ext_name = r->ext_size = r->ext_mtime = false;
+	r->ext_name = r->ext_link = r->ext_size = r->ext_mtime = false;
 	/* Only files have data. Links carry a size in some archives but never bytes; a folder's size is a hint. */
 	if (e->type != TAR_FILE)
 		e->size = 0;
@@ -155,14 +191,14 @@ static int head_is_full(struct tar_reader *r, struct fault *f)
 	}
 	if (r->state == TAR_ZERO || !sum_is_right(r->block) || number(r->block + AT_SIZE, 12, &size) < 0)
 		return fault_set(f, -EPROTO, "not a tar archive, or a broken one: bad header after %llu entries", (unsigned long long)r->entries);
-	if (kind == 'x' || kind == 'L') {
+	if (kind == 'x' || kind == 'L' || (kind == 'K' && r->image)) {
 		if (size > TAR_EXT_MAX - 1)
 			return fault_set(f, -EPROTO, "archive: an extended header of %llu bytes is too long", (unsigned long long)size);
 		r->ext_kind = kind;
 		r->ext_len = 0;
 		r->state = TAR_EXT;
 		skip_after(r, size);
-	} else if (kind == 'g' || kind == 'K') { /* defaults and link targets: nothing there concerns us */
+	} else if (kind == 'g' || kind == 'K') { /* defaults, and link targets that a copy does not follow */
 		if (size > INT64_MAX - TAR_BLOCK_BYTES)
 			return fault_set(f, -EPROTO, "archive: impossible size of a global header");
 		r->state = TAR_SKIP;
@@ -196,14 +232,42 @@ static int parse_time(const char *p, size_t n, int64_t *s, uint32_t *ns)
 	return i >= n ? 0 : -EPROTO;
 }
 
-static int set_name(struct tar_reader *r, const char *p, size_t n)
+static int set_path(char to[TAR_NAME_MAX], bool *said, const char *p, size_t n)
 {
 	if (n == 0 || n >= TAR_NAME_MAX || memchr(p, '\0', n))
 		return -EPROTO;
-	memcpy(r->e.name, p, n);
-	r->e.name[n] = '\0';
-	r->ext_name = true;
+	memcpy(to, p, n);
+	to[n] = '\0';
+	*said = true;
 	return 0;
+}
+
+static int set_name(struct tar_reader *r, const char *p, size_t n)
+{
+	return set_path(r->e.name, &r->ext_name, p, n);
+}
+
+static int set_link(struct tar_reader *r, const char *p, size_t n)
+{
+	return set_path(r->e.link, &r->ext_link, p, n);
+}
+
+#define XATTR "SCHILY.xattr."
+
+/* What only an image's reader wants to know. */
+static int image_record(struct tar_reader *r, const char *key, size_t key_n, const char *val, size_t val_n, struct fault *f)
+{
+	char name[256]; /* XATTR_NAME_MAX and a NUL */
+	size_t n = key_n - (sizeof(XATTR) - 1);
+	if (key_n == 8 && memcmp(key, "linkpath", 8) == 0)
+		return set_link(r, val, val_n);
+	if (key_n < sizeof(XATTR) || memcmp(key, XATTR, sizeof(XATTR) - 1) != 0 || !r->ops->xattr)
+		return 0;
+	if (n >= sizeof(name) || memchr(key, '\0', key_n))
+		return -EPROTO;
+	memcpy(name, key + sizeof(XATTR) - 1, n);
+	name[n] = '\0';
+	return r->ops->xattr(r->arg, name, val, val_n, f);
 }
 
 static int parse_size_dec(const char *p, size_t n, uint64_t *out)
@@ -219,7 +283,7 @@ static int parse_size_dec(const char *p, size_t n, uint64_t *out)
 	return 0;
 }
 
-static int pax_record(struct tar_reader *r, const char *key, size_t key_n, const char *val, size_t val_n)
+static int pax_record(struct tar_reader *r, const char *key, size_t key_n, const char *val, size_t val_n, struct fault *f)
 {
 	if (key_n == 4 && memcmp(key, "path", 4) == 0)
 		return set_name(r, val, val_n);
@@ -234,11 +298,11 @@ static int pax_record(struct tar_reader *r, const char *key, size_t key_n, const
 	/* A sparse file's bytes are not its content: better refused than copied wrong. */
 	if (key_n >= 11 && memcmp(key, "GNU.sparse.", 11) == 0)
 		return -EOPNOTSUPP;
-	return 0;
+	return r->image ? image_record(r, key, key_n, val, val_n, f) : 0;
 }
 
 /* Records "<len> <key>=<value>\n", len counting the whole record. */
-static int pax_is_full(struct tar_reader *r)
+static int pax_is_full(struct tar_reader *r, struct fault *f)
 {
 	const char *p = (const char *)r->ext, *end = p + r->ext_len;
 	while (p < end) {
@@ -251,7 +315,7 @@ static int pax_is_full(struct tar_reader *r)
 		const char *eq = memchr(key, '=', (size_t)(stop - key));
 		if (!eq || eq == key)
 			return -EPROTO;
-		int rc = pax_record(r, key, (size_t)(eq - key), eq + 1, (size_t)(stop - eq - 1));
+		int rc = pax_record(r, key, (size_t)(eq - key), eq + 1, (size_t)(stop - eq - 1), f);
 		if (rc < 0)
 			return rc;
 		p += len;
@@ -263,16 +327,18 @@ static int ext_is_full(struct tar_reader *r, struct fault *f)
 {
 	int rc;
 	if (r->ext_kind == 'x') {
-		rc = pax_is_full(r);
+		rc = pax_is_full(r, f);
 	} else {
 		size_t n = r->ext_len;
 		while (n && r->ext[n - 1] == '\0')
 			n--;
-		rc = set_name(r, (const char *)r->ext, n);
+		rc = r->ext_kind == 'K' ? set_link(r, (const char *)r->ext, n) : set_name(r, (const char *)r->ext, n);
 	}
 	if (rc == -EOPNOTSUPP)
 		return fault_set(f, rc, "archive: sparse files are not supported; write it without them (tar without --sparse)");
-	return rc < 0 ? fault_set(f, rc, "archive: a broken extended header after %llu entries", (unsigned long long)r->entries) : 0;
+	if (rc == -EPROTO)
+		return fault_set(f, rc, "archive: a broken extended header after %llu entries", (unsigned long long)r->entries);
+	return rc; /* what op xattr says stands in f */
 }
 
 /* One step on at most n bytes; returns how many were used or -errno. */
@@ -287,6 +353,7 @@ static ssize_t step(struct tar_reader *r, const uint8_t *p, size_t n, struct fau
 			take = TAR_BLOCK_BYTES - r->have;
 		memcpy(r->block + r->have, p, take);
 		r->have += take;
+		r->at += take;
 		if (r->have == TAR_BLOCK_BYTES)
 			rc = head_is_full(r, f);
 		return rc < 0 ? rc : (ssize_t)take;
@@ -296,6 +363,7 @@ static ssize_t step(struct tar_reader *r, const uint8_t *p, size_t n, struct fau
 		if (take > r->pad)
 			take = (size_t)r->pad;
 		r->pad -= take;
+		r->at += take;
 		if (r->pad == 0)
 			r->state = TAR_HEAD;
 		return (ssize_t)take;
@@ -307,6 +375,7 @@ static ssize_t step(struct tar_reader *r, const uint8_t *p, size_t n, struct fau
 	if (take > r->left)
 		take = (size_t)r->left;
 	r->left -= take;
+	r->at += take;
 	if (r->state == TAR_EXT) {
 		memcpy(r->ext + r->ext_len, p, take);
 		r->ext_len += take;

@@ -1,0 +1,329 @@
+/* One layer onto the target (OCI image-spec layer.md). Every path is resolved as if the target were the root, so a link of an earlier layer leads
+ * where it would lead in the running image, and never out. */
+#include "rootfs/unpack/unpack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define WHITEOUT ".wh."
+#define OPAQUE ".wh..wh..opq"
+enum { HOLE = 65536 };
+
+struct unpacking {
+	int root_fd;
+	struct tar_reader r;
+	struct applied *count;
+	int dir_fd;              /* owned: folder of the last entry, dir_name */
+	char dir_name[TAR_NAME_MAX];
+	char base[256];          /* of the entry that is made */
+	struct tar_entry e;
+	int fd;                  /* owned: of the file that is written; -1 */
+	uint64_t at;             /* bytes of it that came */
+	struct {
+		char *name, *value;  /* owned */
+		size_t n;
+	} xattr[XATTRS_MAX];
+	unsigned n_xattrs;
+};
+
+/* The folder, made with its parents where they are missing. fd or -errno. */
+static int folder(int root_fd, const char *path)
+{
+	char part[TAR_NAME_MAX];
+	int fd = open_in_root(root_fd, *path ? path : ".", O_PATH | O_DIRECTORY, 0);
+
+	if (fd != -ENOENT)
+		return fd;
+	for (size_t n = 0; path[n];) {
+		int err;
+
+		n += strcspn(path + n, "/");
+		memcpy(part, path, n);
+		part[n] = '\0';
+		n += path[n] == '/';
+		fd = open_in_root(root_fd, part, O_PATH | O_DIRECTORY, 0);
+		err = fd == -ENOENT ? make_in_root(root_fd, part, 0755) : fd; /* -EEXIST: a link that leads nowhere */
+		if (fd >= 0)
+			close(fd);
+		else if (err)
+			return err;
+	}
+	return open_in_root(root_fd, path, O_PATH | O_DIRECTORY, 0);
+}
+
+/* Splits a clean name; u->dir_fd becomes its folder, u->base its last part. */
+static int enter(struct unpacking *u, const char *name, struct fault *f)
+{
+	const char *slash = strrchr(name, '/');
+	size_t n = slash ? (size_t)(slash - name) : 0;
+
+	if (strlen(slash ? slash + 1 : name) >= sizeof(u->base))
+		return fault_set(f, -ENAMETOOLONG, "'%.200s': a name longer than 255 bytes", name);
+	memcpy(u->base, slash ? slash + 1 : name, strlen(slash ? slash + 1 : name) + 1);
+	if (u->dir_fd >= 0 && strlen(u->dir_name) == n && memcmp(u->dir_name, name, n) == 0)
+		return 0;
+	fd_close(&u->dir_fd);
+	memcpy(u->dir_name, name, n);
+	u->dir_name[n] = '\0';
+	u->dir_fd = folder(u->root_fd, u->dir_name);
+	return u->dir_fd < 0 ? fault_set(f, u->dir_fd, "'%.200s': its folder cannot be had: %s", name,
+					 u->dir_fd == -EEXIST ? "a link on the way leads nowhere" : strerror(-u->dir_fd)) : 0;
+}
+
+/* ---- first pass: what this layer takes away from those below ---- */
+
+static int whiteout(void *arg, const struct tar_entry *e, struct fault *f)
+{
+	struct unpacking *u = arg;
+	const char *base = strrchr(e->name, '/');
+	char dir[TAR_NAME_MAX];
+	size_t n = base ? (size_t)(base - e->name) : 0;
+	int fd, err;
+
+	base = base ? base + 1 : e->name;
+	if (strncmp(base, WHITEOUT, 4) != 0)
+		return 0;
+	memcpy(dir, e->name, n);
+	dir[n] = '\0';
+	fd = open_in_root(u->root_fd, n ? dir : ".", O_RDONLY | O_DIRECTORY, 0);
+	if (fd == -ENOENT || fd == -ENOTDIR)
+		return 0; /* nothing below to take away */
+	if (fd < 0)
+		return fault_set(f, fd, "'%.200s': %s", e->name, strerror(-fd));
+	u->count->whiteouts++;
+	if (strcmp(base, OPAQUE) == 0)
+		return (err = remove_children(fd)) ? fault_errno(f, err, e->name) : 0;
+	err = base[4] && strcmp(base + 4, ".") != 0 && strcmp(base + 4, "..") != 0 ? remove_tree(fd, base + 4) : -EPROTO;
+	close(fd);
+	return err ? fault_errno(f, err, e->name) : 0;
+}
+
+static int ignore_data(void *arg, const void *p, size_t n, struct fault *f)
+{
+	(void)arg, (void)p, (void)n, (void)f;
+	return 0;
+}
+
+static int ignore_end(void *arg, struct fault *f)
+{
+	(void)arg, (void)f;
+	return 0;
+}
+
+/* ---- second pass: what it brings ---- */
+
+static int keep_xattr(void *arg, const char *name, const void *value, size_t n, struct fault *f)
+{
+	struct unpacking *u = arg;
+	char *copy = malloc(n + 1);
+
+	if (u->n_xattrs == XATTRS_MAX) {
+		free(copy);
+		return fault_set(f, -E2BIG, "more than %u extended attributes on one file", XATTRS_MAX);
+	}
+	if (!copy)
+		return -ENOMEM;
+	memcpy(copy, value, n);
+	u->xattr[u->n_xattrs].name = strdup(name);
+	u->xattr[u->n_xattrs].value = copy;
+	u->xattr[u->n_xattrs].n = n;
+	return u->xattr[u->n_xattrs++].name ? 0 : -ENOMEM;
+}
+
+static void drop_xattrs(struct unpacking *u)
+{
+	for (unsigned i = 0; i < u->n_xattrs; i++) {
+		free(u->xattr[i].name);
+		free(u->xattr[i].value);
+	}
+	u->n_xattrs = 0;
+}
+
+/* Owner, attributes, mode, time: in this order, for a new owner takes set-uid bits and capabilities away. */
+static int dress(struct unpacking *u, struct fault *f)
+{
+	const struct tar_entry *e = &u->e;
+	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = e->mtime_s, .tv_nsec = e->mtime_ns } };
+	bool root = strcmp(e->name, ".") == 0, link = e->kind == '2';
+	const char *base = root ? "." : u->base;
+	char path[64 + sizeof(u->base)];
+
+	if (e->uid > UINT32_MAX - 1 || e->gid > UINT32_MAX - 1)
+		return fault_set(f, -EPROTO, "'%.200s': an impossible owner", e->name);
+	if (fchownat(u->dir_fd, base, (uid_t)e->uid, (gid_t)e->gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return fault_errno(f, -errno, e->name);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", u->dir_fd, base);
+	for (unsigned i = 0; i < u->n_xattrs; i++) /* an attribute that this file system has not is no reason to have no image */
+		if (lsetxattr(path, u->xattr[i].name, u->xattr[i].value, u->xattr[i].n, 0) < 0 && errno != EOPNOTSUPP)
+			return fault_set(f, -errno, "'%.200s': attribute '%.80s': %s", e->name, u->xattr[i].name, strerror(errno));
+	if (!link && fchmodat(u->dir_fd, base, e->mode, 0) < 0)
+		return fault_errno(f, -errno, e->name);
+	utimensat(u->dir_fd, base, times, AT_SYMLINK_NOFOLLOW);
+	return 0;
+}
+
+static int make_hard_link(struct unpacking *u, struct fault *f)
+{
+	char target[TAR_NAME_MAX], *slash;
+	const char *from = u->e.link;
+	int dir, err = 0;
+
+	while (*from == '/' || (from[0] == '.' && from[1] == '/'))
+		from++;
+	if (!tar_name_is_clean(from))
+		return fault_set(f, -EINVAL, "'%.100s' is a hard link to '%.100s': that leaves the image", u->e.name, u->e.link);
+	memcpy(target, from, strlen(from) + 1);
+	slash = strrchr(target, '/');
+	if (slash)
+		*slash = '\0';
+	dir = open_in_root(u->root_fd, slash ? target : ".", O_PATH | O_DIRECTORY, 0);
+	if (dir < 0 || linkat(dir, slash ? slash + 1 : target, u->dir_fd, u->base, 0) < 0)
+		err = dir < 0 ? dir : -errno;
+	fd_close(&dir);
+	return err ? fault_set(f, err, "'%.100s' is a hard link to '%.100s': %s", u->e.name, u->e.link, strerror(-err)) : 0;
+}
+
+static int make_other(struct unpacking *u, struct fault *f)
+{
+	const struct tar_entry *e = &u->e;
+	mode_t kind = e->kind == '3' ? S_IFCHR : e->kind == '4' ? S_IFBLK : S_IFIFO;
+
+	switch (e->kind) {
+	case '1':
+		return make_hard_link(u, f);
+	case '2':
+		return symlinkat(e->link, u->dir_fd, u->base) < 0 ? fault_errno(f, -errno, e->name) : 0;
+	case '3':
+	case '4':
+	case '6':
+		return mknodat(u->dir_fd, u->base, kind | 0600, makedev(e->dev_major, e->dev_minor)) < 0 ? fault_errno(f, -errno, e->name) : 0;
+	default:
+		return fault_set(f, -EOPNOTSUPP, "'%.200s': an entry of type '%c' is not understood%s", e->name, e->kind > ' ' && e->kind < 127 ? e->kind : '?',
+				 e->kind == 'S' ? ": write the archive without --sparse" : "");
+	}
+}
+
+static int make_folder(struct unpacking *u, struct fault *f)
+{
+	struct stat st;
+
+	if (fstatat(u->dir_fd, u->base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+		return 0;
+	if (remove_tree(u->dir_fd, u->base) || mkdirat(u->dir_fd, u->base, 0700) < 0)
+		return fault_errno(f, -errno, u->e.name);
+	return 0;
+}
+
+static int begin(void *arg, const struct tar_entry *e, struct fault *f)
+{
+	struct unpacking *u = arg;
+	const char *base = strrchr(e->name, '/');
+	int err;
+
+	u->e = *e;
+	u->at = 0;
+	u->count->entries++;
+	base = base ? base + 1 : e->name;
+	if (strncmp(base, WHITEOUT, 4) == 0)
+		return 0;
+	err = enter(u, strcmp(e->name, ".") == 0 ? "./" : e->name, f);
+	if (err || strcmp(e->name, ".") == 0)
+		return err;
+	if (e->type == TAR_DIR)
+		return make_folder(u, f);
+	err = remove_tree(u->dir_fd, u->base);
+	if (err)
+		return fault_errno(f, err, e->name);
+	if (e->type == TAR_OTHER)
+		return make_other(u, f);
+	u->fd = openat(u->dir_fd, u->base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return u->fd < 0 ? fault_errno(f, -errno, e->name) : 0;
+}
+
+/* Long runs of zeroes become holes. */
+static int content(void *arg, const void *p, size_t n, struct fault *f)
+{
+	static const uint8_t zero[HOLE];
+	struct unpacking *u = arg;
+
+	for (size_t done = 0; u->fd >= 0 && done < n;) {
+		size_t len = n - done < HOLE ? n - done : HOLE;
+		int err = 0;
+
+		if (len < 4096 || memcmp((const char *)p + done, zero, len) != 0)
+			err = pwrite_full(u->fd, (const char *)p + done, len, u->at + done);
+		if (err)
+			return fault_set(f, err, "'%.200s': %s%s", u->e.name, strerror(-err), err == -ENOSPC ? ": give the image a larger disk (--size)" : "");
+		done += len;
+	}
+	u->at += n;
+	u->count->bytes += n;
+	return 0;
+}
+
+static int finish(void *arg, struct fault *f)
+{
+	struct unpacking *u = arg;
+	const char *base = strrchr(u->e.name, '/');
+	int err = 0;
+
+	base = base ? base + 1 : u->e.name;
+	if (u->fd >= 0 && ftruncate(u->fd, (off_t)u->at) < 0) /* a hole may end it */
+		err = fault_errno(f, -errno, u->e.name);
+	fd_close(&u->fd);
+	if (!err && u->e.kind != '1' && strncmp(base, WHITEOUT, 4) != 0)
+		err = dress(u, f);
+	drop_xattrs(u);
+	return err;
+}
+
+static int on_bytes(void *arg, const void *p, size_t n, struct fault *f)
+{
+	struct unpacking *u = arg;
+
+	return tar_reader_feed(&u->r, p, n, f);
+}
+
+static int pass(struct unpacking *u, const struct layer *l, const struct tar_reader_ops *ops, char digest[DIGEST_TEXT_MAX], struct fault *f)
+{
+	int err;
+
+	tar_reader_init(&u->r, ops, u);
+	u->r.image = true;
+	err = stream_run(&l->range, on_bytes, u, digest, f);
+	return err ? err : tar_reader_finish(&u->r, f);
+}
+
+int layer_apply(const struct layer *l, bool first, int root_fd, struct applied *count, struct fault *f)
+{
+	static const struct tar_reader_ops away = { .entry = whiteout, .data = ignore_data, .end = ignore_end };
+	static const struct tar_reader_ops bring = { .entry = begin, .data = content, .end = finish, .xattr = keep_xattr };
+	struct unpacking *u = calloc(1, sizeof(*u));
+	char digest[DIGEST_TEXT_MAX];
+	int err = 0;
+
+	if (!u)
+		return fault_set(f, -ENOMEM, "out of memory");
+	u->root_fd = root_fd;
+	u->dir_fd = u->fd = -1;
+	u->count = count;
+	if (!first)
+		err = pass(u, l, &away, NULL, f);
+	if (!err)
+		err = pass(u, l, &bring, digest, f);
+	if (!err && l->diff_id[0] && strcmp(digest, l->diff_id) != 0)
+		err = fault_set(f, -EBADMSG, "a layer has other content than the image's configuration says (%s, not %s): the archive is damaged", digest,
+				l->diff_id);
+	drop_xattrs(u);
+	fd_close(&u->fd);
+	fd_close(&u->dir_fd);
+	free(u);
+	return err;
+}

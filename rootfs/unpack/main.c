@@ -1,0 +1,105 @@
+#include "rootfs/unpack/unpack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct job {
+	struct range archive;
+	int root_fd;
+	bool adopt;
+};
+
+static int size_of(int fd, uint64_t *bytes)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*bytes = (uint64_t)st.st_size;
+	return S_ISBLK(st.st_mode) && ioctl(fd, BLKGETSIZE64, bytes) < 0 ? -errno : 0;
+}
+
+static int parse(struct job *j, int argc, char **argv, struct fault *f)
+{
+	uint64_t there = 0, bytes = UINT64_MAX;
+	int i = 1;
+
+	for (; i < argc && argv[i][0] == '-'; i++) {
+		if (strcmp(argv[i], "--adopt") == 0)
+			j->adopt = true;
+		else if (strcmp(argv[i], "--bytes") != 0 || ++i == argc || parse_u64(argv[i], INT64_MAX, &bytes))
+			return fault_set(f, -EINVAL, "usage: unpack [--bytes N] [--adopt] ARCHIVE TARGET");
+	}
+	if (argc - i != 2)
+		return fault_set(f, -EINVAL, "usage: unpack [--bytes N] [--adopt] ARCHIVE TARGET");
+	j->archive.fd = open(argv[i], O_RDONLY | O_CLOEXEC);
+	if (j->archive.fd < 0 || size_of(j->archive.fd, &there))
+		return fault_errno(f, -errno, argv[i]);
+	if (bytes != UINT64_MAX && bytes > there)
+		return fault_set(f, -EINVAL, "%s has only %llu bytes", argv[i], (unsigned long long)there);
+	j->archive.bytes = bytes == UINT64_MAX ? there : bytes;
+	j->root_fd = open(argv[i + 1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return j->root_fd < 0 ? fault_errno(f, -errno, argv[i + 1]) : 0;
+}
+
+static int work(const struct job *j, struct image *im, struct json_out *o, struct fault *f)
+{
+	struct applied count = { 0 };
+	struct outer outer;
+	int err = outer_read(&outer, &j->archive, j->root_fd, f);
+
+	if (!err)
+		err = image_read(im, &outer, f);
+	if (!err && im->n_layers == 0)
+		err = fault_set(f, -EPROTO, "the image has no layers");
+	for (unsigned i = 0; i < im->n_layers && !err; i++) {
+		err = layer_apply(&im->layer[i], i == 0, j->root_fd, &count, f);
+		if (err)
+			fault_wrap(f, err, "layer %u of %u", i + 1, im->n_layers);
+	}
+	outer_done(&outer);
+	json_obj(o, NULL);
+	if (!err) {
+		image_report(im, o);
+		json_put_u64(o, "entries", count.entries);
+		json_put_u64(o, "bytes", count.bytes);
+		json_put_u64(o, "whiteouts", count.whiteouts);
+		if (j->adopt)
+			err = adopt(j->root_fd, o, f);
+	}
+	json_end(o);
+	return err;
+}
+
+int main(int argc, char **argv)
+{
+	static struct image im;
+	struct job j = { .root_fd = -1 };
+	struct fault f = { "" };
+	struct json_out o;
+	struct buf out;
+	int err;
+
+	umask(0);
+	buf_init(&out, 16u << 20);
+	json_out_init(&o, &out);
+	err = parse(&j, argc, argv, &f);
+	if (!err)
+		err = work(&j, &im, &o, &f);
+	if (!err && syncfs(j.root_fd) < 0)
+		err = fault_errno(&f, -errno, "writing the disk");
+	if (!err && (out.failed || write_full(1, buf_data(&out), buf_len(&out)) || write_full(1, "\n", 1)))
+		err = fault_set(&f, -EIO, "the report cannot be written");
+	if (err)
+		fprintf(stderr, "error: %s\n", f.text[0] ? f.text : strerror(-err));
+	image_done(&im);
+	buf_done(&out);
+	return err ? 1 : 0;
+}
