@@ -211,7 +211,8 @@ UNIT_cli_opt = $(filter-out cli/main.o,$(CLI_OBJS))
 UNITLIBS_cli_opt := $(O)/deps/libbearssl.a
 UNIT_cli_forward = $(filter-out cli/main.o,$(CLI_OBJS))
 UNITLIBS_cli_forward := $(O)/deps/libbearssl.a
-FUZZ_TESTS += lz4
+FUZZ_TESTS += lz4 join
+FUZZ_join := $(LIB_BASE) $(LIB_JSON) cli/join.o
 FUZZ_lz4 := cli/lz4.o
 
 # ---- main targets ------------------------------------------------------------------------------------------------

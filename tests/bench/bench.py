@@ -4,6 +4,7 @@
 Run in a folder that holds vmm, vmlinux, min.ext4, firstrun, vmmctl.py. Parts:
   start   exec of the monitor to its guest's first instruction: time, system calls, user instructions
   boot    to the agent's hello over vsock: time, userspace exits, kicks; then private memory of the idle VM
+  net     TCP through a tap both ways, request and response: net.py, nettool
 Each figure says how it was taken. Standard library only.
 """
 import os
@@ -22,6 +23,7 @@ import vmmctl as vc  # noqa: E402  tests/guest/vmmctl.py, copied beside this fil
 
 RAM_MIB = 128
 HELLO_PORT = 1025
+AGENT_PORT = 1024
 LIMIT_S = 120
 STEPS_MAX = 2000000
 RUNS = int(os.environ.get("BENCH_RUNS", "11"))
@@ -89,15 +91,29 @@ def part_start():
 
 # -- boot
 
+def net_words(tap):
+    if tap is None:
+        return ""
+    import net
+    return net.CMDLINE
+
+
+def net_cards(tap):
+    if tap is None:
+        return ()
+    import net
+    return [(tap, net.MAC)]
+
+
 class Ours:
     name = "vmm"
 
-    def __init__(self, wrap=()):
+    def __init__(self, wrap=(), tap=None):
         self.start = time.monotonic()
         self.vmm = vc.Vmm("./vmm", wrap=wrap)
         self.proc = self.vmm.proc
         self.vmm.listen(HELLO_PORT)
-        self.vmm.boot("vmlinux", CMDLINE, RAM_MIB << 20, disks=[("disk.vmm", False, "root")])
+        self.vmm.boot("vmlinux", CMDLINE + net_words(tap), RAM_MIB << 20, disks=[("disk.vmm", False, "root")], nets=net_cards(tap))
 
     def wait_hello(self):
         _, self.stream = self.vmm.accept(LIMIT_S)
@@ -108,6 +124,9 @@ class Ours:
     def stats(self):
         return self.vmm.stats()
 
+    def connect(self):
+        return self.vmm.connect(AGENT_PORT)
+
     def pid(self):
         return child_named(self.proc.pid, "vmm")
 
@@ -115,13 +134,18 @@ class Ours:
 class Qemu:
     name = "qemu"
 
-    def __init__(self, wrap=()):
+    def __init__(self, wrap=(), tap=None):
         self.listener = socket.socket(socket.AF_VSOCK)
         self.listener.bind((socket.VMADDR_CID_ANY, HELLO_PORT))
         self.listener.listen(4)
         self.listener.settimeout(LIMIT_S)
         self.start = time.monotonic()
-        self.proc = subprocess.Popen([*wrap, *qemu_argv(True)], stdin=subprocess.DEVNULL)
+        argv = qemu_argv(True)
+        if tap is not None:
+            argv[argv.index("-append") + 1] += net_words(tap)
+            argv += ["-global", "virtio-mmio.force-legacy=false", "-netdev", "tap,id=n,fd=%d,vhost=off" % tap,
+                     "-device", "virtio-net-device,netdev=n,mrg_rxbuf=on,mac=" + ":".join("%02x" % b for b in net_cards(tap)[0][1])]
+        self.proc = subprocess.Popen([*wrap, *argv], stdin=subprocess.DEVNULL, pass_fds=[] if tap is None else [tap])
 
     def wait_hello(self):
         self.stream, _ = self.listener.accept()
@@ -131,6 +155,11 @@ class Qemu:
 
     def stats(self):
         return {}
+
+    def connect(self):
+        s = socket.socket(socket.AF_VSOCK)
+        s.connect((3, AGENT_PORT))
+        return s
 
     def pid(self):
         return child_named(self.proc.pid, "qemu-system")
@@ -224,10 +253,33 @@ def part_boot():
     say("eventfd reads until then (kicks)", ours[1], theirs[1], "strace: 8-byte reads from eventfds; other wake-ups are among them")
 
 
+# -- net
+
+def net_one(kind):
+    import net
+    fresh_disks()
+    tap = net.make_tap("bench0")
+    vm = kind(tap=tap[0])
+    for fd in tap:
+        os.close(fd)
+    vm.wait_hello()
+    try:
+        return net.measure(vm, vm.connect)
+    finally:
+        if os.environ.get("BENCH_STATS"):
+            print(vm.stats(), file=sys.stderr)
+        end(vm)
+
+
+def part_net():
+    import net
+    net.rows(say, net_one(Ours), net_one(Qemu))
+
+
 def main():
     say("", "vmm", "qemu microvm", "how")
     for part in sys.argv[1:]:
-        {"start": part_start, "boot": part_boot}[part]()
+        {"start": part_start, "boot": part_boot, "net": part_net}[part]()
 
 
 if __name__ == "__main__":

@@ -286,7 +286,8 @@ def test_blk():
     blk_request(d, 77, 0, 4, st)
     d.wait(0, 5)
     s.read(st, 1)
-    s.read(d.base + 0x60).write(d.base + 0x64, 1).read(d.base + 0x60)
+    # used buffers alone are acknowledged to KVM (vmm/machine/virtio.c): the bit stays, and no harm comes of that
+    s.read(d.base + 0x60).write(d.base + 0x64, 1).write(d.base + 0x64, 3).read(d.base + 0x60)
     s.power_off()
     with Guest(kvm=KVM) as g:
         g.start(ELF, s, disks=[(path, False)])

@@ -136,7 +136,7 @@ class Vmm:
             self.event(frame)
 
     def boot(self, kernel, cmdline="", ram_bytes=128 << 20, cpus=1, initrd=None, disks=(), cid=3, nets=(), extra=b""):
-        """disks: (path, read_only[, id]); nets: (fd, mac bytes). Paths or descriptors."""
+        """disks: (path, read_only[, id]); nets: (fd, or a list of one for each queue pair; mac bytes). Paths or descriptors."""
         fds, opened = [], []
 
         def add(what, flags=os.O_RDONLY):
@@ -155,7 +155,7 @@ class Vmm:
             p += field(T_DISK, field(T_FD, add(d[0], os.O_RDONLY if d[1] else os.O_RDWR)) + field(T_READONLY, int(d[1])) +
                        (field(T_ID, d[2]) if len(d) > 2 else b""))
         for fd, mac in nets:
-            p += field(T_NET, field(T_FD, add(fd)) + field(T_MAC, mac))
+            p += field(T_NET, b"".join(field(T_FD, add(one)) for one in (fd if isinstance(fd, list) else [fd])) + field(T_MAC, mac))
         if cid:
             p += field(T_CID, cid)
         try:

@@ -180,6 +180,7 @@ static void machine_zero(struct machine *m, struct ev_loop *loop, struct boot_re
 	m->kvm.fd = -1;
 	m->note_fd = -1;
 	m->uart_irq.fd = -1;
+	m->ack_fd = -1;
 	m->console.fd = -1;
 	pthread_mutex_init(&m->stand_lock, NULL);
 	pthread_mutex_init(&m->end_lock, NULL);

@@ -64,6 +64,7 @@ struct machine {
 	struct gm gm;
 	struct kvm_vm kvm;
 	struct bus pio, mmio;           /* fixed once built */
+	int ack_fd;                     /* owned eventfd that nobody reads (virtio.c); -1 until there is a device */
 	uint8_t *windows;               /* owned: a page for each virtio device; NULL when KVM has no read-only memory */
 	pthread_mutex_t coalesced_lock; /* taking queued writes out, in order, each applied before the next */
 	struct ioapic ioapic;
