@@ -221,7 +221,7 @@ int call_piece(struct call *c, const uint8_t **p, size_t *n, struct fault *f)
 		return chunked_piece(c, p, n, f);
 	size_t have = buf_len(&c->in);
 	if (!have && c->eof) {
-		c->ended = c->head.body == HTTP_BODY_CLOSE;
+		c->ended = c->head.body == HTTP_BODY_CLOSE && !c->eof_cut;
 		return c->ended ? 2 : cut(f);
 	}
 	if (!have)

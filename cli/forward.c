@@ -40,6 +40,8 @@ struct conn { /* owned by the loop's callbacks; conn_end() frees it */
 	struct ws_decoder ws;
 	struct buf to_local;
 	char key[WS_KEY_LEN + 1];
+	bool half;               /* the daemon takes an empty message as the end of our direction */
+	bool local_over;         /* half: the client has sent all, and waits for the rest */
 	bool remote_over;        /* the guest's side has ended: to_local is all there is */
 	bool broken;             /* ... and not properly: the client is to see a reset */
 };
@@ -54,6 +56,15 @@ struct forward {
 	struct conn *conns;
 };
 
+/* Bytes of the client that nobody will read would turn our close into a reset, which takes the last answer with it. */
+static void say_end(int fd)
+{
+	char waste[16384];
+	shutdown(fd, SHUT_WR);
+	for (int i = 0; i < 64 && recv(fd, waste, sizeof(waste), MSG_DONTWAIT) > 0; i++)
+		;
+}
+
 static void conn_end(struct conn *c, bool reset)
 {
 	struct forward *f = c->l->f;
@@ -62,6 +73,8 @@ static void conn_end(struct conn *c, bool reset)
 	ev_timer_del(f->loop, &c->limit);
 	if (reset && c->local >= 0)
 		setsockopt(c->local, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+	else if (c->local >= 0)
+		say_end(c->local);
 	fd_close(&c->local);
 	call_done(&c->call);
 	buf_done(&c->to_local);
@@ -97,7 +110,7 @@ static void ask_events(struct conn *c)
 {
 	struct ev_loop *loop = c->l->f->loop;
 	uint32_t local = 0, remote = 0;
-	if (c->state == OPEN && !c->remote_over && buf_len(&c->call.out) < QUEUE_MAX)
+	if (c->state == OPEN && !c->remote_over && !c->local_over && buf_len(&c->call.out) < QUEUE_MAX)
 		local |= EPOLLIN;
 	if (buf_len(&c->to_local))
 		local |= EPOLLOUT;
@@ -157,7 +170,9 @@ static bool take_head(struct conn *c)
 	if (got == 0)
 		return true;
 	if (got > 0 && c->call.head.status == 101 && !ws_response_check(&c->call.head, c->key)) {
+		char half[8];
 		c->state = OPEN;
+		c->half = !http_head_copy(&c->call.head, WS_HALF_CLOSE, half, sizeof(half));
 		ev_timer_del(c->l->f->loop, &c->limit);
 		return true;
 	}
@@ -226,7 +241,7 @@ static void limit_over(struct ev_timer *t)
 		conn_end(c, true);
 }
 
-/* No half close (contract §1.12): the first end drops both directions. What the client sent before still goes out. */
+/* No half close (contract §1.12), or the client has gone: the first end drops both directions. What the client sent before still goes out. */
 static void client_left(struct conn *c)
 {
 	uint8_t mask[4] = { 0 };
@@ -244,12 +259,16 @@ static void on_local(struct ev_io *io, uint32_t events)
 {
 	struct conn *c = io->arg;
 	uint8_t p[READ_BYTES];
-	if (c->state == OPEN && !c->remote_over && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
+	if (c->state == OPEN && !c->remote_over && !c->local_over && (events & (EPOLLIN | EPOLLHUP | EPOLLERR))) {
 		ssize_t n = read(c->local, p, sizeof(p));
-		if (n > 0)
+		if (n > 0) {
 			send_ws(c, WS_BINARY, p, (size_t)n);
-		else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+		} else if (n == 0 && c->half && !(events & (EPOLLHUP | EPOLLERR))) {
+			c->local_over = true;
+			send_ws(c, WS_BINARY, NULL, 0);
+		} else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
 			client_left(c);
+		}
 	}
 	step(c);
 }
@@ -270,6 +289,7 @@ static int dial(struct conn *c, struct fault *fault)
 	http_add_field(&extra, "X-Inlets-Client-ID", id);
 	http_add_field(&extra, "X-Inlets-Mode", "local");
 	http_add_field(&extra, "X-Inlets-Upstream", c->l->spec->upstream);
+	http_add_field(&extra, WS_HALF_CLOSE, "1");
 	err = buf_cstr(&target) && !extra.failed ? call_open(&c->call, f->r, "GET", buf_cstr(&target), CALL_NO_BODY, 0, &extra, fault) : -ENOMEM;
 	buf_done(&target);
 	buf_done(&extra);

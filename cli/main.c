@@ -67,18 +67,20 @@ static int help_about(int argc, char **argv)
 	return EXIT_OK;
 }
 
-/* argv starts with the verb; the n_before words stood before it (connection options) and count as standing behind it. */
-static int run_cmd(const struct cmd *c, char **before, int n_before, int argc, char **argv)
+/* argv starts with the verb; the n_before words stood before it (connection options) and count as standing behind it, as do the n_between between
+ * group and verb. */
+static int run_cmd(const struct cmd *c, char **before, int n_before, int n_between, int argc, char **argv)
 {
 	static struct args a; /* large; there is one command per process */
-	if (n_before && !(c->flags & CMD_REMOTE))
-		return out_error(EXIT_USAGE, "the command asks no daemon", "leave it out", "%s before '%s'", before[0], c->name);
-	char **all = calloc((size_t)(n_before + argc), sizeof(*all));
+	if (n_before + n_between && !(c->flags & CMD_REMOTE))
+		return out_error(EXIT_USAGE, "the command asks no daemon", "leave it out", "%s before '%s'", n_before ? before[0] : argv[-n_between], c->name);
+	char **all = calloc((size_t)(n_before + n_between + argc), sizeof(*all));
 	if (!all)
 		return out_error(EXIT_FAIL, strerror(ENOMEM), "free some memory", "cannot read the arguments");
 	memcpy(all, before, (size_t)n_before * sizeof(*all));
-	memcpy(all + n_before, argv + 1, (size_t)(argc - 1) * sizeof(*all));
-	int code = args_parse(&a, c, n_before + argc - 1, all);
+	memcpy(all + n_before, argv - n_between, (size_t)n_between * sizeof(*all));
+	memcpy(all + n_before + n_between, argv + 1, (size_t)(argc - 1) * sizeof(*all));
+	int code = args_parse(&a, c, n_before + n_between + argc - 1, all);
 	if (!code && a.want_help)
 		help_cmd(c);
 	else if (!code)
@@ -98,8 +100,10 @@ static int dispatch(int argc, char **argv)
 	int n_group;
 	const char *group = group_find(argc, argv, &n_group);
 	argc -= n_group, argv += n_group;
+	int n_between = group ? args_leading(argc, argv) : 0;
+	argc -= n_between, argv += n_between;
 	if (!argc || is_help(argv[0])) {
-		int code = group ? help_about(n_group, argv - n_group) : help_about(argc ? argc - 1 : 0, argv + 1);
+		int code = group ? help_about(n_group, argv - n_between - n_group) : help_about(argc ? argc - 1 : 0, argv + 1);
 		return argc ? code : EXIT_USAGE;
 	}
 	if (!group && !strcmp(argv[0], "--tree")) {
@@ -111,7 +115,7 @@ static int dispatch(int argc, char **argv)
 	const struct cmd *c = cmd_find(group, argv[0]);
 	if (!c)
 		return no_cmd(group, argc, argv);
-	return run_cmd(c, before, n_before, argc, argv);
+	return run_cmd(c, before, n_before, n_between, argc, argv);
 }
 
 int main(int argc, char **argv)

@@ -93,7 +93,7 @@ static int on_line(const char *line)
 		return 1;
 	if (!strncmp(line, "FATAL ", 6))
 		return -out_error(EXIT_OURS, line + 6, "'mica doctor' tests this machine step by step", "the private daemon could not start");
-	if (!strncmp(line, "NOTE ", 5) && getenv("MICA_VERBOSE"))
+	if (!strncmp(line, "NOTE ", 5) && compat_env("VERBOSE"))
 		out_note("note: %s", line + 5);
 	return 0;
 }

@@ -56,6 +56,7 @@ struct call { /* large: heap or static */
 	struct http_chunked chunked;
 	uint64_t left;
 	bool have_head, ended, chunked_out, eof;
+	bool eof_cut;           /* TLS: the end came without a word of TLS (close_notify): anybody on the way may have made it */
 };
 enum call_body { CALL_NO_BODY, CALL_CHUNKED, CALL_LENGTH };
 

@@ -121,8 +121,8 @@ int secure_fill(struct call *c, size_t n)
 	if (got < 0 && got != -ECONNRESET)
 		return (int)got;
 	int err = pump(c, NULL);
-	if (got <= 0)
-		c->eof = true;
+	if (got <= 0 && !c->eof)
+		c->eof = c->eof_cut = true;
 	return err;
 }
 

@@ -78,6 +78,7 @@ struct agent {
 	struct buf in, out;
 	unsigned generation;            /* streams so far: a handler may open the next one from a callback */
 	bool raw, eof, out_dead;
+	bool out_end;                   /* nothing more will be queued: the agent is told when out has gone */
 };
 
 /* ---- a request ---- */
@@ -119,6 +120,7 @@ struct req {
 	bool ended;                /* nothing more will be written: conn_settle() goes on to the next request */
 	bool ending;               /* the same as soon as the agent has taken what is queued for it */
 	bool with_client;          /* what runs in the guest ends with the client: a command, a shell, whoever follows or waits */
+	uint64_t probe_ms;         /* when to see whether the client is there; 0: no need */
 	uint64_t deadline_ms;      /* monotonic; 0 none */
 	void (*on_deadline)(struct req *r);
 

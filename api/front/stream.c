@@ -1,6 +1,7 @@
 /* The agent stream of a request: frames out and in, each way with its high-water mark. */
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include "api/front/front.h"
 
@@ -25,7 +26,7 @@ void stream_close(struct req *r)
 	ev_del(r->conn->front->loop, &a->io);
 	fd_close(&a->fd);
 	a->ops = NULL;
-	a->raw = a->eof = a->out_dead = false;
+	a->raw = a->eof = a->out_dead = a->out_end = false;
 	a->generation++;
 	buf_clear(&a->in);
 	buf_clear(&a->out);
@@ -178,6 +179,9 @@ void stream_flush(struct req *r)
 	if (err && err != -EAGAIN) {
 		a->out_dead = true; /* what the agent said before it went may still be read */
 		buf_clear(&a->out);
+	} else if (!err && a->out_end) {
+		shutdown(a->fd, SHUT_WR);
+		a->out_dead = true;
 	}
 }
 

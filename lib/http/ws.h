@@ -21,6 +21,11 @@ int ws_request_check(const struct http_head *h, struct http_str *key, struct htt
 void ws_accept_of(const struct http_str *key, char out[WS_ACCEPT_LEN + 1]);
 /* Server: the whole 101 answer. */
 void ws_add_accept(struct buf *b, const struct http_str *key);
+/* The same with one field more. */
+void ws_add_accept_with(struct buf *b, const struct http_str *key, const char *name, const char *value);
+/* Ours, beyond the contract: a client that sends this field with "1" and finds it in the 101 may say by an empty binary message that it sends nothing
+ * more, and goes on to read. Without it the first end drops both directions. */
+#define WS_HALF_CLOSE "X-Mica-Half-Close"
 /* Client: a fresh random key. 0 or -errno. */
 int ws_key_new(char out[WS_KEY_LEN + 1]);
 /* Client: adds Upgrade, Connection, Sec-WebSocket-Version and -Key to a request being written. */

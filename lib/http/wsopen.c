@@ -53,6 +53,11 @@ void ws_accept_of(const struct http_str *key, char out[WS_ACCEPT_LEN + 1])
 
 void ws_add_accept(struct buf *b, const struct http_str *key)
 {
+	ws_add_accept_with(b, key, NULL, NULL);
+}
+
+void ws_add_accept_with(struct buf *b, const struct http_str *key, const char *name, const char *value)
+{
 	char accept[WS_ACCEPT_LEN + 1];
 
 	ws_accept_of(key, accept);
@@ -60,6 +65,8 @@ void ws_add_accept(struct buf *b, const struct http_str *key)
 	http_add_field(b, "Upgrade", "websocket");
 	http_add_field(b, "Connection", "Upgrade");
 	http_add_field(b, "Sec-WebSocket-Accept", accept);
+	if (name)
+		http_add_field(b, name, value);
 	http_add_end(b);
 }
 

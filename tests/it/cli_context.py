@@ -65,6 +65,10 @@ def case_daemon(w):
     good(w.run("--context", "far", "vm", "list"), b"demo-1", "--context before it")
     good(w.run("vm", "list", MICA_CONTEXT="far"), b"demo-1", "MICA_CONTEXT")
     good(w.run("info"), b"(context far)", "info says which")
+    for words in (("--socket", w.sock, "vm", "list"), ("vm", "--socket", w.sock, "list"), ("vm", "list", "--socket", w.sock), ("vm", "bg", "--socket=" + w.sock, "list", "demo-1"),
+                  ("--url", w.tcp, "vm", "--token", "secret", "list"), ("--token=secret", "vm", "list", "--url", w.tcp)):
+        tap.ok(w.run(*words).returncode == 0, "options anywhere: %s" % " ".join(words[:3]))
+    bad(w.run("context", "--url", "x", "list"), 2, [b"asks no daemon"], "… but not where nobody is asked")
     good(w.run("vm", "exec", "demo-1", "--", "echo hello"), b"hello", "exec through it")
     wrapped = "\n".join(join[i:i + 60] for i in range(0, len(join), 60))
     good(w.run("context", "add", "far", "-", "--force", stdin=wrapped.encode() + b"\n"), b"added", "from a pipe, wrapped")

@@ -49,7 +49,7 @@ SERVED = {
 ABSENT = ["update", "install slicer-mac", "image list", "image remove x", "image wipe", "disk list", "disk export vm-1 -f x", "disk archive", "disk sparsify",
           "disk transfer", "disk update-kernel", "pci list", "pci bind 0000:00:00.0 --driver x", "pci unbind", "ca init", "ca issue --host x", "vm commit vm-1",
           "vm commit list", "vm fork x --wait", "proxy up", "proxy client create x", "proxy allow", "amp", "claude .", "codex", "copilot", "opencode",
-          "pi", "workspace", "worktree push", "wt pull", "env up", "wg"]
+          "pi", "workspace", "route x.yaml --os linux", "vm route x.yaml", "worktree push", "wt pull", "env up", "wg"]
 
 
 def case_contract(w):
