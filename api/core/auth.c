@@ -74,6 +74,8 @@ int core_tokens(struct core *c, struct fault *f)
 	if (dir_fd < 0)
 		return dir_fd;
 	err = tokens_load(&c->tokens, dir_fd, f);
+	for (unsigned i = 0; i < c->tokens.n; i++) /* nothing is under way for those that ended before */
+		c->tokens.list[i].cut = token_is_over(&c->tokens.list[i], now_real_ns());
 	return err ? err : one_token(c, dir_fd, f);
 }
 

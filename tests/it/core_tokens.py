@@ -207,6 +207,7 @@ def test_expiry(w):
     w.kill9()
     w.start()
     ok(refused(w.ask(C['C_INFO'], auth=t), 401, 'expired'), 'over after a restart, too')
+    ok(w.cuts() == [], 'of which front need not be told again')
     ok(w.ask(C['C_TOKEN_REVOKE'], (T_NAME, 'brief')).type == OK, 'and revoked')
 
 
