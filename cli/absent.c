@@ -9,7 +9,8 @@
 const struct absent absents[] = {
 	{ NULL, "update", "it never fetches anything from the network", "put the new file in the place of this one and start 'mica up' again: VMs live on" },
 	{ NULL, "install", "it never fetches anything from the network", ONE_FILE },
-	{ NULL, "image", "guests come from the built-in image, or from a file: there is no cache of images", "name a raw ext4 file in the config: image: ./rootfs.ext4" },
+	{ NULL, "image", "guests come from the built-in image, or from a file: there is no cache of images",
+		"name a raw ext4 file in the config: image: ./rootfs.ext4" },
 	{ NULL, "disk", "it cannot change or export disks yet", "a stopped VM's disk is vm/NAME/disk.img in the state folder: a raw, sparse ext4 image" },
 	{ NULL, "route", "it cannot print routes yet", "on the other machine: ip route add CIDR via THIS-HOST, with the network's cidr from the config" },
 	{ "vm", "route", "it cannot print routes yet", "on the other machine: ip route add CIDR via THIS-HOST, with the network's cidr from the config" },
@@ -17,10 +18,12 @@ const struct absent absents[] = {
 	{ NULL, "ca", "it cannot issue certificates yet; the API's own is made by 'mica up --tls'", "'openssl req -x509' makes others" },
 	{ NULL, "proxy", "it has no egress proxy yet", "isolated networks have allow and drop lists: 'mica new --net isolated --drop … --allow …'" },
 	{ NULL, "amp claude codex copilot opencode pi workspace", "it cannot set up coding agents yet", BY_HAND },
-	{ NULL, "worktree wt", "it cannot carry git work trees yet", "'git bundle create - HEAD | mica vm exec VM -- sh -c \"cat > repo.bundle\"' carries a repository" },
+	{ NULL, "worktree wt", "it cannot carry git work trees yet",
+		"'git bundle create - HEAD | mica vm exec VM -- sh -c \"cat > repo.bundle\"' carries a repository" },
 	{ NULL, "env", "it cannot keep project environments yet", BY_HAND },
 	{ NULL, "wg", "nothing public tells what it should do", NULL },
-	{ "vm", "commit fork", "it cannot freeze a disk and start others from it yet", "a stopped VM's disk.img can be copied and named as the image of a host group" },
+	{ "vm", "commit fork", "it cannot freeze a disk and start others from it yet",
+		"a stopped VM's disk.img can be copied and named as the image of a host group" },
 	{ 0 },
 };
 

@@ -166,7 +166,8 @@ static int find_named(struct named *n, const struct args *a)
 	if (!n->url)
 		n->url = arg_text(a, "api");
 	if (!!n->url + !!n->socket + !!n->context > 1)
-		return out_error(EXIT_USAGE, "both name a daemon", "give one of them", "--%s and --%s", n->url ? "url" : "socket", n->context ? "context" : "socket");
+		return out_error(EXIT_USAGE, "both name a daemon", "give one of them", "--%s and --%s", n->url ? "url" : "socket",
+			n->context ? "context" : "socket");
 	if (n->url || n->socket || n->context)
 		return 0;
 	n->place = PLACE_ENVIRONMENT;
@@ -181,7 +182,8 @@ static int find_named(struct named *n, const struct args *a)
 	n->context = err ? NULL : n->current;
 	if (err == -ENOENT)
 		n->place = PLACE_DEFAULT;
-	return !err || err == -ENOENT ? 0 : out_error(EXIT_FAIL, strerror(-err), "'mica context use NAME', or 'mica context use local'", "cannot read which context is the current one");
+	return !err || err == -ENOENT ? 0 : out_error(EXIT_FAIL, strerror(-err), "'mica context use NAME', or 'mica context use local'",
+		"cannot read which context is the current one");
 }
 
 /* Forgets a name that means this machine; reads any other's file. */

@@ -110,7 +110,8 @@ static int run_logs(struct args *a)
 	struct remote r;
 	char vm[VM_NAME_MAX];
 	int exit_code, code = bg_begin(a, &r, vm);
-	return code ? code : show_logs(&r, vm, a->pos[1], arg_flag(a, "follow", false), arg_text(a, "from-id"), arg_flag(a, "json", false), EXIT_FAIL, &exit_code);
+	return code ? code : show_logs(&r, vm, a->pos[1], arg_flag(a, "follow", false), arg_text(a, "from-id"), arg_flag(a, "json", false), EXIT_FAIL,
+		&exit_code);
 }
 
 /* ---- exec ---- */
@@ -139,7 +140,8 @@ static int take_words(struct args *a, char **words, struct exec_ask *ask)
 	if (!cmd && a->n_pos < 2)
 		return out_error(EXIT_OURS, "neither COMMAND nor --cmd is given", "mica vm bg exec vm-1 -- make dist", "what is to be run?");
 	if (cmd && (a->n_pos > 1 || arg_text(a, "shell")))
-		return out_error(EXIT_OURS, "--cmd stands alone with its --arg", "leave --cmd out and write the command behind --", "two ways of saying what is to be run");
+		return out_error(EXIT_OURS, "--cmd stands alone with its --arg", "leave --cmd out and write the command behind --",
+			"two ways of saying what is to be run");
 	ask->words = a->pos + 1;
 	ask->n_words = a->n_pos - 1;
 	if (!cmd)

@@ -38,7 +38,8 @@ static int check_name(const char *name)
 	out_clean(shown, sizeof(shown), name);
 	if (!strcmp(name, CONTEXT_LOCAL))
 		return out_error(EXIT_USAGE, "that is the name of this machine's own daemon", "choose another name", "'%s' is always there", shown);
-	return context_name_valid(name) ? 0 : out_error(EXIT_USAGE, "it has letters, digits, '.', '_' and '-', at most 64 of them, and begins with none of '.-'",
+	return context_name_valid(name) ? 0 : out_error(EXIT_USAGE,
+		"it has letters, digits, '.', '_' and '-', at most 64 of them, and begins with none of '.-'",
 		"mica context add office …", "'%s' is no name for a context", shown);
 }
 
@@ -105,10 +106,12 @@ static int check_address(const struct context *c)
 	int code = remote_at(&r, c->url);
 	bool trusts = c->fingerprint[0] || c->ca;
 	if (!code && r.tls && !trusts)
-		code = out_error(EXIT_USAGE, "nothing says which certificate is the right one", "add --fingerprint with what 'mica up' prints there, or --ca-file",
+		code = out_error(EXIT_USAGE, "nothing says which certificate is the right one",
+			"add --fingerprint with what 'mica up' prints there, or --ca-file",
 			"cannot trust %s", c->url);
 	if (!code && !r.tls && trusts)
-		code = out_error(EXIT_USAGE, "only https:// has a certificate to check", "--url https://HOST:PORT", "a fingerprint or authority does not fit %s", c->url);
+		code = out_error(EXIT_USAGE, "only https:// has a certificate to check", "--url https://HOST:PORT",
+			"a fingerprint or authority does not fit %s", c->url);
 	if (!code && (r.is_unix && c->url[0] != '/' && c->url[0] != '~'))
 		code = out_error(EXIT_USAGE, "it would mean another file in every folder", "give the whole path", "'%s' is a relative path", c->url);
 	return code;
@@ -136,7 +139,8 @@ static int gather(const struct args *a, struct context *c)
 	const char *url = arg_text(a, "url");
 	if (!url == (a->n_pos < 2))
 		return out_error(EXIT_USAGE, url ? "--url and a join string both name a daemon" : "neither a join string nor --url is given",
-			"mica context add NAME 'mica-join:v1:…' (printed by 'mica join' on the daemon's host), or mica context add NAME --url URL", "where is the daemon?");
+			"mica context add NAME 'mica-join:v1:…' (printed by 'mica join' on the daemon's host), or mica context add NAME --url URL",
+				"where is the daemon?");
 	int code = url ? 0 : take_join(a->pos[1], c);
 	if (url && strlen(url) >= sizeof(c->url))
 		code = out_error(EXIT_USAGE, "a URL here has at most 299 bytes", "use a shorter one", "the URL is too long");
@@ -158,7 +162,8 @@ static int run_add(struct args *a)
 		code = gather(a, &c);
 	int err = code ? 0 : context_write(a->pos[0], &c, arg_flag(a, "force", false), &f);
 	if (err)
-		code = out_error(EXIT_FAIL, f.text, err == -EEXIST ? "--force replaces it; 'mica context show' tells what it is" : "check ~/.config/mica and its permissions",
+		code = out_error(EXIT_FAIL, f.text,
+			err == -EEXIST ? "--force replaces it; 'mica context show' tells what it is" : "check ~/.config/mica and its permissions",
 			"cannot add the context '%s'", a->pos[0]);
 	if (!code && arg_flag(a, "use", false) && context_use(a->pos[0], &f))
 		code = no_context(-EIO, &f, "use", a->pos[0]);
@@ -312,7 +317,8 @@ static int run_show(struct args *a)
 	} else {
 		out_clean(url, sizeof(url), c.url);
 		out_clean(print, sizeof(print), c.fingerprint);
-		printf("Name:         %s\nURL:          %s\nFingerprint:  %s\nAuthorities:  %s\nToken:        %s\n", shown, url, print[0] ? print : "-", c.ca ? "yes" : "-",
+		printf("Name:         %s\nURL:          %s\nFingerprint:  %s\nAuthorities:  %s\nToken:        %s\n", shown, url,
+			print[0] ? print : "-", c.ca ? "yes" : "-",
 		       c.token[0] ? "yes" : "-");
 	}
 	context_done(&c);
@@ -328,9 +334,12 @@ const struct cmd cmd_context_add = { .group = "context", .name = "add", .synopsi
 const struct cmd cmd_context_use = { .group = "context", .name = "use", .synopsis = "NAME|local",
 	.summary = "Make a context the one that commands talk to; local: this machine's daemon again",
 	.examples = "mica context use office\nmica context use local", .min_pos = 1, .max_pos = 1, .command_at = -1, .run = run_use };
-const struct cmd cmd_context_list = { .group = "context", .name = "list", .aliases = "ls", .summary = "List the contexts; * marks the current one", .opts = list_opts,
+const struct cmd cmd_context_list = { .group = "context", .name = "list", .aliases = "ls", .summary = "List the contexts; * marks the current one",
+	.opts = list_opts,
 	.examples = "mica context list\nmica context list --json", .command_at = -1, .run = run_list };
-const struct cmd cmd_context_show = { .group = "context", .name = "show", .synopsis = "[NAME]", .summary = "Show a context (default: the current one)", .opts = json_opts,
+const struct cmd cmd_context_show = { .group = "context", .name = "show", .synopsis = "[NAME]",
+	.summary = "Show a context (default: the current one)", .opts = json_opts,
 	.examples = "mica context show\nmica context show office --json", .max_pos = 1, .command_at = -1, .run = run_show };
-const struct cmd cmd_context_remove = { .group = "context", .name = "remove", .aliases = "rm delete", .synopsis = "NAME…", .summary = "Forget contexts and their tokens",
+const struct cmd cmd_context_remove = { .group = "context", .name = "remove", .aliases = "rm delete", .synopsis = "NAME…",
+	.summary = "Forget contexts and their tokens",
 	.examples = "mica context remove office", .min_pos = 1, .max_pos = -1, .command_at = -1, .run = run_remove };

@@ -122,11 +122,13 @@ static int run_rm(struct args *a)
 	return code;
 }
 
-const struct cmd cmd_fs_ls = { .group = "fs", .name = "ls", .aliases = "list readdir", .synopsis = "VM PATH", .summary = "List a folder in a VM", .opts = look_opts,
+const struct cmd cmd_fs_ls = { .group = "fs", .name = "ls", .aliases = "list readdir", .synopsis = "VM PATH", .summary = "List a folder in a VM",
+	.opts = look_opts,
 	.examples = "mica fs ls vm-1 /etc\nmica fs ls vm-1 '~' --json", .min_pos = 2, .max_pos = 2, .command_at = -1, .flags = CMD_REMOTE, .run = run_ls };
 const struct cmd cmd_fs_stat = { .group = "fs", .name = "stat", .synopsis = "VM PATH", .summary = "Show what a path in a VM is", .opts = look_opts,
 	.examples = "mica fs stat vm-1 /etc/hostname --json", .min_pos = 2, .max_pos = 2, .command_at = -1, .flags = CMD_REMOTE, .run = run_stat };
 const struct cmd cmd_fs_mkdir = { .group = "fs", .name = "mkdir", .synopsis = "VM PATH", .summary = "Make a folder in a VM", .opts = mkdir_opts,
 	.examples = "mica fs mkdir vm-1 /srv/a/b -p --mode 0750", .min_pos = 2, .max_pos = 2, .command_at = -1, .flags = CMD_REMOTE, .run = run_mkdir };
-const struct cmd cmd_fs_rm = { .group = "fs", .name = "rm", .aliases = "remove", .synopsis = "VM PATH", .summary = "Remove a file or folder in a VM", .opts = rm_opts,
+const struct cmd cmd_fs_rm = { .group = "fs", .name = "rm", .aliases = "remove", .synopsis = "VM PATH", .summary = "Remove a file or folder in a VM",
+	.opts = rm_opts,
 	.examples = "mica fs rm vm-1 /tmp/x\nmica fs rm vm-1 /srv/a -r", .min_pos = 2, .max_pos = 2, .command_at = -1, .flags = CMD_REMOTE, .run = run_rm };

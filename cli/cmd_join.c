@@ -70,7 +70,8 @@ static int choose_host(struct where *w, const char *given)
 	if (given)
 		strcpy(w->host, given);
 	else if (loopback)
-		return out_error(EXIT_FAIL, "its API listens on this machine alone", "set api.bind_address to an address others reach (0.0.0.0: all), or give --host "
+		return out_error(EXIT_FAIL, "its API listens on this machine alone",
+			"set api.bind_address to an address others reach (0.0.0.0: all), or give --host "
 			"when something carries connections here", "nobody else can join %s:%llu", w->host, (unsigned long long)w->port);
 	else if (any && gethostname(w->host, sizeof(w->host) - 1))
 		return out_error(EXIT_FAIL, strerror(errno), "give --host", "this machine has no name");
@@ -126,7 +127,8 @@ static int fill(const struct args *a, struct context *c)
 	snprintf(c->fingerprint, sizeof(c->fingerprint), "%s", print ? print : "");
 	const char *addresses = line_of(text, "API ");
 	if (!print || !addresses || take_https(addresses, &w))
-		code = out_error(EXIT_FAIL, "its API has no HTTPS", "start it with 'mica up --tls', or set api.tls in its config", "a token must not go over the network in the clear");
+		code = out_error(EXIT_FAIL, "its API has no HTTPS", "start it with 'mica up --tls', or set api.tls in its config",
+			"a token must not go over the network in the clear");
 	free(text);
 	if (!code)
 		code = choose_host(&w, arg_text(a, "host"));
@@ -146,7 +148,8 @@ static int run_join(struct args *a)
 	if (code)
 		return code;
 	buf_init(&b, JOIN_MAX);
-	code = join_make(&c, &b) || !buf_cstr(&b) ? out_error(EXIT_FAIL, "the token is too long", "use a shorter one", "there is no room for it in a join string") : 0;
+	code = join_make(&c, &b) || !buf_cstr(&b) ? out_error(EXIT_FAIL, "the token is too long", "use a shorter one",
+		"there is no room for it in a join string") : 0;
 	if (!code) {
 		printf("%s\n", buf_cstr(&b));
 		fflush(stdout);

@@ -48,7 +48,8 @@ static int run_shutdown(struct args *a)
 	struct remote r;
 	struct answer an;
 	char vm[VM_NAME_MAX];
-	int code = vm_ask_first(a, &r, "POST", arg_flag(a, "reboot", false) ? "/shutdown?action=reboot" : "/shutdown?action=shutdown", NULL, vm, &an, "shut down");
+	int code = vm_ask_first(a, &r, "POST", arg_flag(a, "reboot", false) ? "/shutdown?action=reboot" : "/shutdown?action=shutdown", NULL, vm, &an,
+		"shut down");
 	return code ? code : done(a, &an, vm, "stopped");
 }
 
@@ -149,9 +150,11 @@ const struct cmd cmd_vm_shutdown = { .group = "vm", .name = "shutdown", .aliases
 		.flags = CMD_REMOTE, .run = run_shutdown };
 const struct cmd cmd_vm_suspend = { .group = "vm", .name = "suspend", .synopsis = "VM",
 	.summary = "Write the VM's memory to disk and end its process (where the daemon can)", .opts = json_opts,
-	.examples = "mica vm suspend vm-1 && mica vm restore vm-1 --wait agent", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_suspend };
+	.examples = "mica vm suspend vm-1 && mica vm restore vm-1 --wait agent", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
+		.run = run_suspend };
 const struct cmd cmd_vm_restore = { .group = "vm", .name = "restore", .synopsis = "VM", .summary = "Let a suspended VM go on (where the daemon can)",
-	.opts = restore_opts, .examples = "mica vm restore vm-1 --wait agent", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_restore };
+	.opts = restore_opts, .examples = "mica vm restore vm-1 --wait agent", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
+		.run = run_restore };
 const struct cmd cmd_vm_relaunch = { .group = "vm", .name = "relaunch", .aliases = "start", .shortcut = "relaunch", .synopsis = "VM",
 	.summary = "Start a stopped persistent VM again", .opts = json_opts,
 	.examples = "mica vm relaunch vm-1", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_relaunch };

@@ -108,7 +108,8 @@ static int run_watch(struct args *a)
 		code = lines_read(&r, vm, buf_cstr(&tail), &l);
 		fd_close(&r.cancel_fd);
 		if (code == LINES_END && !limited)
-			code = out_error(EXIT_FAIL, "the answer ended: the VM, its agent or the daemon went away", "'mica vm list' shows its status", "%s", doing);
+			code = out_error(EXIT_FAIL, "the answer ended: the VM, its agent or the daemon went away", "'mica vm list' shows its status",
+				"%s", doing);
 		else if (code == LINES_END && one_shot && !w.events)
 			code = out_error(EXIT_FAIL, "the time is over", "--timeout waits longer", "nothing happened in %s", vm);
 		else if (code == LINES_END)
@@ -119,7 +120,8 @@ static int run_watch(struct args *a)
 	return code;
 }
 
-const struct cmd cmd_fs_watch = { .group = "fs", .name = "watch", .synopsis = "VM PATH…", .summary = "Print file changes in a VM as they happen", .opts = watch_opts,
+const struct cmd cmd_fs_watch = { .group = "fs", .name = "watch", .synopsis = "VM PATH…", .summary = "Print file changes in a VM as they happen",
+	.opts = watch_opts,
 	.examples = "mica fs watch vm-1 /srv --recursive --pattern '*.c'\nmica fs watch vm-1 work/dist --event create --one-shot --timeout 5m\n"
 		    "mica fs watch vm-1 /var/log --json | jq .path\nexit code: 130 after Ctrl-C; 1 when --one-shot saw nothing",
 	.min_pos = 2, .max_pos = -1, .command_at = -1, .flags = CMD_REMOTE, .run = run_watch };

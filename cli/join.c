@@ -67,7 +67,8 @@ static int read_object(const void *p, size_t n, struct context *c, struct fault 
 		return fault_set(f, -EINVAL, "what it carries is no JSON");
 	const struct json_val *v = json_root(&j);
 	int err = member(v, "url", c->url, sizeof(c->url)) || member(v, "token", c->token, sizeof(c->token)) ||
-		  member(v, "fingerprint", c->fingerprint, sizeof(c->fingerprint)) || !c->url[0] ? fault_set(f, -EINVAL, "it does not carry an address, a fingerprint and a token") : 0;
+		  member(v, "fingerprint", c->fingerprint, sizeof(c->fingerprint)) || !c->url[0] ? fault_set(f, -EINVAL,
+			"it does not carry an address, a fingerprint and a token") : 0;
 	json_done(&j);
 	return err;
 }
