@@ -42,6 +42,21 @@ static void command_of(const struct json_val *v, char *dst, size_t cap)
 		n += (size_t)snprintf(dst + n, cap - n, " %s", json_str(w) ? json_str(w) : "?");
 }
 
+static const struct opt list_opts[] = {
+	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
+	{ "quiet", 'q', OPT_FLAG, NULL, "ids only" },
+	{ 0 },
+};
+
+static void print_ids(const struct json_val *list)
+{
+	char clean[80];
+	for (const struct json_val *v = json_first(list); v; v = json_next(list, v)) {
+		out_clean(clean, sizeof(clean), json_text(v, "exec_id", "?"));
+		puts(clean);
+	}
+}
+
 static int run_list(struct args *a)
 {
 	static const char *const titles[] = { "EXEC_ID", "PID", "UID", "STATE", "STARTED", "WRITTEN", "COMMAND" };
@@ -55,7 +70,9 @@ static int run_list(struct args *a)
 	const struct json_val *list = json_root(&an.json);
 	if (!list || list->kind != JSON_ARRAY)
 		return answer_odd(&an);
-	if (!answer_as_json(a, &an)) {
+	if (arg_flag(a, "quiet", false)) {
+		print_ids(list);
+	} else if (!answer_as_json(a, &an)) {
 		table_init(&t, ARRAY_LEN(titles), titles);
 		for (const struct json_val *v = json_first(list); v; v = json_next(list, v)) {
 			state_of(v, state, sizeof(state));
@@ -240,7 +257,7 @@ static int run_remove(struct args *a)
 }
 
 const struct cmd cmd_bg_list = { .group = "vm bg", .name = "list", .aliases = "ls", .synopsis = "VM", .summary = "List the commands in the background of a VM",
-	.opts = json_opts, .examples = "mica vm bg list vm-1\nmica vm bg list vm-1 --json", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
+	.opts = list_opts, .examples = "mica vm bg list vm-1\nmica vm bg list vm-1 --json", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
 	.run = run_list };
 const struct cmd cmd_bg_info = { .group = "vm bg", .name = "info", .aliases = "status", .synopsis = "VM ID", .summary = "Show one command in the background",
 	.opts = json_opts, .examples = "mica vm bg info vm-1 ex_1f0a", .min_pos = 2, .max_pos = 2, .command_at = -1, .flags = CMD_REMOTE, .run = run_info };

@@ -20,10 +20,33 @@ static bool takes_context(const struct cmd *c)
 	return c->group && !strcmp(c->group, "context") && c->synopsis && strcmp(c->name, "add");
 }
 
+static bool takes_group(const struct cmd *c)
+{
+	return c->synopsis && strstr(c->synopsis, "GROUP") && strcmp(c->name, "create");
+}
+
+static bool takes_exec(const struct cmd *c) /* VM ID */
+{
+	return c->synopsis && !strncmp(c->synopsis, "VM ID", 5);
+}
+
+/* "list|add|remove" when the first argument is one of those words: its length, else 0. */
+static int choices(const struct cmd *c)
+{
+	size_t n = c->synopsis ? strspn(c->synopsis, "abcdefghijklmnopqrstuvwxyz|") : 0;
+	return n && memchr(c->synopsis, '|', n) && (c->synopsis[n] == ' ' || !c->synopsis[n]) ? (int)n : 0;
+}
+
+static void put_choices(const struct cmd *c)
+{
+	for (int i = 0, n = choices(c); i < n; i++)
+		putchar(c->synopsis[i] == '|' ? ' ' : c->synopsis[i]);
+}
+
 /* What an argument of the command is, for the script. */
 static const char *what(const struct cmd *c)
 {
-	return takes_vm(c) ? "vm" : takes_vm_path(c) ? "path" : takes_context(c) ? "context" : "";
+	return takes_exec(c) ? "exec" : takes_vm(c) ? "vm" : takes_vm_path(c) ? "path" : takes_context(c) ? "context" : takes_group(c) ? "group" : "";
 }
 
 /* Calls fn for every name the command has in its group (group != NULL), or at the top. */
@@ -154,7 +177,9 @@ static void bash_tables(void)
 		printf("--help' values='");
 		bash_opts((*c)->opts, true);
 		bash_opts((*c)->flags & CMD_REMOTE ? remote_opts : NULL, true);
-		printf("' what='%s' max=%d ;;\n", what(*c), (*c)->command_at);
+		printf("' what='%s' max=%d first='", what(*c), (*c)->command_at);
+		put_choices(*c);
+		printf("' ;;\n");
 	}
 	printf("\tesac\n");
 }
@@ -164,7 +189,7 @@ static void bash(void)
 {
 	printf("# mica completion bash: source it, or put it into /usr/share/bash-completion/completions/mica\n"
 	       "_mica()\n{\n"
-	       "\tlocal cur=\"${COMP_WORDS[COMP_CWORD]}\" prev=\"${COMP_WORDS[COMP_CWORD-1]}\" key='' words='' opts='' values='' what='' max=-1 after=0 i w\n"
+	       "\tlocal cur=\"${COMP_WORDS[COMP_CWORD]}\" prev=\"${COMP_WORDS[COMP_CWORD-1]}\" key='' words='' opts='' values='' what='' first='' vm='' max=-1 after=0 i w\n"
 	       "\tlocal -a where=()\n"
 	       "\tCOMPREPLY=()\n"
 	       "\tfor ((i = 1; i < COMP_CWORD; i++)); do\n"
@@ -180,7 +205,7 @@ static void bash(void)
 		if (group_first(c))
 			group_spellings((*c)->group, quoted_spelling, NULL);
 	printf("'-') key=\"$key $w\" ;;\n"
-	       "\t\t\t*) ((after++)) ;;\n"
+	       "\t\t\t*) ((after++)); [[ -n $vm ]] || vm=\"$w\" ;;\n"
 	       "\t\t\tesac ;;\n"
 	       "\t\tesac\n"
 	       "\tdone\n");
@@ -192,8 +217,14 @@ static void bash(void)
 	       "\t\tCOMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
 	       "\telif [[ $cur == -* ]]; then\n"
 	       "\t\tCOMPREPLY=($(compgen -W \"$opts\" -- \"$cur\"))\n"
-	       "\telif [[ $what == vm ]]; then\n"
+	       "\telif [[ -n $first && $after == 0 ]]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$first\" -- \"$cur\"))\n"
+	       "\telif [[ $what == exec && $after != 0 ]]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" \"${where[@]}\" vm bg list \"$vm\" -q 2>/dev/null)\" -- \"$cur\"))\n"
+	       "\telif [[ $what == vm || $what == exec ]]; then\n"
 	       "\t\tCOMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" \"${where[@]}\" vm list -q 2>/dev/null)\" -- \"$cur\"))\n"
+	       "\telif [[ $what == group ]]; then\n"
+	       "\t\tCOMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" \"${where[@]}\" group list -q 2>/dev/null)\" -- \"$cur\"))\n"
 	       "\telif [[ $what == context ]]; then\n"
 	       "\t\tCOMPREPLY=($(compgen -W \"$(\"${COMP_WORDS[0]}\" context list -q 2>/dev/null)\" -- \"$cur\"))\n"
 	       "\telif [[ $what == path && $cur != *[:/]* ]]; then\n"
@@ -261,12 +292,21 @@ static void fish_place(const struct cmd *c, const char *where)
 {
 	fish_opts(where, c->opts);
 	fish_opts(where, c->flags & CMD_REMOTE ? remote_opts : NULL);
-	if (takes_vm(c))
+	if (choices(c)) {
+		printf("complete -c mica -f -n '__mica_at %s' -a '", where);
+		put_choices(c);
+		printf("'\n");
+	}
+	if (takes_exec(c))
+		printf("complete -c mica -f -n '__mica_in %s' -a '(__mica_execs)'\n", where);
+	else if (takes_vm(c))
 		printf("complete -c mica -f -n '__mica_in %s' -a '(__mica_vms)'\n", where);
 	else if (takes_vm_path(c))
 		printf("complete -c mica -n '__mica_in %s' -a '(__mica_vms):'\n", where);
 	else if (takes_context(c))
 		printf("complete -c mica -f -n '__mica_in %s' -a '(mica context list -q)'\n", where);
+	else if (takes_group(c))
+		printf("complete -c mica -f -n '__mica_in %s' -a '(mica group list -q 2>/dev/null)'\n", where);
 }
 
 static void fish_spelling(const char *spelling, int len, void *arg)
@@ -309,6 +349,9 @@ static void fish(void)
 	       "function __mica_in\n\tset -l words (__mica_words)\n\tset -l n (count $argv)\n"
 	       "\ttest (count $words) -ge $n; and test \"$words[1..$n]\" = \"$argv\"\nend\n"
 	       "function __mica_vms\n\tmica vm list -q 2>/dev/null\nend\n"
+	       "function __mica_execs\n\tset -l words (__mica_words)\n"
+	       "\twhile contains -- $words[1] vm v bg; set -e words[1]; end\n"
+	       "\tif test (count $words) -lt 2; __mica_vms; else; mica vm bg list $words[2] -q 2>/dev/null; end\nend\n"
 	       "complete -c slicer -w mica\n"
 	       "complete -c mica -l context -x -a '(mica context list -q)'\n");
 	for (const struct cmd *const *c = cmds; *c; c++) {

@@ -101,14 +101,17 @@ def shell_env(w):
     for name in ("mica", "slicer"):
         if not os.path.exists(w.dir + "/bin/" + name):
             os.symlink(w.mica, w.dir + "/bin/" + name)
-    return dict(w.env, PATH=w.dir + "/bin:" + os.environ["PATH"], MICA_SOCKET=w.sock, TERM="dumb")
+    env = dict(w.env, PATH=w.dir + "/bin:" + os.environ["PATH"], MICA_SOCKET=w.sock, TERM="dumb")
+    if not w.run("bg", "list", "demo-1", "-q", base=env).stdout:  # one id to complete
+        w.run("bg", "exec", "demo-1", "--", "true", base=env)
+    return env
 
 
 QUESTIONS = [("mica ver", "version"), ("mica vm descr", "describe"), ("mica vm exec de", "demo-1"), ("mica v stop de", "demo-1"), ("mica shell de", "demo-1"),
              ("mica vm bg inf", "info"), ("mica bg wai", "wait"), ("mica vm bg logs de", "demo-1"), ("mica bg exec de", "demo-1"), ("mica fs watch de", "demo-1"),
              ("mica vm fs wat", "watch"), ("mica vm bg exec --ring", "--ring-bytes"), ("mica vm exec demo-1 --cw", "--cwd"), ("mica vm list --token-", "--token-file"),
              ("mica context us", "use"), ("mica context use off", "office"), ("mica vm list --context off", "office"), ("slicer vm descr", "describe"),
-             ("mica cp de", "demo-1:")]
+             ("mica cp de", "demo-1:"), ("mica vm tag rep", "replace"), ("mica vm tag add de", "demo-1"), ("mica bg logs demo-1 ex", "ex_"), ("mica completion z", "zsh")]
 
 
 def bash_function(w, line):
@@ -130,7 +133,7 @@ def case_bash_offers(w):
     tap.ok(bash_function(w, "mica --socket /none vm exec d") == [], "asks the daemon that is named")
     for line, want in QUESTIONS:
         got = bash_function(w, line)
-        tap.ok(got[:1] == [want], "bash: %s → %s" % (line, got))
+        tap.ok(len(got) == 1 and got[0].startswith(want), "bash: %s → %s" % (line, got))
 
 
 class Terminal:
@@ -192,10 +195,11 @@ def case_fish(w):
     tap.ok(done.stderr == "", "fish takes the script: %s" % done.stderr[:300])
     for line, want in QUESTIONS:
         got = [x.split("\t")[0] for x in answers.get(line, [])]
-        tap.ok(want in got, "fish: %s → %s" % (line, got[:5]))
+        tap.ok(want in got or want == "ex_" and got and got[0].startswith(want), "fish: %s → %s" % (line, got[:5]))
 
 
 def case_parse(w):
+    """no script has a slip"""
     for shell in ("bash", "zsh", "fish"):
         text = w.run("completion", shell).stdout
         if shutil.which(shell):
