@@ -229,7 +229,7 @@ const struct cmd cmd_bg_exec = { .group = "vm bg", .name = "exec", .aliases = "r
 	.summary = "Start a command that goes on without us; prints its id", .opts = exec_opts,
 	.examples = "mica vm bg exec vm-1 -- npm run dev                       (prints: started exec_id=ex_… pid=…)\n"
 		    "mica vm bg exec vm-1 --cmd /usr/bin/make --arg dist --cwd work --ring-bytes 16M\n"
-		    "mica vm bg exec vm-1 -s /bin/bash -- 'docker build . && docker push x' --follow\n"
+		    "mica vm bg exec vm-1 --follow -s /bin/bash -- 'docker build . && docker push x'\n"
 		    "exit code: 0 when it was started; with --follow the command's; 125 mica could not start or follow it",
 	.min_pos = 1, .max_pos = -1, .command_at = 1, .flags = CMD_REMOTE, .run = run_exec };
 const struct cmd cmd_bg_logs = { .group = "vm bg", .name = "logs", .synopsis = "VM ID", .summary = "Print what the command has written, as far as it is kept",

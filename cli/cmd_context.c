@@ -102,7 +102,7 @@ static int take_trust(const struct args *a, struct context *c)
 /* The address, given or joined, is one we can use, and says whom to trust exactly where that is needed. */
 static int check_address(const struct context *c)
 {
-	struct remote r;
+	struct remote r = { .is_unix = false };
 	int code = remote_at(&r, c->url);
 	bool trusts = c->fingerprint[0] || c->ca;
 	if (!code && r.tls && !trusts)
@@ -112,6 +112,9 @@ static int check_address(const struct context *c)
 	if (!code && !r.tls && trusts)
 		code = out_error(EXIT_USAGE, "only https:// has a certificate to check", "--url https://HOST:PORT",
 			"a fingerprint or authority does not fit %s", c->url);
+	bool here = r.is_unix || !strncmp(r.host, "127.", 4) || !strcmp(r.host, "localhost") || !strcmp(r.host, "::1");
+	if (!code && !r.tls && !here && c->token[0])
+		out_note("mica: the token will go to %s in the clear; HTTPS there ('mica up --tls') keeps it secret", c->url);
 	if (!code && (r.is_unix && c->url[0] != '/' && c->url[0] != '~'))
 		code = out_error(EXIT_USAGE, "it would mean another file in every folder", "give the whole path", "'%s' is a relative path", c->url);
 	return code;

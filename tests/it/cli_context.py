@@ -38,6 +38,9 @@ def case_files(w):
     bad(w.run("context", "add", "office", "--url", w.tcp), 1, [b"--force"], "add: there is one")
     good(w.run("context", "add", "other", "--url", w.tcp, "--token", "u", XDG_CONFIG_HOME=w.dir + "/xdg"), b"added", "XDG_CONFIG_HOME")
     tap.ok(os.path.exists(w.dir + "/xdg/mica/contexts/other"), "… is where it is kept")
+    done = w.run("context", "add", "clear", "--url", "http://example.invalid:1", "--token", "t")
+    tap.ok(done.returncode == 0 and b"in the clear" in done.stderr, "a token over plain HTTP: said")
+    w.run("context", "remove", "clear")
     shown = w.run("context", "list", "--json").stdout + w.run("context", "show", "office", "--json").stdout + w.run("context", "show", "office").stdout
     tap.ok(b"t0k" not in shown and json.loads(w.run("context", "list", "--json").stdout)[1] ==
            {"name": "office", "current": False, "url": w.url, "fingerprint": w.fingerprint, "ca": False, "token": True}, "list and show never tell a token")
