@@ -7,6 +7,7 @@
 
 #define TYPE_IXFR 251u
 #define TYPE_MAILA 254u
+#define OPENING_MS 3000u /* core and netd answer in a few; then the guest hears of the failure */
 
 static const char *type_text(uint16_t type, char out[12])
 {
@@ -203,6 +204,7 @@ static void deliver_named(struct query *q, const struct dns_answer *a)
 		memcpy(q->msg, out, len);
 		q->msg_len = len;
 		q->state = QUERY_OPENING;
+		ev_timer_set(q->vm->gate->loop, &q->timer, OPENING_MS);
 	}
 }
 

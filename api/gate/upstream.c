@@ -10,9 +10,10 @@
 #define TRIES 4u          /* over all servers; with TRY_MS below what guests' resolvers wait */
 #define TRY_MS 1000u
 #define TCP_MS 3000u
-#define OPENING_MS 3000u
 #define STRAY_MAX 32u     /* datagrams that are no answer, before the next try: somebody guesses */
 #define NEGATIVE_TTL_MAX_S 300u
+
+static void on_timeout(struct ev_timer *t);
 
 struct query *query_new(struct vm *vm, const struct asker *a, const struct dns_query *q, struct policy_verdict v)
 {
@@ -26,6 +27,7 @@ struct query *query_new(struct vm *vm, const struct asker *a, const struct dns_q
 	n->asker = *a;
 	n->verdict = v;
 	n->fd = -1;
+	n->timer = (struct ev_timer){ .fn = on_timeout, .arg = n };
 	buf_init(&n->tcp, DNS_MESSAGE_MAX + 2);
 	n->next = vm->queries;
 	vm->queries = n;
@@ -79,7 +81,6 @@ static void answered(struct query *q, uint8_t *msg, size_t n, const struct dns_a
 		ttl = ttl > NEGATIVE_TTL_MAX_S ? NEGATIVE_TTL_MAX_S : ttl;
 	if ((a->rcode == DNS_NOERROR || a->rcode == DNS_NXDOMAIN) && ttl)
 		cache_put(q->vm, &q->q, msg, n, ttl, now_mono_ms());
-	ev_timer_set(q->vm->gate->loop, &q->timer, OPENING_MS);
 	deliver(q, msg, n, a);
 }
 
@@ -258,6 +259,5 @@ static void on_timeout(struct ev_timer *t)
 
 void query_start(struct query *q)
 {
-	q->timer = (struct ev_timer){ .fn = on_timeout, .arg = q };
 	next_try(q);
 }
