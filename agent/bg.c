@@ -135,6 +135,9 @@ static int put_about(struct bg_exec *x, const struct wire_msg *m, const struct c
 	wire_str(&x->about, A_T_CWD, home_there ? cmd->cwd : "/");
 	wire_u64(&x->about, A_T_UID, w->uid);
 	wire_u64(&x->about, A_T_RING_BYTES, ring_bytes);
+	x->as_text = wire_get(m, A_T_AS_TEXT, &fl);
+	if (x->as_text)
+		wire_u64(&x->about, A_T_AS_TEXT, 1);
 	wire_u64(&x->about, A_T_PID, 0); /* its place: filled in when it runs */
 	wire_u64(&x->about, A_T_TIME_NS, 0);
 	return x->about.failed ? fault_set(f, -E2BIG, "the command and its arguments are longer than %u bytes", ABOUT_MAX - 512) : 0;

@@ -27,6 +27,7 @@ struct bg_exec {
 	struct ev_timer escalate;
 	bool dead;               /* the command ended; its last output may still come */
 	bool ended;              /* everything of it stands in the ring: exit_id, code, sig, end_ns are valid */
+	bool as_text;            /* A_T_AS_TEXT */
 	bool escalating;         /* TERM was sent, KILL follows */
 	uint64_t start_ns, end_ns, exit_id;
 	int code, sig;

@@ -57,6 +57,8 @@ static void put_item(struct bg_flow *w, const struct ring_item *it)
 		wire_str(&w->out, WIRE_T_TEXT, it->exact ? "older output was dropped: the ring keeps only the newest"
 							: "older output was dropped; of the bytes at most so many were after the frame asked for");
 	} else {
+		if (w->x->as_text)
+			wire_u64(&w->out, A_T_AS_TEXT, 1);
 		wire_bytes(&w->out, A_T_DATA, scratch, it->n);
 	}
 	wire_end(&w->out, mark);

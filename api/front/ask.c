@@ -27,7 +27,7 @@ struct buf *ask_begin(struct req *r, uint16_t type)
 	return &f->frame;
 }
 
-void ask_send(struct req *r, ask_fn *fn)
+int ask_try(struct req *r, ask_fn *fn)
 {
 	struct front *f = r->conn->front;
 	int err;
@@ -36,14 +36,20 @@ void ask_send(struct req *r, ask_fn *fn)
 	err = wire_end(&f->frame, f->frame_mark);
 	if (!err)
 		err = chan_send(&f->core, &f->frame, NULL, 0);
-	if (!err) {
+	if (err)
+		ask_drop(r);
+	else
 		ev_mod(f->loop, &f->core_io, chan_want(&f->core));
-		return;
-	}
-	ask_drop(r);
+	return err;
+}
+
+void ask_send(struct req *r, ask_fn *fn)
+{
+	int err = ask_try(r, fn);
+
 	if (err == -EMSGSIZE)
 		reply_error(r, 413, "the request is too large: its texts together must stay below 60 KiB");
-	else
+	else if (err)
 		reply_error(r, 503, "the daemon is busy; try again");
 }
 

@@ -11,6 +11,7 @@
 #define LINGER_BYTES_MAX (4u << 20)
 #define FLUSH_TIMEOUT_MS 60000u
 #define TRIM_BYTES 2048u
+#define PROBE_MS 3000u
 
 static void enter(struct conn *c, enum conn_state state)
 {
@@ -326,6 +327,34 @@ static void trim(struct buf *b)
 	}
 }
 
+/* A client whose upload stands still because its command takes nothing has its own end queued behind it: TCP shows neither. A blank before
+ * the next line of JSON means nothing to one that is there, and makes the kernel of one that is not say so. */
+static void probe(struct conn *c, struct req *r, uint64_t now_ms)
+{
+	bool stands = c->tcp && r->with_client && r->replied && !r->body_raw && r->body == BODY_READING && r->body_paused;
+
+	if (!stands || c->busy || !r->probe_ms)
+		r->probe_ms = stands ? now_ms + PROBE_MS : 0;
+	if (!stands || now_ms < r->probe_ms || buf_len(&c->out) || (c->secure && buf_len(&c->secure->out)))
+		return;
+	r->probe_ms = now_ms + PROBE_MS;
+	reply_data(r, " ", 1);
+}
+
+static void keep_alive(int fd)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+		{ IPPROTO_TCP, TCP_NODELAY, 1 }, { SOL_SOCKET, SO_KEEPALIVE, 1 },
+		/* a client whose machine is gone is noticed after two minutes */
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 60 }, { IPPROTO_TCP, TCP_KEEPINTVL, 15 }, { IPPROTO_TCP, TCP_KEEPCNT, 4 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		setsockopt(fd, options[i].level, options[i].name, &options[i].value, sizeof(options[i].value));
+}
+
 static void conn_tick(struct conn *c, uint64_t now_ms)
 {
 	uint64_t age = now_ms - c->since_ms;
@@ -357,6 +386,8 @@ static void conn_tick(struct conn *c, uint64_t now_ms)
 		r->deadline_ms = 0;
 		r->on_deadline(r);
 	}
+	if (c->req && !c->broken)
+		probe(c, c->req, now_ms);
 	c->busy = false;
 	conn_settle(c);
 }
@@ -377,16 +408,13 @@ void conn_new(struct listener *l, int fd_taken)
 {
 	struct front *f = l->front;
 	struct conn *c = guard_room(f) ? calloc(1, sizeof(*c)) : NULL;
-	int one = 1;
 
 	if (!c) {
 		close(fd_taken);
 		return;
 	}
-	if (l->tcp) {
-		setsockopt(fd_taken, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-		setsockopt(fd_taken, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	}
+	if (l->tcp)
+		keep_alive(fd_taken);
 	c->front = f;
 	c->fd = fd_taken;
 	c->io = (struct ev_io){ .fn = conn_event, .arg = c, .fd = -1 };

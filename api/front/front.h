@@ -78,6 +78,7 @@ struct agent {
 	struct buf in, out;
 	unsigned generation;            /* streams so far: a handler may open the next one from a callback */
 	bool raw, eof, out_dead;
+	bool out_full;                  /* it took no more; epoll tells when it does */
 	bool out_end;                   /* nothing more will be queued: the agent is told when out has gone */
 };
 

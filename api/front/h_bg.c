@@ -8,7 +8,8 @@
 #define WAIT_SECONDS_DEFAULT 30u
 
 struct bg {
-	bool text;             /* logs as text, not base64 */
+	bool base64, text;     /* logs: asked for here; else as the command was started */
+	bool wants[2];         /* stdout, stderr */
 	struct text held[2];
 	struct json kill;      /* the body of kill */
 };
@@ -160,8 +161,11 @@ static void start_opened(struct req *r)
 {
 	struct buf *b = stream_begin(r, A_BG_START);
 
-	if (put_command(r, b) && param_put_u64(r, b, "ring_bytes", A_T_RING_BYTES, INT64_MAX))
-		stream_send(r);
+	if (!put_command(r, b) || !param_put_u64(r, b, "ring_bytes", A_T_RING_BYTES, INT64_MAX))
+		return;
+	if (!param(r, "stdio") || strcmp(param(r, "stdio"), "text") == 0)
+		wire_u64(b, A_T_AS_TEXT, 1);
+	stream_send(r);
 }
 
 void bg_start(struct req *r)
@@ -256,8 +260,10 @@ static void logs_output(struct req *r, struct bg *b, const struct wire_msg *m, u
 {
 	struct wire_field f;
 
-	if (wire_get(m, A_T_DATA, &f) && f.n)
-		line_output(r, m, which, b->text ? &b->held[which] : NULL, f.p, f.n);
+	bool text = b->text || (!b->base64 && wire_get(m, A_T_AS_TEXT, &f));
+
+	if (b->wants[which] && wire_get(m, A_T_DATA, &f) && f.n)
+		line_output(r, m, which, text ? &b->held[which] : NULL, f.p, f.n);
 }
 
 static void logs_other(struct req *r, const struct wire_msg *m, const char *type)
@@ -334,16 +340,22 @@ static void logs_opened(struct req *r)
 	stream_send(r);
 }
 
-/* base64 unless text is asked for here: how the command was started is not kept. */
 void h_bg_logs(struct req *r)
 {
 	const char *stdio = param(r, "stdio");
+	struct bg *b;
 
 	if (!begin(r))
 		return;
+	b = r->state;
 	r->with_client = true;
-	((struct bg *)r->state)->text = stdio && strcmp(stdio, "text") == 0;
-	open_call(r, 0, &logs_ops, logs_opened);
+	b->text = stdio && strcmp(stdio, "text") == 0;
+	b->base64 = stdio && strcmp(stdio, "base64") == 0;
+	param_outputs(r, b->wants);
+	if (stdio && !b->text && !b->base64)
+		reply_error(r, 400, "stdio must be text or base64");
+	else
+		open_call(r, 0, &logs_ops, logs_opened);
 }
 
 /* ---- kill ---- */

@@ -6,6 +6,7 @@
 
 struct exec {
 	bool base64, buffered, stdin_open, started;
+	bool wants[2];         /* stdout, stderr */
 	uint64_t pid, started_ns;
 	struct text text[2];   /* stdout, stderr */
 	struct buf gathered[2]; /* buffered only */
@@ -50,7 +51,7 @@ static void send_held(struct req *r, struct exec *x)
 			line_output(r, NULL, i, x->base64 ? NULL : &x->text[i], NULL, 0);
 }
 
-static void put_end(struct json_out *o, const struct exec *x, uint64_t code, uint64_t sig, const char *error)
+static void put_end(struct json_out *o, const struct exec *x, uint64_t code, uint64_t sig, const char *error, const char *word)
 {
 	if (x->started)
 		json_put_u64(o, "pid", x->pid);
@@ -59,17 +60,19 @@ static void put_end(struct json_out *o, const struct exec *x, uint64_t code, uin
 	json_put_str(o, "signal", signal_name(sig));
 	if (error)
 		json_put_str(o, "error", error);
+	if (word)
+		json_put_str(o, "code", word);
 }
 
-/* The last frame: code as the agent said it, or an error with a code that is never 0. */
-static void send_exit(struct req *r, struct exec *x, uint64_t code, uint64_t sig, const char *error)
+/* The last frame: code as the agent said it, or an error with a code that is never 0, and a word for what went wrong. */
+static void send_exit(struct req *r, struct exec *x, uint64_t code, uint64_t sig, const char *error, const char *word)
 {
 	struct json_out o;
 
 	reply_head(r);
 	send_held(r, x);
 	line_begin(r, &o, "exit", NULL);
-	put_end(&o, x, code, sig, error);
+	put_end(&o, x, code, sig, error, word);
 	line_end(r, &o);
 	req_end(r);
 }
@@ -101,7 +104,7 @@ static void reply_buffered(struct req *r, struct exec *x, uint64_t code, uint64_
 		json_put_str(&o, "encoding", "base64");
 	if (x->started)
 		put_time(&o, "started_at", x->started_ns);
-	put_end(&o, x, code, sig, error);
+	put_end(&o, x, code, sig, error, NULL);
 	json_end(&o);
 	reply_json(r, 200, &b);
 	buf_done(&b);
@@ -132,7 +135,7 @@ static void on_output(struct req *r, struct exec *x, unsigned which, const struc
 {
 	struct wire_field f;
 
-	if (!wire_get(m, A_T_DATA, &f) || f.n == 0)
+	if (!x->wants[which] || !wire_get(m, A_T_DATA, &f) || f.n == 0)
 		return;
 	if (x->buffered)
 		gather_output(r, x, which, &f);
@@ -153,7 +156,7 @@ static void on_command_exit(struct req *r, struct exec *x, const struct wire_msg
 	if (x->buffered)
 		reply_buffered(r, x, code, sig, error);
 	else
-		send_exit(r, x, code, sig, error);
+		send_exit(r, x, code, sig, error, NULL);
 }
 
 uint64_t start_failure(const struct wire_msg *m)
@@ -182,7 +185,7 @@ static void on_refused(struct req *r, struct exec *x, const struct wire_msg *m)
 	if (x->buffered)
 		reply_buffered(r, x, code, 0, text);
 	else
-		send_exit(r, x, code, 0, text);
+		send_exit(r, x, code, 0, text, NULL);
 }
 
 static void exec_frame(struct req *r, const struct wire_msg *m)
@@ -211,15 +214,19 @@ static void exec_frame(struct req *r, const struct wire_msg *m)
 }
 
 /* No exit code came: that is an error of the machinery, and no exit code is made up for the command. */
-static void exec_lost(struct req *r)
+static void exec_told(struct req *r, const char *code, const char *text)
 {
-	static const char lost[] = "the agent was lost before the command ended: its result is not known";
 	struct exec *x = r->state;
 
 	if (x->buffered || !r->replied)
-		reply_error(r, 502, "%s", lost);
+		reply_error_code(r, 502, text, code);
 	else
-		send_exit(r, x, 255, 0, lost);
+		send_exit(r, x, 255, 0, text, code);
+}
+
+static void exec_lost(struct req *r)
+{
+	loss_find(r, exec_told);
 }
 
 static void exec_cut(struct req *r)
@@ -229,7 +236,7 @@ static void exec_cut(struct req *r)
 	if (x->buffered || !r->replied)
 		reply_error(r, 401, "%s", cut_text);
 	else
-		send_exit(r, x, 255, 0, cut_text);
+		send_exit(r, x, 255, 0, cut_text, NULL);
 }
 
 static const struct agent_ops exec_ops = { exec_frame, exec_lost, NULL, exec_cut };
@@ -280,6 +287,7 @@ static const char *check_query(struct req *r, struct exec *x)
 
 	x->stdin_open = param_is_true(r, "stdin");
 	x->buffered = param_is_true(r, "buffered");
+	param_outputs(r, x->wants);
 	x->base64 = stdio && strcmp(stdio, "base64") == 0;
 	if (!param(r, "cmd"))
 		return "cmd is needed";

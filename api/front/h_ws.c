@@ -16,6 +16,7 @@ struct ws {
 	struct ws_decoder decoder;
 	struct http_str key;        /* view into the request's head */
 	bool shell, upgraded, closed;
+	bool half;                  /* forward: an empty message is the end of the client's direction alone */
 	/* shell: the frame inside the message being read */
 	uint8_t head[SHELL_HEAD_BYTES], small[8];
 	unsigned head_have, small_have;
@@ -31,7 +32,7 @@ static void upgrade(struct req *r)
 	r->replied = true;
 	r->head.keep_alive = false;
 	w->upgraded = true;
-	ws_add_accept(&r->conn->out, &w->key);
+	ws_add_accept_with(&r->conn->out, &w->key, w->half ? WS_HALF_CLOSE : NULL, "1");
 	r->body_raw = true;
 	r->body = BODY_READING;
 }
@@ -156,6 +157,8 @@ static void on_message(struct req *r, struct ws *w, const struct ws_event *e)
 		/* not ours, and nothing in the shell's protocol: passed over, as its clients do */
 	} else if (e->op == WS_TEXT) {
 		refuse_frame(r, WS_CLOSE_UNSUPPORTED, "binary messages only");
+	} else if (!w->shell && w->half && e->first && e->last && !e->n) {
+		r->agent.out_end = true;
 	} else if (!w->shell) {
 		stream_send_raw(r, e->data, e->n);
 	} else {
@@ -219,14 +222,24 @@ static void shell_frame(struct req *r, const struct wire_msg *m)
 	}
 }
 
-static void ws_lost(struct req *r)
+static void ws_told(struct req *r, const char *code, const char *text)
 {
 	const struct ws *w = r->state;
 
 	if (!w->upgraded)
-		reply_error(r, 502, "the agent was lost");
+		reply_error_code(r, 502, text, code);
 	else
-		close_ws(r, w->shell ? WS_CLOSE_INTERNAL : WS_CLOSE_NORMAL, w->shell ? "the agent was lost" : NULL);
+		close_ws(r, WS_CLOSE_INTERNAL, strcmp(code, "vm_lost") == 0 ? "the VM ended" : "the agent was lost");
+}
+
+static void ws_lost(struct req *r)
+{
+	const struct ws *w = r->state;
+
+	if (w->shell || !w->upgraded)
+		loss_find(r, ws_told);
+	else
+		close_ws(r, WS_CLOSE_NORMAL, NULL); /* as far as a forward can tell, the far end closed */
 }
 
 static void ws_cut(struct req *r)
@@ -333,10 +346,11 @@ void h_shell(struct req *r)
 void h_forward(struct req *r)
 {
 	const char *vm = vm_name(r);
-	char upstream[512];
+	char upstream[512], half[8];
 
 	if (!vm || !ws_begin(r, false))
 		return;
+	((struct ws *)r->state)->half = !http_head_copy(&r->head, WS_HALF_CLOSE, half, sizeof(half)) && strcmp(half, "1") == 0;
 	if (http_head_copy(&r->head, "X-Inlets-Upstream", upstream, sizeof(upstream)) || !*upstream)
 		reply_error(r, 400, "the X-Inlets-Upstream field must name host:port or unix:/path");
 	else

@@ -20,6 +20,14 @@ bool param_is_true(const struct req *r, const char *key)
 	return v && (strcmp(v, "true") == 0 || strcmp(v, "1") == 0);
 }
 
+void param_outputs(const struct req *r, bool wants[2])
+{
+	static const char *const key[2] = { "stdout", "stderr" };
+
+	for (unsigned i = 0; i < 2; i++)
+		wants[i] = param(r, key[i]) ? param_is_true(r, key[i]) : !param_is_true(r, key[!i]);
+}
+
 bool param_put_u64(struct req *r, struct buf *b, const char *key, uint16_t tag, uint64_t max)
 {
 	const char *v = param(r, key);

@@ -68,6 +68,10 @@ void reply_bytes(struct req *r, int status, const char *type, const void *p, siz
 		http_add_field(out, "WWW-Authenticate", "Bearer");
 	if (status == 503)
 		http_add_field(out, "Retry-After", RETRY_AFTER_S);
+	if (status == 426) { /* RFC 9110 §15.5.22 */
+		http_add_field(out, "Upgrade", "websocket");
+		http_add_field(out, "Connection", "Upgrade");
+	}
 	http_add_field_u64(out, "Content-Length", n);
 	http_add_end(out);
 	if (!r->is_head)
@@ -106,7 +110,7 @@ static void error_object(struct buf *b, const char *text, const char *code)
 	json_end(&o);
 }
 
-static void reply_error_code(struct req *r, int status, const char *text, const char *code)
+void reply_error_code(struct req *r, int status, const char *text, const char *code)
 {
 	struct buf b;
 

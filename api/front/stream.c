@@ -26,7 +26,7 @@ void stream_close(struct req *r)
 	ev_del(r->conn->front->loop, &a->io);
 	fd_close(&a->fd);
 	a->ops = NULL;
-	a->raw = a->eof = a->out_dead = a->out_end = false;
+	a->raw = a->eof = a->out_dead = a->out_full = a->out_end = false;
 	a->generation++;
 	buf_clear(&a->in);
 	buf_clear(&a->out);
@@ -46,6 +46,8 @@ static void stream_event(struct ev_io *io, uint32_t events)
 	struct agent *a = &r->agent;
 
 	r->conn->busy = true;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		a->out_full = false;
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
 		ssize_t n = buf_read_fd(&a->in, a->fd, STREAM_READ_BYTES);
 
@@ -173,9 +175,10 @@ void stream_flush(struct req *r)
 	struct agent *a = &r->agent;
 	int err;
 
-	if (a->fd < 0 || a->out_dead)
+	if (a->fd < 0 || a->out_dead || a->out_full || (!buf_len(&a->out) && !a->out_end))
 		return;
 	err = buf_write_fd(&a->out, a->fd);
+	a->out_full = err == -EAGAIN;
 	if (err && err != -EAGAIN) {
 		a->out_dead = true; /* what the agent said before it went may still be read */
 		buf_clear(&a->out);

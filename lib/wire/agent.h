@@ -49,7 +49,7 @@ enum agent_type {
 	A_USERDATA = 45,   /* DATA: script; run once per disk → WIRE_OK at start */
 
 	/* background commands: live in the agent, not in a stream; ids "ex_" + 8 hex, lost with the agent. An id never given: 404; reaped: 410 */
-	A_BG_START = 48,   /* CMD ARG* ENV* [CWD UID GID SHELL RING_BYTES] → A_BG_IS; WIRE_ERR 503 when the rings' budget is used up, CODE as A_EXEC */
+	A_BG_START = 48,   /* CMD ARG* ENV* [CWD UID GID SHELL RING_BYTES AS_TEXT] → A_BG_IS; WIRE_ERR 503 when the rings' budget is used up, CODE as A_EXEC */
 	A_BG_LIST = 49,    /* → A_BG_IS* (oldest first), WIRE_OK */
 	A_BG_INFO = 50,    /* EXEC_ID → A_BG_IS */
 	A_BG_LOGS = 51,    /* EXEC_ID [FROM_ID FOLLOW(1)] → (A_STARTED|A_STDOUT|A_STDERR|A_GAP|A_EXIT)*, always WIRE_OK last; all carry FRAME_ID TIME_NS */
@@ -110,6 +110,7 @@ enum agent_tag { /* u64 unless said */
 	A_T_BYTES_WRITTEN, A_T_BYTES_DROPPED, A_T_NEXT_ID, A_T_DROPPED_BYTES, A_T_DROPPED_FRAMES,
 	A_T_PATTERN, /* str glob, repeats: of the full path or of its last part */ A_T_EVENT, /* str, repeats in a request; also "all" */
 	A_T_ONE_SHOT, A_T_DEBOUNCE_MS, A_T_MAX_EVENTS, A_T_IS_DIR,
+	A_T_AS_TEXT, /* 1 in A_BG_START, kept for who asked: its A_BG_IS and output frames carry it */
 };
 
 #endif
