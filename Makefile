@@ -390,6 +390,7 @@ PROC_ITEMS = '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init 
 	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '@300 =streams tests/it/streams.py $(O)/bin' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
 	'@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' '=openapi-walk tests/it/openapi_walk.py $(O)/bin $(O)/guest/agent' \
+	'@180 =hostile tests/it/hostile_http.py $(O)/bin $(O)/guest/agent http' '@180 =hostile-tls tests/it/hostile_http.py $(O)/bin $(O)/guest/agent https' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'
 
 test: ## install what is missing, build, and run every test
