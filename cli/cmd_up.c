@@ -57,7 +57,7 @@ struct up {
 	int code;
 };
 
-static int find_config(const struct args *a, char *dst, size_t cap)
+int config_find(const struct args *a, char *dst, size_t cap)
 {
 	if (a->n_pos) {
 		snprintf(dst, cap, "%s", a->pos[0]);
@@ -392,7 +392,7 @@ static int run(struct args *a)
 	if (arg_flag(a, "suspend-on-shutdown", false))
 		return out_error(EXIT_USAGE, "this version cannot keep a VM's memory", "leave it out: VMs are shut down when the daemon stops, and live on when it is killed",
 			"--suspend-on-shutdown");
-	int code = find_config(a, config, sizeof(config));
+	int code = config_find(a, config, sizeof(config));
 	if (!code)
 		code = find_state(a, state, sizeof(state));
 	if (!code && parts_open(&u.parts, &f))

@@ -37,6 +37,7 @@ struct conf_file {
 	const char *path; /* "min" for what is built in */
 	int fd;           /* owned; -1: built in, core's fd 6 or 7 */
 	uint64_t bytes;
+	bool stored;      /* path is the name of an image of the store, looked up when a VM is made */
 };
 
 struct core;
@@ -89,6 +90,8 @@ int config_parse(struct config *c, const char *file, const void *text, size_t n,
 void config_done(struct config *c); /* safe on a zeroed struct */
 const struct host_group *config_group(const struct config *c, const char *name); /* NULL: no such group */
 const char *config_net_mode(const struct host_group *g); /* "bridge", … */
+/* Appends the file's YAML without the token; effective: with what it left open written out. Changes the tree in c->doc. 0 or -ENOMEM. */
+int config_show(struct config *c, bool effective, struct buf *out);
 
 /* ---- groups by the API (config_add.c); the same checks, sentences without a place ---- */
 

@@ -26,6 +26,7 @@
 struct args {
 	const char *config, *state;
 	bool emulated, ephemeral, no_netd, tls;
+	bool check, show, effective; /* only look at the file: 0 or 1, notes as ever; show: the file, on standard output */
 	uid_t uid;
 	gid_t gid;
 };
@@ -36,7 +37,7 @@ static int parse_args(struct args *a, char **v, struct fault *f)
 	const struct { const char *name; const char **value; bool *flag; } options[] = {
 		{ "--config", &a->config, NULL }, { "--state", &a->state, NULL }, { "--flavour", &flavour, NULL }, { "--uid", &uid, NULL },
 		{ "--gid", &gid, NULL }, { "--ephemeral", NULL, &a->ephemeral }, { "--no-netd", NULL, &a->no_netd },
-		{ "--tls", NULL, &a->tls },
+		{ "--tls", NULL, &a->tls }, { "--check", NULL, &a->check }, { "--show", NULL, &a->show }, { "--effective", NULL, &a->effective },
 	};
 	uint64_t id;
 
@@ -52,7 +53,8 @@ static int parse_args(struct args *a, char **v, struct fault *f)
 		else if (!(*options[i].value = *++v))
 			return fault_set(f, -EINVAL, "core: %s needs a value", options[i].name);
 	}
-	if (!a->config || !a->state)
+	a->check |= a->show |= a->effective;
+	if (!a->config || (!a->state && !a->check))
 		return fault_set(f, -EINVAL, "core: --config and --state are needed (it is started by `mica up`)");
 	a->emulated = strcmp(flavour, "emulated") == 0;
 	a->uid = uid && !parse_u64(uid, INT32_MAX, &id) ? (uid_t)id : (uid_t)-1;
@@ -260,6 +262,27 @@ static void prepare_process(struct core *c)
 	registry_init(&c->reg);
 }
 
+/* `mica config`: the daemon's own look at a file, and nothing else. */
+static int look_at_config(struct core *c, const struct args *a)
+{
+	struct fault f = { "" };
+	struct buf out;
+	int err = read_config(c, a, &f);
+
+	buf_init(&out, 4 * YAML_TEXT_MAX);
+	for (size_t i = 0; !err && i < c->config.n_notes; i++)
+		core_say(c, "NOTE", "%s", c->config.notes[i]);
+	if (!err && a->show)
+		err = config_show(&c->config, a->effective, &out);
+	if (!err && a->show)
+		err = write_full(STDOUT_FILENO, buf_data(&out), buf_len(&out));
+	if (err)
+		core_say(c, "FATAL", "%s", f.text[0] ? f.text : strerror(-err));
+	buf_done(&out);
+	config_done(&c->config);
+	return err ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct core core;
@@ -269,9 +292,11 @@ int main(int argc, char **argv)
 	int err;
 
 	(void)argc;
-	c->state_fd = c->vms_fd = c->groups_fd = c->signal_fd = c->secrets.dir_fd = c->tls.dir_fd = c->tokens.dir_fd = -1;
+	c->images.dir_fd = c->state_fd = c->vms_fd = c->groups_fd = c->signal_fd = c->secrets.dir_fd = c->tls.dir_fd = c->tokens.dir_fd = -1;
 	prepare_process(c);
 	err = parse_args(&a, argv, &f);
+	if (!err && a.check)
+		return look_at_config(c, &a);
 	c->ephemeral = a.ephemeral;
 	c->emulated = a.emulated;
 	c->no_netd = a.no_netd;

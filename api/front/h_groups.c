@@ -159,8 +159,10 @@ static bool put_keys(struct req *r, struct buf *b)
 	wrong = put_entries(b, json_root(&j), 1, &key);
 	if (wrong)
 		reply_error(r, 400, "'%.60s' %s", key, wrong);
+	else if (b->failed)
+		reply_error(r, 413, "the request is too large: its texts together must stay below 60 KiB");
 	json_done(&j);
-	return !wrong;
+	return !wrong && !b->failed;
 }
 
 /* ---- handlers ---- */
