@@ -1,4 +1,4 @@
-#include "api/netd/netd.h"
+#include "api/netd/rtnl.h"
 
 #include <errno.h>
 #include <linux/if_link.h>
@@ -8,21 +8,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { REQUEST_MAX = 512, REPLY_MAX = 65536 };
-
-struct request {
-	struct nlmsghdr head;
-	char body[REQUEST_MAX];
-};
+enum { REPLY_MAX = 65536 };
 
 int rtnl_init(struct rtnl *r)
 {
-	r->seq = 0;
+	*r = (struct rtnl){.alias = NETD_ALIAS};
 	r->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	return r->fd < 0 ? -errno : 0;
 }
 
-static void begin(struct rtnl *r, struct request *q, uint16_t type, uint16_t flags, const void *family, size_t len)
+void rt_begin(struct rtnl *r, struct rt_request *q, uint16_t type, uint16_t flags, const void *family, size_t len)
 {
 	memset(q, 0, sizeof *q);
 	q->head.nlmsg_len = (uint32_t)NLMSG_LENGTH(len);
@@ -32,8 +27,8 @@ static void begin(struct rtnl *r, struct request *q, uint16_t type, uint16_t fla
 	memcpy(q->body, family, len);
 }
 
-/* Every name and value here is ours and short, so the request cannot run over: the sizes add up to well under REQUEST_MAX. */
-static struct rtattr *put(struct request *q, uint16_t type, const void *p, size_t n)
+/* Every name and value here is ours and short, so the request cannot run over: the sizes add up to well under RT_REQUEST_MAX. */
+struct rtattr *rt_put(struct rt_request *q, uint16_t type, const void *p, size_t n)
 {
 	struct rtattr *a = (struct rtattr *)(void *)((char *)q + NLMSG_ALIGN(q->head.nlmsg_len));
 	a->rta_type = type;
@@ -44,7 +39,7 @@ static struct rtattr *put(struct request *q, uint16_t type, const void *p, size_
 	return a;
 }
 
-static void close_nest(struct request *q, struct rtattr *a)
+void rt_close(struct rt_request *q, struct rtattr *a)
 {
 	a->rta_len = (uint16_t)((char *)q + q->head.nlmsg_len - (char *)a);
 }
@@ -85,7 +80,7 @@ int netlink_talk(int fd, const void *msg, size_t len, uint32_t last_seq, unsigne
 	return 0;
 }
 
-static int ask(struct rtnl *r, struct request *q)
+int rt_ask(struct rtnl *r, struct rt_request *q)
 {
 	q->head.nlmsg_flags |= NLM_F_ACK;
 	return netlink_talk(r->fd, q, q->head.nlmsg_len, q->head.nlmsg_seq, 1);
@@ -100,34 +95,49 @@ static struct rtattr *attribute(struct rtattr *a, size_t left, unsigned type)
 	return NULL;
 }
 
+/* Text of an attribute, NUL-terminated by the kernel; NULL when it is not. */
+static const char *text_of(struct rtattr *a)
+{
+	return a && RTA_PAYLOAD(a) && memchr(RTA_DATA(a), 0, RTA_PAYLOAD(a)) ? RTA_DATA(a) : NULL;
+}
+
 static bool text_is(struct rtattr *a, const char *s)
 {
 	return a && RTA_PAYLOAD(a) == strlen(s) + 1 && memcmp(RTA_DATA(a), s, RTA_PAYLOAD(a)) == 0;
 }
 
+/* "mica", or "mica OWNER". */
+static bool is_mark(const char *alias)
+{
+	size_t n = sizeof NETD_ALIAS - 1;
+	return alias && strncmp(alias, NETD_ALIAS, n) == 0 && (!alias[n] || alias[n] == ' ');
+}
+
 /* Reads one RTM_NEWLINK. */
-static void parse_link(struct nlmsghdr *h, struct link_info *out, const char **name)
+static void parse_link(const struct rtnl *r, struct nlmsghdr *h, struct link_info *out, const char **name)
 {
 	struct ifinfomsg *info = NLMSG_DATA(h);
 	struct rtattr *first = IFLA_RTA(info);
 	size_t left = h->nlmsg_len - NLMSG_LENGTH(sizeof *info);
-	struct rtattr *alias = attribute(first, left, IFLA_IFALIAS), *kind = attribute(first, left, IFLA_LINKINFO);
-	struct rtattr *ifname = attribute(first, left, IFLA_IFNAME);
-	*out = (struct link_info){.index = info->ifi_index, .ours = text_is(alias, NETD_ALIAS)};
+	const char *alias = text_of(attribute(first, left, IFLA_IFALIAS));
+	struct rtattr *kind = attribute(first, left, IFLA_LINKINFO);
+	*out = (struct link_info){.index = info->ifi_index, .ours = is_mark(alias), .mine = alias && strcmp(alias, r->alias) == 0};
 	if (kind)
 		out->bridge = text_is(attribute(RTA_DATA(kind), RTA_PAYLOAD(kind), IFLA_INFO_KIND), "bridge");
-	*name = ifname ? RTA_DATA(ifname) : "";
+	*name = text_of(attribute(first, left, IFLA_IFNAME));
+	if (!*name)
+		*name = "";
 }
 
 int rtnl_link_find(struct rtnl *r, const char *name, struct link_info *out)
 {
 	static char reply[REPLY_MAX]; /* one thread; too large for the stack */
 	struct ifinfomsg info = {.ifi_family = AF_UNSPEC};
-	struct request q;
+	struct rt_request q;
 	const char *found;
 	*out = (struct link_info){0};
-	begin(r, &q, RTM_GETLINK, 0, &info, sizeof info);
-	put(&q, IFLA_IFNAME, name, strlen(name) + 1);
+	rt_begin(r, &q, RTM_GETLINK, 0, &info, sizeof info);
+	rt_put(&q, IFLA_IFNAME, name, strlen(name) + 1);
 	if (send(r->fd, &q, q.head.nlmsg_len, 0) < 0)
 		return -errno;
 	for (;;) {
@@ -137,73 +147,22 @@ int rtnl_link_find(struct rtnl *r, const char *name, struct link_info *out)
 		struct nlmsghdr *h = (struct nlmsghdr *)(void *)reply;
 		if (!NLMSG_OK(h, (size_t)n) || h->nlmsg_seq != r->seq)
 			continue;
-		if (h->nlmsg_type == NLMSG_ERROR) {
+		if (h->nlmsg_type == NLMSG_ERROR && h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr))) {
 			int err = ((struct nlmsgerr *)NLMSG_DATA(h))->error;
 			return err == -ENODEV ? 0 : err;
 		}
-		if (h->nlmsg_type == RTM_NEWLINK)
-			parse_link(h, out, &found);
+		if (h->nlmsg_type == RTM_NEWLINK && h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct ifinfomsg)))
+			parse_link(r, h, out, &found);
 		return 0;
 	}
 }
 
-int rtnl_bridge_add(struct rtnl *r, const char *name)
-{
-	struct ifinfomsg info = {.ifi_family = AF_UNSPEC};
-	struct request q;
-	struct link_info made;
-	begin(r, &q, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
-	put(&q, IFLA_IFNAME, name, strlen(name) + 1);
-	struct rtattr *nest = put(&q, IFLA_LINKINFO, NULL, 0);
-	put(&q, IFLA_INFO_KIND, "bridge", sizeof "bridge");
-	close_nest(&q, nest);
-	int err = ask(r, &q);
-	if (!err)
-		err = rtnl_link_find(r, name, &made);
-	if (!err)
-		err = rtnl_link_set(r, made.index, 0, false, true);
-	return err;
-}
-
-int rtnl_link_set(struct rtnl *r, int index, int master, bool up, bool mark)
-{
-	struct ifinfomsg info = {.ifi_family = AF_UNSPEC, .ifi_index = index};
-	struct request q;
-	if (up)
-		info.ifi_flags = info.ifi_change = IFF_UP;
-	begin(r, &q, RTM_SETLINK, 0, &info, sizeof info);
-	if (master)
-		put(&q, IFLA_MASTER, &master, sizeof master);
-	if (mark)
-		put(&q, IFLA_IFALIAS, NETD_ALIAS, sizeof NETD_ALIAS);
-	return ask(r, &q);
-}
-
-int rtnl_link_del(struct rtnl *r, int index)
-{
-	struct ifinfomsg info = {.ifi_family = AF_UNSPEC, .ifi_index = index};
-	struct request q;
-	begin(r, &q, RTM_DELLINK, 0, &info, sizeof info);
-	return ask(r, &q);
-}
-
-int rtnl_addr_add(struct rtnl *r, int index, uint32_t addr_be, unsigned prefix)
-{
-	struct ifaddrmsg info = {.ifa_family = AF_INET, .ifa_prefixlen = (uint8_t)prefix, .ifa_index = (uint32_t)index};
-	struct request q;
-	begin(r, &q, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
-	put(&q, IFA_LOCAL, &addr_be, sizeof addr_be);
-	put(&q, IFA_ADDRESS, &addr_be, sizeof addr_be);
-	int err = ask(r, &q);
-	return err == -EEXIST ? 0 : err;
-}
-
-int rtnl_each_ours(struct rtnl *r, void (*fn)(void *arg, const char *name, bool bridge), void *arg)
+/* Asks for all of a kind; fn gets each message of it that is whole. */
+static int dump(struct rtnl *r, uint16_t ask, uint16_t kind, const void *family, size_t len, void (*fn)(struct rtnl *r, struct nlmsghdr *h, void *arg), void *arg)
 {
 	static char reply[REPLY_MAX];
-	struct ifinfomsg info = {.ifi_family = AF_UNSPEC};
-	struct request q;
-	begin(r, &q, RTM_GETLINK, NLM_F_DUMP, &info, sizeof info);
+	struct rt_request q;
+	rt_begin(r, &q, ask, NLM_F_DUMP, family, len);
 	if (send(r->fd, &q, q.head.nlmsg_len, 0) < 0)
 		return -errno;
 	for (;;) {
@@ -212,19 +171,71 @@ int rtnl_each_ours(struct rtnl *r, void (*fn)(void *arg, const char *name, bool 
 			return (int)n;
 		size_t left = (size_t)n;
 		for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)reply; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
-			struct link_info l;
-			const char *name;
 			if (h->nlmsg_seq != r->seq)
 				continue;
 			if (h->nlmsg_type == NLMSG_DONE)
 				return 0;
 			if (h->nlmsg_type == NLMSG_ERROR)
-				return ((struct nlmsgerr *)NLMSG_DATA(h))->error;
-			if (h->nlmsg_type != RTM_NEWLINK)
-				continue;
-			parse_link(h, &l, &name);
-			if (l.ours)
-				fn(arg, name, l.bridge);
+				return h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr)) ? ((struct nlmsgerr *)NLMSG_DATA(h))->error : -EPROTO;
+			if (h->nlmsg_type == kind && h->nlmsg_len >= NLMSG_LENGTH(len))
+				fn(r, h, arg);
 		}
 	}
+}
+
+struct each_link {
+	void (*ours)(void *arg, const char *name, const struct link_info *l);
+	void (*name)(void *arg, const char *name);
+	void *arg;
+};
+
+static void on_link(struct rtnl *r, struct nlmsghdr *h, void *arg)
+{
+	struct each_link *e = arg;
+	struct link_info l;
+	const char *name;
+	parse_link(r, h, &l, &name);
+	if (e->name)
+		e->name(e->arg, name);
+	else if (l.ours)
+		e->ours(e->arg, name, &l);
+}
+
+int rtnl_each_ours(struct rtnl *r, void (*fn)(void *arg, const char *name, const struct link_info *l), void *arg)
+{
+	struct ifinfomsg info = {.ifi_family = AF_UNSPEC};
+	return dump(r, RTM_GETLINK, RTM_NEWLINK, &info, sizeof info, on_link, &(struct each_link){.ours = fn, .arg = arg});
+}
+
+int rtnl_each_name(struct rtnl *r, void (*fn)(void *arg, const char *name), void *arg)
+{
+	struct ifinfomsg info = {.ifi_family = AF_UNSPEC};
+	return dump(r, RTM_GETLINK, RTM_NEWLINK, &info, sizeof info, on_link, &(struct each_link){.name = fn, .arg = arg});
+}
+
+struct each_addr {
+	void (*fn)(void *arg, const struct net_addr *a);
+	void *arg;
+};
+
+static void on_addr(struct rtnl *r, struct nlmsghdr *h, void *arg)
+{
+	struct each_addr *e = arg;
+	struct ifaddrmsg *info = NLMSG_DATA(h);
+	struct net_addr a = {.family = info->ifa_family == AF_INET6 ? 6 : 4, .bits = info->ifa_prefixlen};
+	size_t left = h->nlmsg_len - NLMSG_LENGTH(sizeof *info);
+	struct rtattr *local = attribute(IFA_RTA(info), left, IFA_LOCAL), *addr = attribute(IFA_RTA(info), left, IFA_ADDRESS);
+	(void)r;
+	if (!local) /* IPv4 on a point-to-point link has both, then this one is ours */
+		local = addr;
+	if ((info->ifa_family != AF_INET && info->ifa_family != AF_INET6) || !local || RTA_PAYLOAD(local) != net_addr_bytes(&a))
+		return;
+	memcpy(a.a, RTA_DATA(local), net_addr_bytes(&a));
+	e->fn(e->arg, &a);
+}
+
+int rtnl_each_addr(struct rtnl *r, void (*fn)(void *arg, const struct net_addr *a), void *arg)
+{
+	struct ifaddrmsg info = {.ifa_family = AF_UNSPEC};
+	return dump(r, RTM_GETADDR, RTM_NEWADDR, &info, sizeof info, on_addr, &(struct each_addr){fn, arg});
 }

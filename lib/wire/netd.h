@@ -20,7 +20,8 @@ enum netd_type {
 	N_TAP_DOWN = 19,    /* TAP → OK, also when it is gone */
 	N_LIST = 20,        /* → OK TAP* BRIDGE* (veths of isolated VMs among the taps): what carries our mark now */
 	N_HOST_UP = 21,     /* OWNER (≤8 of a-z0-9) → OK: our table stands with its base chains. ERR names the kernel option that is missing */
-	N_SYNC = 22,        /* all that lives was told: rules are written anew from it, links of this owner that nobody claimed go → OK */
+	N_SYNC = 22,        /* LINK*: all that lives was told: rules are written anew from it, links of this owner that nobody claimed go, but for LINK* (of VMs that
+	                       may still answer) → OK */
 	N_RANGE_UP = 23,    /* NAME RANGE4 "a.b.c.d/len" [RANGE6]: forwarding on, masquerade for what leaves by a link that is not ours → OK; TEXT as above */
 	N_RANGE_DOWN = 24,  /* NAME → OK */
 	N_ISO_UP = 25,      /* VM LINK MAC GUEST4 "a.b.c.d/30" GW4 [GUEST6 "…/126" GW6] [QUEUES] DEFAULT RULE* + 4 descriptors of its namespace in the order of

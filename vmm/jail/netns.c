@@ -30,12 +30,12 @@ static const struct {
 	{"ipv4/conf/all/accept_redirects", "0", false},
 	{"ipv4/conf/all/send_redirects", "0", false},
 	{"ipv4/conf/default/send_redirects", "0", false},
-	{"ipv4/icmp_ratelimit", "10", false}, /* ms: every refused flow of a busy guest shall hear of it at once */
+	{"ipv4/icmp_ratelimit", "0", false}, /* every refused flow of a busy guest shall hear of it at once; the kernel's limit on all (1000/s) stays */
 	{"ipv6/conf/default/accept_dad", "0", false},
 	{"ipv6/conf/default/accept_ra", "0", false},
 	{"ipv6/conf/all/accept_ra", "0", false},
 	{"ipv6/conf/all/forwarding", "1", false},
-	{"ipv6/icmp/ratelimit", "10", false},
+	{"ipv6/icmp/ratelimit", "0", false},
 	{"netfilter/nf_conntrack_acct", "1", false},
 	{"netfilter/nf_conntrack_timestamp", "1", false},
 	{"netfilter/nf_conntrack_events", "1", false},
