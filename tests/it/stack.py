@@ -2,6 +2,7 @@
 """The daemon of real parts, without KVM: real core, real front, one real agent per VM as a process of this host. Made up are netd,
 jail and, in this file's second half, the vmm: it answers core's frames, joins streams to its agent, stops and goes on by signal.
 For tests: Stack(bin folder, agent) … .unix .tcp .token .fingerprint … close()."""
+import ctypes
 import os
 import select
 import shutil
@@ -200,6 +201,11 @@ class Stack:
 
 # ---- the made-up vmm: a process of its own ------------------------------------------------------------------------
 
+def die_with_parent():
+    """In a child: jail may end the vmm by force, and a guest does not outlive its machine."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 class Vmm:
     """Its guest is an agent on this host. Streams are joined by handing core a connection to the agent's socket."""
 
@@ -238,7 +244,7 @@ class Vmm:
         self.report = os.dup(m.fds[m.num(VT_REPORT)])
         os.write(console, b"".join(b"line %d of the console\r\n" % i for i in range(1, 31)))
         self.process = subprocess.Popen([self.agent, "--listen", "unix:" + self.agent_sock, "--hello", "unix:" + self.hello_sock, "--prefix",
-                                         self.folder + "/root"], stdin=subprocess.DEVNULL)
+                                         self.folder + "/root"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent)
         self.state = "running"
         self.tell(OK, ident=m.id)
 
