@@ -52,5 +52,6 @@ const struct cmd cmd_vm_forward = { .group = "vm", .name = "forward", .aliases =
 		    "mica vm forward vm-1 -L 0.0.0.0:9000:127.0.0.1:9000          from other machines, too\n"
 		    "mica vm forward vm-1 -L 127.0.0.1:9000:/run/docker.sock      a socket in the guest\n"
 		    "mica vm forward vm-1 -L 9000:/run/docker.sock                the same, on 0.0.0.0\n"
-		    "mica vm forward vm-1 -L ./docker.sock:/run/docker.sock       a socket on both sides",
+		    "mica vm forward vm-1 -L ./docker.sock:/run/docker.sock       a socket on both sides\n"
+		    "a client that closes its sending half still gets the answer, unless nothing at all moves for a minute",
 	.min_pos = 1, .max_pos = -1, .command_at = -1, .flags = CMD_REMOTE, .run = run_forward };

@@ -121,6 +121,7 @@ def operators():
     up.p.send_signal(signal.SIGHUP)
     tap.ok(up.says("has the fingerprint " + b), "SIGHUP with both")
     tap.ok(up.info("--fingerprint", b).returncode == 0 and up.info("--fingerprint", a).returncode == 1, "new connections see it")
+    join(up)
     os.unlink(top + "/use.pem")
     up.p.send_signal(signal.SIGHUP)
     tap.ok(up.says("use.pem: No such file") and up.info("--fingerprint", b).returncode == 0, "a file that is gone: said, and nothing changed")
