@@ -71,7 +71,7 @@ JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vm
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) lib/nfnl/subscribe.o api/netd/main.o api/netd/serve.o api/netd/state.o api/netd/bridge.o api/netd/iso.o \
 	api/netd/rtnl.o api/netd/rtnl_link.o api/netd/nft_msg.o api/netd/nft_rule.o api/netd/nft_probe.o api/netd/nft_host.o api/netd/nft_ns.o \
 	api/netd/nft_tap.o api/netd/nft_count.o api/netd/ct.o api/netd/sysctl.o api/netd/tap.o
-CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/tls.o api/core/main.o api/core/core.o api/core/listen.o \
+CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/policy.o api/core/gate.o api/core/ask_policy.o api/core/tls.o api/core/main.o api/core/core.o api/core/listen.o \
 	api/core/net.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
 	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_disk.o api/core/vm_keep.o api/core/images.o api/core/ask_images.o api/core/vm_boot.o api/core/vm_net.o api/core/ask_net.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
 	api/core/req.o api/core/requests.o api/core/auth.o api/core/tokens.o api/core/ask_tokens.o api/core/ask_list.o api/core/groups.o api/core/group_tree.o api/core/ask_groups.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
@@ -79,13 +79,13 @@ CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_Y
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) $(LIB_TLS) api/front/cert.o api/front/secure.o \
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_groups.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/loss.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
-	api/front/h_secrets.o api/front/h_tokens.o api/front/cut.o api/front/h_metrics.o api/front/h_net.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o
+	api/front/h_secrets.o api/front/h_images.o api/front/h_tokens.o api/front/cut.o api/front/h_metrics.o api/front/h_net.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o
 GATE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_JSON) $(LIB_POLICY) $(LIB_DNS) $(LIB_NFNL) api/gate/main.o api/gate/walls.o api/gate/link.o \
 	api/gate/vm.o api/gate/serve.o api/gate/decide.o api/gate/local.o api/gate/upstream.o api/gate/cache.o api/gate/open.o api/gate/seen.o api/gate/events.o \
 	api/gate/flows.o api/gate/record.o
 CLI_ROOM := cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/lines.o cli/bg.o cli/cmd_bg.o cli/cmd_bg_exec.o cli/cmd_fs.o cli/cmd_watch.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o \
-	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o cli/cmd_group.o cli/cmd_config.o cli/cmd_token.o cli/cmd_net.o \
+	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/cmd_info.o cli/cmd_secret.o cli/cmd_group.o cli/cmd_config.o cli/cmd_token.o cli/cmd_net.o cli/net.o \
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
 CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC) $(LIB_TLS)
 UNPACK_OBJS := rootfs/unpack/main.o rootfs/unpack/outer.o rootfs/unpack/manifest.o rootfs/unpack/stream.o rootfs/unpack/layer.o rootfs/unpack/inside.o \
@@ -93,7 +93,7 @@ UNPACK_OBJS := rootfs/unpack/main.o rootfs/unpack/outer.o rootfs/unpack/manifest
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
 	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o agent/watch.o agent/watch_ask.o agent/watch_tree.o agent/place.o agent/upload.o agent/manifest.o \
-	agent/stream.o agent/copy_in.o agent/copy_out.o agent/fs.o agent/forward.o agent/machine.o agent/stats.o agent/userdata.o
+	agent/stream.o agent/copy_in.o agent/copy_out.o agent/fs.o agent/forward.o agent/machine.o agent/stats.o agent/userdata.o agent/ssh_keys.o
 AGENT_OBJS := $(AGENT_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_ARC) $(LIB_JSON)
 
 # programs whose object lists are filled in; name → objects → static libraries
@@ -122,7 +122,7 @@ UNIT_TESTS += core_config core_addr base_sha256 yaml_write
 UNIT_yaml_write := $(LIB_BASE) $(LIB_YAML)
 UNITLIBS_yaml_write := $(O)/deps/libyaml.a
 UNIT_base_sha256 := $(LIB_BASE)
-CORE_CONFIG := api/core/addr.o api/core/config.o api/core/config_keys.o api/core/config_group.o api/core/config_net.o \
+CORE_CONFIG := $(LIB_POLICY) api/core/addr.o api/core/config.o api/core/config_keys.o api/core/config_group.o api/core/config_net.o api/core/config_policy.o \
 	api/core/config_file.o api/core/image_name.o api/core/config_api.o api/core/config_add.o api/core/config_show.o
 UNIT_core_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 UNITLIBS_core_config := $(O)/deps/libyaml.a
@@ -200,6 +200,8 @@ FUZZ_http_head := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_http_chunk := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_http_target := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_http_ws := $(LIB_BASE) $(LIB_HTTP)
+FUZZ_TESTS += http_stream
+FUZZ_http_stream := $(LIB_BASE) $(LIB_HTTP)
 FUZZ_TESTS += config record
 FUZZ_record := $(LIB_BASE) api/core/addr.o api/core/record.o api/core/secrets.o
 FUZZ_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
@@ -209,6 +211,8 @@ FUZZ_TESTS += json policy dns nfnl
 FUZZ_json := $(LIB_BASE) $(LIB_JSON)
 UNIT_TESTS += cli_lz4 cli_payload cli_opt cli_forward
 UNIT_cli_lz4 := cli/lz4.o
+UNIT_TESTS += cli_net
+UNIT_cli_net := $(LIB_BASE) $(LIB_JSON) cli/net.o
 UNIT_cli_payload := cli/payload.o cli/lz4.o $(LIB_BASE)
 UNIT_cli_opt = $(filter-out cli/main.o,$(CLI_OBJS))
 UNITLIBS_cli_opt := $(O)/deps/libbearssl.a
@@ -386,7 +390,7 @@ $(O)/tests/bench/nettool: $(O)/obj/tests/bench/nettool.o
 	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@120 =cli-group tests/it/cli_group.py $(O)/bin $(O)/guest/agent' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '@180 =gate tests/it/gate.py $(O)/bin/gate' '=netd tests/it/netd.py $(O)/bin/netd' '@180 =netd-iso tests/it/netd_iso.py $(O)/bin/netd' '@120 =netd-bridge tests/it/netd_bridge.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+PROC_ITEMS = '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '@120 =core-images tests/it/core_images.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@120 =cli-group tests/it/cli_group.py $(O)/bin $(O)/guest/agent' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '@180 =gate tests/it/gate.py $(O)/bin/gate' '=netd tests/it/netd.py $(O)/bin/netd' '@180 =netd-iso tests/it/netd_iso.py $(O)/bin/netd' '@120 =netd-bridge tests/it/netd_bridge.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '@300 =streams tests/it/streams.py $(O)/bin' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
 	'@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' '=openapi-walk tests/it/openapi_walk.py $(O)/bin $(O)/guest/agent' \
