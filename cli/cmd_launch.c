@@ -1,6 +1,7 @@
 /* vm launch. */
 #include "cli/cli.h"
 #include "cli/exec.h"
+#include "cli/net.h"
 #include "cli/out.h"
 #include "cli/remote.h"
 
@@ -27,6 +28,8 @@ static const struct opt launch_opts[] = {
 	{ "secret", 0, OPT_LIST, "NAME", "secret this VM may have" },
 	{ "secrets", 0, OPT_LIST, "A,B", "the same, several at once" },
 	{ "ip", 0, OPT_TEXT, "ADDRESS", "address to have" },
+	{ "net-limit", 0, OPT_TEXT, "RATE", "of its network card, each way: 10mbit, 512kbit or 5MiB a second" },
+	{ "net-pps", 0, OPT_TEXT, "N", "packets a second, each way" },
 	{ "persistent", 0, OPT_FLAG, NULL, "keep the disk after a shutdown (default; --persistent=false: gone with the VM)" },
 	{ "wait", 0, OPT_FLAG, NULL, "until the agent answers" },
 	{ "wait-userdata", 0, OPT_FLAG, NULL, "until userdata has run" },
@@ -116,6 +119,26 @@ static void put_lists(struct json_out *o, const struct args *a)
 	json_end(o);
 }
 
+static int put_network(struct json_out *o, const struct args *a)
+{
+	static const struct { const char *opt, *key; bool (*parse)(const char *text, uint64_t *out); } rows[] = {
+		{ "net-limit", "bytes_per_s", net_rate_bytes_s }, { "net-pps", "packets_per_s", net_count } };
+	if (!arg_text(a, "net-limit") && !arg_text(a, "net-pps"))
+		return 0;
+	json_obj(o, "network");
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		const char *text = arg_text(a, rows[i].opt);
+		uint64_t v;
+		if (!text)
+			continue;
+		if (!rows[i].parse(text, &v))
+			return out_error(EXIT_USAGE, "a rate is 10mbit, 512kbit or 5MiB (a second), a number of packets 5000 or 10k", "", "--%s=%s", rows[i].opt, text);
+		json_put_u64(o, rows[i].key, v);
+	}
+	json_end(o);
+	return 0;
+}
+
 static int launch_body(struct buf *b, const struct args *a)
 {
 	struct json_out o;
@@ -140,7 +163,9 @@ static int launch_body(struct buf *b, const struct args *a)
 		json_put_str(&o, "import_user", arg_text(a, "import-user"));
 	if (arg_text(a, "ip"))
 		json_put_str(&o, "ip", arg_text(a, "ip"));
-	int code = put_userdata(&o, a);
+	int code = put_network(&o, a);
+	if (!code)
+		code = put_userdata(&o, a);
 	if (!code)
 		code = put_keys(&o, a);
 	put_lists(&o, a);

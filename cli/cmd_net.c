@@ -1,52 +1,16 @@
 /* vm net cut, heal, delay, loss, limit, stats: what a VM's network card does to packets, changed while it runs. */
 #include "cli/answer.h"
 #include "cli/cli.h"
+#include "cli/net.h"
 #include "cli/out.h"
 #include "cli/remote.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
 static const struct opt json_opts[] = {
 	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
 	{ 0 },
 };
-
-/* ---- numbers with units ---- */
-
-struct unit {
-	const char *name;
-	double factor;
-};
-
-/* A decimal and one of the units (NULL at the end); what it comes to, rounded. false: it is none, or out of range. */
-static bool number_with_unit(const char *text, const struct unit *units, double most, uint64_t *out)
-{
-	char *end;
-	double v;
-
-	if (strspn(text, "0123456789.") == 0 || text[0] == '.')
-		return false;
-	v = strtod(text, &end);
-	for (const struct unit *u = units; u->name; u++)
-		if (strcasecmp(end, u->name) == 0) {
-			v = v * u->factor + 0.5;
-			if (!(v >= 0 && v <= most))
-				return false;
-			*out = (uint64_t)v;
-			return true;
-		}
-	return false;
-}
-
-static const struct unit times[] = { { "us", 1 }, { "ms", 1e3 }, { "s", 1e6 }, { NULL } };
-static const struct unit shares[] = { { "%", 1e4 }, { NULL } };
-/* bit a second as `tc` writes them; bytes when the B stands alone */
-static const struct unit rates[] = { { "bit", 0.125 }, { "kbit", 125 }, { "mbit", 125e3 }, { "gbit", 125e6 }, { "B", 1 }, { "KB", 1e3 }, { "MB", 1e6 },
-	{ "GB", 1e9 }, { "KiB", 1024 }, { "MiB", 1048576 }, { "GiB", 1073741824 }, { NULL } };
-static const struct unit counts[] = { { "", 1 }, { "k", 1e3 }, { "m", 1e6 }, { NULL } };
 
 static int bad(const char *what, const char *text, const char *fix)
 {
@@ -57,43 +21,12 @@ static int bad(const char *what, const char *text, const char *fix)
 
 /* ---- asking ---- */
 
-static const char *text_rate(int64_t bytes_s, char out[WORDS_MAX])
-{
-	if (bytes_s >= 125000)
-		snprintf(out, WORDS_MAX, "%gmbit", (double)bytes_s / 125e3);
-	else
-		snprintf(out, WORDS_MAX, "%gkbit", (double)bytes_s / 125);
-	return out;
-}
-
-/* "vm-1: cut, 100ms ± 10ms, 5% lost, in 10mbit, out 10mbit" */
 static void print_chaos(const char *vm, const struct json_val *v)
 {
-	static const struct { const char *key, *word; bool bytes; } limits[] = { { "rx_bytes_per_s", "in", true }, { "tx_bytes_per_s", "out", true },
-		{ "rx_packets_per_s", "in", false }, { "tx_packets_per_s", "out", false } };
-	const char *sep = "";
-	bool cut = false;
-	char name[VM_NAME_MAX], rate[WORDS_MAX];
-	int64_t delay = json_int(v, "delay_us"), jitter = json_int(v, "jitter_us"), loss = json_int(v, "loss_ppm");
+	char name[VM_NAME_MAX], words[300];
 	out_clean(name, sizeof(name), vm);
-	printf("%s: ", name);
-	json_get_bool(v, "cut", &cut);
-	if (cut)
-		sep = printf("cut") > 0 ? ", " : "";
-	if (delay)
-		sep = printf("%sdelay %gms", sep, (double)delay / 1e3) > 0 ? ", " : "";
-	if (jitter)
-		printf(" ±%gms", (double)jitter / 1e3);
-	if (loss)
-		sep = printf("%sloss %g%%", sep, (double)loss / 1e4) > 0 ? ", " : "";
-	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
-		int64_t n = json_int(v, limits[i].key);
-		if (n && limits[i].bytes)
-			sep = printf("%s%s %s", sep, limits[i].word, text_rate(n, rate)) > 0 ? ", " : "";
-		else if (n)
-			sep = printf("%s%s %lld packets/s", sep, limits[i].word, (long long)n) > 0 ? ", " : "";
-	}
-	printf("%s\n", *sep ? "" : "as it should be");
+	net_chaos_words(v, words, sizeof(words));
+	printf("%s: %s\n", name, words[0] ? words : "as it should be");
 }
 
 /* body NULL: only looks, or heals with method DELETE. */
@@ -152,9 +85,9 @@ static int run_delay(struct args *a)
 {
 	struct setting s[2] = { { "delay_us", 0 }, { "jitter_us", 0 } };
 	const char *jitter = arg_text(a, "jitter");
-	if (!number_with_unit(a->pos[1], times, 6e7, &s[0].value))
+	if (!net_time_us(a->pos[1], &s[0].value))
 		return bad("delay", a->pos[1], "write 100ms, 250us or 1s, at most 60s; 0ms for none");
-	if (jitter && (!number_with_unit(jitter, times, 6e7, &s[1].value) || s[1].value > s[0].value))
+	if (jitter && (!net_time_us(jitter, &s[1].value) || s[1].value > s[0].value))
 		return bad("jitter", jitter, "write 10ms, at most as long as the delay");
 	return change_to(a, s, 2);
 }
@@ -162,7 +95,7 @@ static int run_delay(struct args *a)
 static int run_loss(struct args *a)
 {
 	struct setting s = { "loss_ppm", 0 };
-	if (!number_with_unit(a->pos[1], shares, 1e6, &s.value))
+	if (!net_share_ppm(a->pos[1], &s.value))
 		return bad("loss", a->pos[1], "write 5% or 0.1%, at most 100%; 0% for none");
 	return change_to(a, &s, 1);
 }
@@ -176,12 +109,12 @@ static int run_limit(struct args *a)
 	uint64_t v;
 	if (!rate && !pps)
 		return out_error(EXIT_USAGE, "neither a rate nor --pps is given", "mica vm net limit VM 10mbit", "there is nothing to limit");
-	if (rate && !number_with_unit(rate, rates, 1e12, &v))
+	if (rate && !net_rate_bytes_s(rate, &v))
 		return bad("rate", rate, "write 10mbit, 512kbit or 5MiB (a second); 0bit for none");
 	for (int way = 0; rate && way < 2; way++)
 		if ((way ? out : in) || in == out)
 			s[n++] = (struct setting){ way ? "tx_bytes_per_s" : "rx_bytes_per_s", v };
-	if (pps && !number_with_unit(pps, counts, 1e12, &v))
+	if (pps && !net_count(pps, &v))
 		return bad("number of packets", pps, "write 5000 or 10k; 0 for none");
 	for (int way = 0; pps && way < 2; way++)
 		if ((way ? out : in) || in == out)

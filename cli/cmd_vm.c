@@ -1,6 +1,7 @@
 /* The verbs on VMs that are one request and one answer. */
 #include "cli/answer.h"
 #include "cli/cli.h"
+#include "cli/net.h"
 #include "cli/out.h"
 #include "cli/remote.h"
 
@@ -162,7 +163,7 @@ static void line(const char *label, const char *value)
 
 static void describe(const struct json_val *v)
 {
-	char ram[WORDS_MAX], specs[80], tags[400], n[32];
+	char ram[WORDS_MAX], specs[80], tags[400], n[32], chaos[300];
 	const char *friendly = NULL;
 	bool persistent = false;
 	join_tags(json_get(v, "tags"), tags, sizeof(tags), &friendly);
@@ -181,6 +182,9 @@ static void describe(const struct json_val *v)
 	line("Image:", json_text(v, "image", "-"));
 	line("Storage:", json_text(v, "storage", "-"));
 	line("Network:", json_text(json_get(v, "network"), "mode", "-"));
+	net_chaos_words(json_get(json_get(v, "network"), "chaos"), chaos, sizeof(chaos));
+	if (chaos[0])
+		printf("%-14s %s\n", "Chaos:", chaos);
 	snprintf(n, sizeof(n), "%lld", (long long)json_int(v, "open_agent_connections"));
 	line("Open calls:", n);
 	line("Tags:", tags[0] ? tags : "-");

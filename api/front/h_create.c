@@ -69,7 +69,7 @@ static const char *put_text(struct buf *b, const struct json_val *root, const ch
 	return NULL;
 }
 
-/* network: {allow, drop}: an absent key inherits, an empty list clears. */
+/* network: {allow, drop, bytes_per_s, packets_per_s}: an absent key inherits, an empty list clears. */
 static const char *put_policy(struct buf *b, const struct json_val *root)
 {
 	const struct json_val *net = json_get(root, "network");
@@ -79,7 +79,8 @@ static const char *put_policy(struct buf *b, const struct json_val *root)
 		return NULL;
 	allow = body_put_strings(b, net, "allow", C_T_NET_ALLOW);
 	drop = body_put_strings(b, net, "drop", C_T_NET_DROP);
-	if (net->kind != JSON_OBJECT || allow < 0 || drop < 0)
+	if (net->kind != JSON_OBJECT || allow < 0 || drop < 0 || put_count(b, net, "bytes_per_s", C_T_NET_BYTES_S) ||
+	    put_count(b, net, "packets_per_s", C_T_NET_PACKETS_S))
 		return "network";
 	if (allow)
 		wire_u64(b, C_T_NET_SET_ALLOW, 1);

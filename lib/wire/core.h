@@ -26,14 +26,15 @@ enum core_type {
 	C_AUTH = 33,     /* [FOR] → OK when the credential is good for that listener, and for that scope */
 	C_GROUPS = 34,   /* → ITEM{group}* OK */
 	C_NODES = 35,    /* [GROUP TAG | TAG_PREFIX] → ITEM{node}* OK; ERR 404 group */
-	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS PERSISTENT TAG* USERDATA SSH_KEY* IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET* SECRETS_SET(1)] → OK node
+	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS NET_BYTES_S NET_PACKETS_S PERSISTENT TAG* USERDATA SSH_KEY* IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET* SECRETS_SET(1)] → OK node
 	                    (IP with prefix length); ERR 400 404 408 503 … */
 	C_DELETE = 37,   /* GROUP VM → OK TEXT DISK_REMOVED(0/1) */
-	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS [NET_CUT … NET_TX_PACKETS_S, while there is chaos] */
+	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS [NET_SET_ALLOW NET_ALLOW* NET_SET_DROP NET_DROP* GROUP_ALLOW* GROUP_DROP*] [NET_CUT … NET_TX_PACKETS_S, while there is chaos] */
 	C_LOGS = 39,     /* VM → OK + fd: the console log, read-only */
 	C_SHUTDOWN = 40, /* VM ACTION → OK TEXT once the VM process has ended */
 	C_CONNECT = 41,  /* VM FOR (absent: admin) → OK + fd: a fresh agent stream (lib/wire/agent.h); ERR 404 VM, 409 paused or stopped, 503 agent does not answer.
-	                    PORT absent = AGENT_PORT. QUIET(1): does not count as agent use (health, stats) */
+	                    PORT absent = AGENT_PORT. QUIET(1): does not count as agent use (LAST_CALL_NS: commands, shells, copies and forwards do).
+	                    OK also IP, without prefix length */
 	C_PAUSE = 42, C_RESUME = 43, /* VM → OK TEXT */
 	C_RELAUNCH = 44, /* VM [WAIT TIMEOUT_MS] → OK node */
 	C_TAGS = 45,     /* VM [ADD* REMOVE* | REPLACE* with REPLACE_ALL(1)] [TAG_NAME] → OK TAG* */
@@ -47,9 +48,22 @@ enum core_type {
 	                    OK + what is known of LOAD_1 LOAD_5 LOAD_15 MEM_TOTAL MEM_AVAILABLE OPEN_FILES OPEN_SOCKETS EGRESS_TX EGRESS_RX */
 	C_NET = 112,     /* VM [NET_HEAL(1): all chaos back to nothing] [NET_CUT … NET_TX_PACKETS_S: what is absent stays] → OK with all of these as they are
 	                    now, COUNTER{NAME COUNT}*; ERR 400 a value out of range, 404 no network card, 409 it does not run */
+	C_POLICY = 120,  /* VM [NET_RESET(1): none of its own] [NET_SET_ALLOW(1) NET_ALLOW*] [NET_SET_DROP(1) NET_DROP*] → OK NET_MODE and what holds, as in
+	                    C_DESCRIBE: once packets are judged by it; ERR 400 an entry, 404, 409 not isolated */
+	C_EXPLAIN = 121, /* VM TEXT (URL, address, address:port, host) → OK NAME ALLOWED RULE RULE_TEXT PORT PROTO [NET_LOCKED(1)] ADDR{IP ALLOWED RULE RULE_TEXT [OPEN_S]}* */
+	C_NET_LOG = 122, /* VM → OK + descriptors of its network record's files, oldest first (the last one grows); ERR 404 none */
 	C_TOKEN_LIST = 64,   /* → ITEM{token}* OK. The text of a token never comes back. */
 	C_TOKEN_CREATE = 65, /* NAME SCOPE* GROUP* [LIFE_MS | EXPIRES_NS] → OK token + TOKEN; ERR 400, 409 there is one, 507 too many */
 	C_TOKEN_REVOKE = 66, /* NAME → OK TEXT; ERR 404 */
+	C_GROUP_CREATE = 80, /* ENTRY* (the keys of a host group) → OK group NOTE*; ERR 400, 409 name or network in use, 507 too many */
+	C_GROUP_CHANGE = 81, /* GROUP ENTRY* (over the keys there are; null removes one) → OK group NOTE*; ERR 404, 409 VMs or the daemon's file forbid it */
+	C_GROUP_DELETE = 82, /* GROUP → OK TEXT; ERR 404, 409 it has VMs, or is the file's */
+	C_IMAGE_LIST = 128,   /* → ITEM{image}* OK */
+	C_IMAGE_GET = 129,    /* NAME (a name or id) → OK image TEXT (the report); ERR 404 */
+	C_IMAGE_NAME = 130,   /* NAME ADD (another name, taken from whoever has it) → OK image TEXT; ERR 400, 404, 507 too many names */
+	C_IMAGE_DELETE = 131, /* NAME → OK TEXT: that name, or (an id, or the last name) the image; ERR 404, 409 a VM or host group needs it */
+	C_BUILDER = 132,      /* SIZE [NAME of the image it starts from, RAM_BYTES CPUS TIMEOUT_MS] → OK node: a VM whose second disk /dev/vdb becomes an image */
+	C_IMAGE_KEEP = 133,   /* VM NAME* [TEXT: the report] → OK image, once that builder has ended and its disk is stored; ERR 400, 409 no builder, 507 */
 };
 /* What a token may do; bits. Every scope brings SCOPE_READ with it, SCOPE_ADMIN all others. A request for which none is written needs SCOPE_ADMIN. */
 enum scope {
@@ -61,9 +75,6 @@ enum scope {
 	SCOPE_ADMIN = 32, /* secrets, tokens, the daemon */
 	SCOPE_ALL = 63,
 	SCOPE_ANY = 64,   /* any good token will do: of a request, never of a token */
-	C_GROUP_CREATE = 80, /* ENTRY* (the keys of a host group) → OK group NOTE*; ERR 400, 409 name or network in use, 507 too many */
-	C_GROUP_CHANGE = 81, /* GROUP ENTRY* (over the keys there are; null removes one) → OK group NOTE*; ERR 404, 409 VMs or the daemon's file forbid it */
-	C_GROUP_DELETE = 82, /* GROUP → OK TEXT; ERR 404, 409 it has VMs, or is the file's */
 };
 #define SCOPE_NAMES { "read", "vm", "exec", "files", "net", "admin" } /* by bit */
 enum core_tag { /* u64 unless said */
@@ -87,11 +98,15 @@ enum core_tag { /* u64 unless said */
 	C_T_SOURCE, /* str yaml api */ C_T_KEEPS, /* VMs that the daemon keeps there: the key count */ C_T_NOTE, /* str, repeats */ C_T_BRIDGE, /* str */
 	C_T_GATEWAY, /* str */
 	C_T_NET_HEAL = 192, C_T_NET_CUT, C_T_NET_DELAY_US, C_T_NET_JITTER_US, C_T_NET_LOSS_PPM, C_T_NET_RX_BYTES_S, C_T_NET_TX_BYTES_S, /* rx: into the VM */
-	C_T_NET_RX_PACKETS_S, C_T_NET_TX_PACKETS_S, C_T_COUNTER, /* nested: NAME COUNT */
+	C_T_NET_RX_PACKETS_S, C_T_NET_TX_PACKETS_S, C_T_COUNTER, /* nested: NAME COUNT */ C_T_NET_BYTES_S, C_T_NET_PACKETS_S, /* limits for good, each way */
+	C_T_NET_RESET = 224, C_T_ALLOWED, C_T_RULE, /* str "allow[0]" */ C_T_RULE_TEXT, /* str: the entry, or what the rule is */ C_T_PROTO, C_T_ADDR, /* nested */
+	C_T_OPEN_S, /* seconds an address stays open by name */ C_T_NET_LOCKED, C_T_FLOWS, /* 7 u64 as in G_COUNTS */
+	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
 #define C_ITEM 31u
 /* A group's fields: NAME COUNT RAM_BYTES CPUS ARCH GPU_COUNT SOURCE KEEPS PERSISTENT SIZE (of disks) IMAGE NET_MODE [BRIDGE GATEWAY] */
+/* An image's fields: IMAGE (its id) NAME* SIZE STORED_BYTES CREATED_NS USERS */
 /* A secret's fields: NAME SIZE PERM UID GID MODIFIED_NS */
 /* A token's fields: NAME SCOPE* GROUP* CREATED_NS [EXPIRES_NS LAST_USED_NS] EXPIRED(0/1). LAST_USED_NS is not kept over a restart. */
 /* A node's fields: VM GROUP IP RAM_BYTES CPUS CREATED_NS [LAST_CALL_NS] ARCH TAG* STATUS PERSISTENT [FAULT] */
