@@ -146,8 +146,10 @@ static void announce(struct up *u, const char *addresses)
 	u->announced = true;
 	printf("mica %s is up\n", MICA_VERSION);
 	printf("  API    %s\n", addresses);
-	if (u->fingerprint[0])
+	if (u->fingerprint[0]) {
 		printf("  TLS    fingerprint %s\n", u->fingerprint);
+		printf("  join   'mica join --host NAME' prints what another machine needs\n");
+	}
 	printf("  token  %s/auth/token\n", u->ask.state);
 	printf("  state  %s\n", u->ask.state);
 	printf("  guests %s KVM, kernel %s%s\n", route_name(u->host.route), route_kernel(u->host.route) + 7, u->ask.with_netd ? "" : ", no network (not root)");
