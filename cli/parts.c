@@ -15,7 +15,7 @@
 static const struct {
 	const char *name, *path; /* path: from the folder bin/mica is in */
 } rows[] = {
-	{ "core", "core" }, { "front", "front" }, { "netd", "netd" }, { "jail", "jail" }, { "vmm", "vmm" },
+	{ "core", "core" }, { "front", "front" }, { "netd", "netd" }, { "gate", "gate" }, { "jail", "jail" }, { "vmm", "vmm" },
 	{ "kernel-min", "../kernel/min/vmlinux" }, { "kernel-emulated", "../kernel/emulated/vmlinux" }, { "image-min", "../image/min.ext4" },
 };
 

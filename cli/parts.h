@@ -7,7 +7,7 @@
 
 #include "cli/payload.h"
 
-/* Names: "core" "front" "netd" "jail" "vmm" (programs), "kernel-min" "kernel-emulated", "image-min". */
+/* Names: "core" "front" "netd" "gate" "jail" "vmm" (programs), "kernel-min" "kernel-emulated", "image-min". */
 struct parts {
 	int self;               /* owned: this program's file */
 	bool packed;

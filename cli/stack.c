@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *const names[STACK_N] = { "core", "front", "jail", "netd" };
+static const char *const names[STACK_N] = { "core", "front", "jail", "netd", "gate" };
 #define LINES_MAX 65536u
 
 const char *stack_name(int i)
@@ -60,7 +60,7 @@ static int open_parts(struct stack *s, const struct stack_ask *ask, struct fault
 	if (!err)
 		err = open_part(ask->parts, "image-min", &s->image, f);
 	for (int i = 0; i < STACK_N && !err; i++)
-		if (i != STACK_NETD || ask->with_netd)
+		if ((i != STACK_NETD && i != STACK_GATE) || ask->with_netd)
 			err = open_part(ask->parts, names[i], &s->program[i], f);
 	return err;
 }
@@ -80,7 +80,7 @@ static int text_fd(const char *text)
 }
 
 struct ends {
-	int front[2], jail[2], netd[2], status[2], control[2], config;
+	int front[2], jail[2], netd[2], gate[2], status[2], control[2], config;
 };
 
 static void ends_close(struct ends *e)
@@ -89,6 +89,7 @@ static void ends_close(struct ends *e)
 		fd_close(&e->front[i]);
 		fd_close(&e->jail[i]);
 		fd_close(&e->netd[i]);
+		fd_close(&e->gate[i]);
 		fd_close(&e->status[i]);
 		fd_close(&e->control[i]);
 	}
@@ -133,7 +134,7 @@ static void words_ids(struct words *w, unsigned plus)
 static int start_core(struct stack *s, const struct stack_ask *ask, const struct ends *e)
 {
 	static struct words w;
-	int fds[7] = { e->front[0], e->jail[0], ask->with_netd ? e->netd[0] : -1, s->kernel, s->image, e->status[1], e->control[0] };
+	int fds[8] = { e->front[0], e->jail[0], ask->with_netd ? e->netd[0] : -1, s->kernel, s->image, e->status[1], e->control[0], ask->with_netd ? e->gate[0] : -1 };
 	w.n = 0;
 	word(&w, "core");
 	word(&w, "--config");
@@ -171,12 +172,18 @@ static int start_others(struct stack *s, const struct stack_ask *ask, const stru
 		return err;
 	w.n = 0;
 	word(&w, "netd");
-	return start_one(s, STACK_NETD, w.argv, &e->netd[1], 1, -1, ask);
+	err = start_one(s, STACK_NETD, w.argv, &e->netd[1], 1, -1, ask);
+	if (err)
+		return err;
+	w.n = 0;
+	word(&w, "gate");
+	words_ids(&w, 4);
+	return start_one(s, STACK_GATE, w.argv, &e->gate[1], 1, -1, ask);
 }
 
 int stack_start(struct stack *s, const struct stack_ask *ask, struct fault *f)
 {
-	struct ends e = { { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 }, -1 };
+	struct ends e = { { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 }, { -1, -1 }, -1 };
 	int err = open_parts(s, ask, f);
 	if (err)
 		return err;
@@ -190,6 +197,8 @@ int stack_start(struct stack *s, const struct stack_ask *ask, struct fault *f)
 		err = chan_pair(e.control);
 	if (!err && ask->with_netd)
 		err = chan_pair(e.netd);
+	if (!err && ask->with_netd)
+		err = chan_pair(e.gate);
 	if (!err && pipe2(e.status, O_CLOEXEC))
 		err = -errno;
 	if (!err && !ask->config) {

@@ -1,5 +1,5 @@
 /*
- * cli/stack: the daemon's processes as their supervisor sees them: core, front, jail and (as root) netd, joined by channels. Used by
+ * cli/stack: the daemon's processes as their supervisor sees them: core, front, jail and (as root) netd and gate, joined by channels. Used by
  * up (which starts them again when one dies) and by run and doctor (a private, ephemeral one). Room card: cli.h.
  */
 #ifndef CLI_STACK_H
@@ -11,7 +11,7 @@
 /* Where `up` tells `join`, in the state folder: lines "API <addresses>" and, with HTTPS, "TLS <fingerprint>". */
 #define STACK_LISTEN_FILE "listen"
 
-enum { STACK_CORE, STACK_FRONT, STACK_JAIL, STACK_NETD, STACK_N };
+enum { STACK_CORE, STACK_FRONT, STACK_JAIL, STACK_NETD, STACK_GATE, STACK_N };
 
 struct stack_ask {
 	const struct parts *parts;

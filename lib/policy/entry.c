@@ -218,6 +218,14 @@ void policy_entry_format(const struct policy_entry *e, char *out)
 
 /* ---- lists ---- */
 
+static size_t written(const struct policy_entry *e)
+{
+	char text[POLICY_TEXT_MAX + 1];
+
+	policy_entry_format(e, text);
+	return strlen(text) + 1;
+}
+
 static int append(struct policy *p, enum policy_list list, const struct policy_entry *e)
 {
 	struct policy_entry *more = realloc(p->list[list], (p->n[list] + 1) * sizeof(*more));
@@ -226,6 +234,7 @@ static int append(struct policy *p, enum policy_list list, const struct policy_e
 		return -ENOMEM;
 	more[p->n[list]++] = *e;
 	p->list[list] = more;
+	p->bytes[list] += written(e);
 	return 0;
 }
 
@@ -240,6 +249,9 @@ int policy_add(struct policy *p, enum policy_list list, const char *text, struct
 	r = policy_entry_parse(&e, text, f);
 	if (!r && list == POLICY_DROP && e.kind != POLICY_NET && e.port)
 		r = fault_set(f, -EINVAL, "'%.60s': a name is dropped as a whole, since its addresses are not known beforehand: write it without the port", text);
+	if (!r && p->bytes[list] + written(&e) > POLICY_LIST_BYTES_MAX)
+		r = fault_set(f, -ENOSPC, "%s is longer than %u bytes: write networks and *.suffixes instead of single ones", list == POLICY_ALLOW ? "allow" : "drop",
+			      POLICY_LIST_BYTES_MAX);
 	if (!r)
 		r = append(p, list, &e);
 	if (r)
@@ -253,7 +265,7 @@ void policy_clear(struct policy *p, enum policy_list list)
 		policy_entry_done(&p->list[list][i]);
 	free(p->list[list]);
 	p->list[list] = NULL;
-	p->n[list] = 0;
+	p->n[list] = p->bytes[list] = 0;
 }
 
 int policy_copy_list(struct policy *to, const struct policy *from, enum policy_list list)

@@ -24,6 +24,7 @@
 #define POLICY_ENTRIES_MAX 256u /* of one list */
 #define POLICY_NAME_MAX 253u    /* bytes of a DNS name as text, without the last dot */
 #define POLICY_TEXT_MAX (POLICY_NAME_MAX + 8u) /* of one entry: "*." and ":65535" with it */
+#define POLICY_LIST_BYTES_MAX 12288u /* of one list, written: four of them fit into one frame */
 #define POLICY_ID_MAX 24u
 
 enum policy_kind { POLICY_NET, POLICY_NAME, POLICY_SUFFIX };
@@ -42,7 +43,7 @@ struct policy_entry {
 };
 struct policy {
 	struct policy_entry *list[2]; /* owned; by enum policy_list */
-	size_t n[2];
+	size_t n[2], bytes[2];
 };
 
 /* ---- making ---- */
@@ -51,7 +52,7 @@ int policy_entry_parse(struct policy_entry *e, const char *text, struct fault *f
 void policy_entry_done(struct policy_entry *e);
 /* The entry as it is written (canonical). out has POLICY_TEXT_MAX + 1 bytes. */
 void policy_entry_format(const struct policy_entry *e, char *out);
-/* Appends an entry (p may be zeroed). As above; -ENOSPC beyond POLICY_ENTRIES_MAX. A name with a port cannot be dropped (-EINVAL): its
+/* Appends an entry (p may be zeroed). As above; -ENOSPC beyond POLICY_ENTRIES_MAX or POLICY_LIST_BYTES_MAX. A name with a port cannot be dropped (-EINVAL): its
  * addresses are not known beforehand. */
 int policy_add(struct policy *p, enum policy_list list, const char *text, struct fault *f);
 void policy_clear(struct policy *p, enum policy_list list);

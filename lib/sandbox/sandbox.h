@@ -9,7 +9,7 @@
 
 #include "lib/base/base.h"
 
-/* uids of our processes when the daemon runs as root; core +0, front +1, netd +2, the vmm of slot n +16+n. */
+/* uids of our processes when the daemon runs as root; core +0, front +1, netd +2, gate +4, the vmm of slot n +16+n. */
 #define SANDBOX_UID_BASE 1835597824u
 #define SANDBOX_UID_VMM_FIRST 16u
 
