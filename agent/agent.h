@@ -53,6 +53,8 @@ struct conn {
 	struct buf in; /* bytes from the host not used yet; a handler takes what follows the request */
 };
 void conn_accept(struct agent *a, int fd_taken);
+/* One read, so that a whole frame fits; a stream on which little comes takes little memory. As buf_read_fd(). */
+ssize_t conn_read_some(struct buf *b, int fd);
 /* Takes the descriptor out of the connection's hands. */
 int conn_take_fd(struct conn *c);
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 _Static_assert(SESSIONS_MAX == 512, "the refusal below says the number");
+#define FIRST_READ_BYTES 4096u /* most requests are smaller */
 #define FIRST_FRAME_MS 10000u /* a stream that asks nothing for this long is closed */
 
 /* One request type: either served on the loop, or by a child. */
@@ -115,13 +116,20 @@ static void dispatch(struct conn *c, const struct wire_msg *m)
 	refuse(c, m->id, -ENOSYS, "this agent does not know that request; is the image older than the host's mica?");
 }
 
+ssize_t conn_read_some(struct buf *b, int fd)
+{
+	size_t left = FRAME_MAX - buf_len(b);
+	bool small = b->cap <= FIRST_READ_BYTES && buf_len(b) < FIRST_READ_BYTES;
+	return buf_read_fd(b, fd, small ? FIRST_READ_BYTES - buf_len(b) : left);
+}
+
 static void on_ready(struct ev_io *io, uint32_t events)
 {
 	struct conn *c = io->arg;
 	struct wire_msg m;
 	size_t used;
 	(void)events;
-	ssize_t n = buf_read_fd(&c->in, c->fd, FRAME_MAX - buf_len(&c->in));
+	ssize_t n = conn_read_some(&c->in, c->fd);
 	if (n == -EAGAIN)
 		return;
 	int rc = n > 0 ? wire_parse(buf_data(&c->in), buf_len(&c->in), &m, &used) : -EPIPE;

@@ -26,6 +26,7 @@ struct exec {
 	struct ev_timer timer;
 	int fd, from_fd[2], to_fd, pid_fd;    /* owned; -1 when closed. A terminal is from_fd[0] and, dup'ed, to_fd */
 	bool tty, killed;
+	bool broken;           /* output was lost for want of memory */
 	bool counted;          /* the grace is over: only left[] more bytes are read */
 	size_t left[2];
 	pid_t pid;
@@ -147,26 +148,24 @@ static bool settle(struct exec *x)
 	return true;
 }
 
-/* One frame of output, read straight into its place. Bytes; 0 at the end; -EAGAIN. */
+/* One frame of output. Bytes; 0 at the end; -EAGAIN. Read aside, so that a command that says little takes little room. */
 static ssize_t read_frame(struct exec *x, unsigned i)
 {
-	size_t mark, data, n = AGENT_DATA_MAX;
-	uint8_t *p;
-	mark = wire_begin(&x->out, i ? A_STDERR : A_STDOUT, 0);
-	data = wire_open(&x->out, A_T_DATA);
-	p = buf_room(&x->out, n);
+	static uint8_t aside[AGENT_DATA_MAX]; /* one thread */
+	size_t mark, n = sizeof aside;
 	if (x->counted && n > x->left[i])
 		n = x->left[i];
-	ssize_t got = !p ? -ENOMEM : n ? read(x->from_fd[i], p, n) : 0;
-	if (got < 0 && p)
-		got = errno == EAGAIN || errno == EINTR ? -EAGAIN : 0; /* EIO: the terminal's last user closed it */
-	if (got <= 0) {
+	ssize_t got = n ? read(x->from_fd[i], aside, n) : 0;
+	if (got < 0)
+		return errno == EAGAIN || errno == EINTR ? -EAGAIN : 0; /* EIO: the terminal's last user closed it */
+	if (got == 0)
+		return 0;
+	mark = wire_begin(&x->out, i ? A_STDERR : A_STDOUT, 0);
+	wire_bytes(&x->out, A_T_DATA, aside, (size_t)got);
+	if (wire_end(&x->out, mark)) { /* out of memory: what was read is gone, so the stream ends without A_EXIT */
+		x->broken = true;
 		buf_clear(&x->out);
-		return got;
 	}
-	buf_grew(&x->out, (size_t)got);
-	wire_close(&x->out, data);
-	wire_end(&x->out, mark);
 	if (x->counted)
 		x->left[i] -= (size_t)got;
 	return got;
@@ -186,6 +185,10 @@ static void pump(struct exec *x, unsigned i)
 			close_from_command(x, i);
 		if (got <= 0)
 			break;
+		if (x->broken) {
+			lose(x);
+			return;
+		}
 		if (flush(x) < 0)
 			break;
 	}
@@ -291,7 +294,7 @@ static void on_net(struct ev_io *io, uint32_t events)
 		return;
 	}
 	if (reading && (events & (EPOLLIN | EPOLLRDHUP))) {
-		n = buf_read_fd(&x->in, x->fd, FRAME_MAX - buf_len(&x->in));
+		n = conn_read_some(&x->in, x->fd);
 		if (n > 0 && obey_all(x) < 0)
 			n = -EPROTO;
 	} else if (events & EPOLLRDHUP) {

@@ -372,6 +372,7 @@ static void conn_tick(struct conn *c, uint64_t now_ms)
 		if (r) {
 			trim(&r->agent.in);
 			trim(&r->agent.out);
+			r->agent.read_bytes = 0;
 		}
 	}
 	if (guard_late(c, now_ms))

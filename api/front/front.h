@@ -76,6 +76,7 @@ struct agent {
 	int fd;                         /* owned; -1 */
 	struct ev_io io;
 	struct buf in, out;
+	size_t read_bytes;              /* of the next read; 0: the first */
 	unsigned generation;            /* streams so far: a handler may open the next one from a callback */
 	bool raw, eof, out_dead;
 	bool out_full;                  /* it took no more; epoll tells when it does */

@@ -6,6 +6,7 @@
 #include "api/front/front.h"
 
 #define STREAM_READ_BYTES 65536u
+#define STREAM_FIRST_BYTES 4096u /* one that says little needs no more */
 /* One whole frame of the peer, and one more read behind it. */
 #define STREAM_IN_MAX (WIRE_HEAD_BYTES + WIRE_PAYLOAD_MAX + STREAM_READ_BYTES)
 #define STREAM_OUT_MAX (4u * HIGH_BYTES + WIRE_HEAD_BYTES + WIRE_PAYLOAD_MAX)
@@ -26,6 +27,7 @@ void stream_close(struct req *r)
 	ev_del(r->conn->front->loop, &a->io);
 	fd_close(&a->fd);
 	a->ops = NULL;
+	a->read_bytes = 0;
 	a->raw = a->eof = a->out_dead = a->out_full = a->out_end = false;
 	a->generation++;
 	buf_clear(&a->in);
@@ -39,7 +41,17 @@ void stream_done(struct req *r)
 	buf_done(&r->agent.out);
 }
 
-/* One read a turn: other connections get theirs. */
+/* One read a turn: other connections get theirs. It is as long as the last ones were. */
+static ssize_t read_some(struct agent *a)
+{
+	size_t n = a->read_bytes ? a->read_bytes : STREAM_FIRST_BYTES;
+	ssize_t got = buf_read_fd(&a->in, a->fd, n);
+
+	if (got == (ssize_t)n && n < STREAM_READ_BYTES)
+		a->read_bytes = n * 4;
+	return got;
+}
+
 static void stream_event(struct ev_io *io, uint32_t events)
 {
 	struct req *r = io->arg;
@@ -49,7 +61,7 @@ static void stream_event(struct ev_io *io, uint32_t events)
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		a->out_full = false;
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-		ssize_t n = buf_read_fd(&a->in, a->fd, STREAM_READ_BYTES);
+		ssize_t n = read_some(a);
 
 		if (n == 0 || (n < 0 && n != -EAGAIN && n != -ENOBUFS))
 			a->eof = true;

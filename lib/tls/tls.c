@@ -35,18 +35,29 @@ struct tls {
 	uint8_t records[BR_SSL_BUFSIZE_BIDI]; /* whole pages of it go back to the kernel in tls_rest() */
 };
 
-/* AEAD and forward secrecy only; ChaCha20 first because it is quick and even in time without AES instructions. */
-static const uint16_t suites[] = {
+/* AEAD and forward secrecy only. With AES instructions AES-GCM comes first: several times as fast; without them ChaCha20, which is quick
+ * and even in time. */
+static const uint16_t suites_plain[] = {
 	BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
 	BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+}, suites_aes[] = {
+	BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 };
+
+_Static_assert(sizeof suites_plain == sizeof suites_aes, "the same suites");
+
+static bool has_aes(void)
+{
+	return br_aes_x86ni_ctr_get_vtable() && br_ghash_pclmul_get();
+}
 
 static int set_up(struct tls *t)
 {
 	uint8_t seed[32];
 	br_ssl_engine_context *e = t->engine;
 	br_ssl_engine_set_versions(e, BR_TLS12, BR_TLS12);
-	br_ssl_engine_set_suites(e, suites, ARRAY_LEN(suites));
+	br_ssl_engine_set_suites(e, has_aes() ? suites_aes : suites_plain, ARRAY_LEN(suites_plain));
 	br_ssl_engine_set_hash(e, br_sha256_ID, &br_sha256_vtable);
 	br_ssl_engine_set_hash(e, br_sha384_ID, &br_sha384_vtable);
 	br_ssl_engine_set_hash(e, br_sha512_ID, &br_sha512_vtable);
