@@ -25,7 +25,8 @@ def requests():
 C = requests()
 # What each needs; whatever else stands in core.h needs admin.
 NEEDS = dict(C_INFO='read', C_AUTH=None, C_GROUPS='read', C_NODES='read', C_CREATE='vm', C_DELETE='vm', C_DESCRIBE='read', C_LOGS='read', C_SHUTDOWN='vm',
-             C_CONNECT=None, C_PAUSE='vm', C_RESUME='vm', C_RELAUNCH='vm', C_TAGS='read', C_READY='read', C_METRICS='read', C_NET='net')
+             C_CONNECT=None, C_PAUSE='vm', C_RESUME='vm', C_RELAUNCH='vm', C_TAGS='read', C_READY='read', C_METRICS='read', C_NET='net',
+             C_POLICY='net', C_EXPLAIN='net', C_NET_LOG='net', C_IMAGE_LIST='read', C_IMAGE_GET='read')
 
 
 class Tokens(World):
