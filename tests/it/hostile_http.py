@@ -616,10 +616,35 @@ def run(tls, words):
     tap.ok(codes == [0, 0], "core and front ended well: %s" % codes)
 
 
+def few_files():
+    """A front that may open 100 files, and takes more connections than that: the idle ones go for newcomers, by EMFILE."""
+    stack = Stack(sys.argv[1], sys.argv[2], front_words=["--conns", "8000"], front_files=100)
+    try:
+        w = World(stack)
+        idle = [socket.create_connection(stack.tcp, 15) for _ in range(150)]
+        status = Api(stack.tcp, stack.token).call("GET", "/info", timeout_s=15)[0]
+        tap.ok(status == 200 and w.count("evicted") >= 50, "100 files, 150 idle connections: a client with a token gets in, %d went" % w.count("evicted"))
+        for s in idle:
+            s.close()
+    finally:
+        stack.close()
+    stack = Stack(sys.argv[1], sys.argv[2], front_files=400)
+    try:
+        w = World(stack)
+        idle = [socket.create_connection(stack.tcp, 15) for _ in range(300)]
+        tap.ok(w.count("evicted") >= 100 and w.fds() < 250, "the table is sized by the files there may be: %d descriptors of 400" % w.fds())
+        for s in idle:
+            s.close()
+    finally:
+        stack.close()
+
+
 def main():
     words = sys.argv[3:]
     kinds = [k for k in ("http", "https") if k in words] or ["http", "https"]
     for kind in kinds:
+        if kind == "http" and (not words or "few" in words or "http" in words):
+            few_files()
         run(kind == "https", [x for x in words if x not in ("http", "https")])
     return tap.done()
 

@@ -122,10 +122,10 @@ def free_port():
         return s.getsockname()[1]
 
 
-def program(argv, fds, **kw):
-    """argv with these descriptors as 3, 4, …"""
+def program(argv, fds, files_max=0, **kw):
+    """argv with these descriptors as 3, 4, …, and at most so many of them in all"""
     high = [os.dup2(fd, 200 + i, inheritable=True) for i, fd in enumerate(fds)]
-    place = "; ".join("exec %d<&%d-" % (3 + i, fd) for i, fd in enumerate(high))
+    place = "; ".join(["exec %d<&%d-" % (3 + i, fd) for i, fd in enumerate(high)] + (["ulimit -n %d" % files_max] if files_max else []))
     p = subprocess.Popen(["bash", "-c", place + '; exec "$@"', "start", *argv], pass_fds=high, stdin=subprocess.DEVNULL, **kw)
     for fd in high:
         os.close(fd)
@@ -133,7 +133,7 @@ def program(argv, fds, **kw):
 
 
 class Stack:
-    def __init__(self, bin_folder, agent, tls=False, front_words=(), config=CONFIG):
+    def __init__(self, bin_folder, agent, tls=False, front_words=(), config=CONFIG, front_files=0):
         self.dir = tempfile.mkdtemp(prefix="mica-stack-", dir="/var/tmp" if os.getuid() == 0 else None)
         os.chmod(self.dir, 0o755)
         self.agent, self.tls, self.port = os.path.abspath(agent), tls, free_port()
@@ -147,7 +147,7 @@ class Stack:
         self.core = program([os.path.join(bin_folder, "core"), "--config", os.path.join(self.dir, "mica.yaml"), "--state", self.state, "--flavour", "min"],
                             [p[0].fileno() for p in pairs] + files + [status_w])
         own_user = ["--uid", "1835597825", "--gid", "1835597825"] if os.getuid() == 0 else []
-        self.front = program([os.path.join(bin_folder, "front"), *own_user, *front_words], [pairs[0][1].fileno()])
+        self.front = program([os.path.join(bin_folder, "front"), *own_user, *front_words], [pairs[0][1].fileno()], front_files)
         for fd in files + [status_w]:
             os.close(fd)
         for ours, theirs in pairs:
