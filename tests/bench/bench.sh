@@ -1,6 +1,6 @@
 #!/bin/bash
 # bench.sh BUILD: the figures of `make bench`: tests/bench/bench.py on this machine's /dev/kvm as far as that goes, and in
-# the rig; then the sizes of the programs. In the rig time is an emulated CPU's: compare the two columns, not the figures
+# the rig; the API's by api.py; then the sizes of the programs. In the rig time is an emulated CPU's: compare the two columns, not the figures
 # with another machine's. BENCH_ICOUNT=0 adds a run on the rig's deterministic clock (1 ns = 1 instruction; minutes).
 set -u
 here=$(dirname "$(readlink -f "$0")")
@@ -11,11 +11,13 @@ cp "$build/bin/vmm" "$build/tests/bench/firstrun" "$build/tests/bench/nettool" "
 	"$dir/" || exit 1
 cp "$build/kernel/min/vmlinux" "$dir/vmlinux" && cp --sparse=always "$build/image/min.ext4" "$dir/min.ext4" || exit 1
 
+echo "== the API, on this machine (VM processes made up)"
+rc=0
+timeout 100 python3 "$here/api.py" "$build/bin" || rc=1
 eval "$("$here/../rig/probe.sh" "$build/tests/rig/kvmcheck" "$build/mica" | sed "s/'/'\\\\''/g; s/=\(.*\)/='\1'/")"
 echo "== this machine: $why"
 mkdir "$dir/here"
 cp -al "$dir"/[!h]* "$dir/here/" 2>/dev/null
-rc=0
 if [ "$route" = direct ]; then
 	# the part net makes a tap and an address: in a network namespace of its own, which takes root
 	(cd "$dir/here" && timeout 900 python3 bench.py start boot && if [ "$(id -u)" = 0 ]; then timeout 600 unshare -n python3 bench.py net; fi) || rc=1

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+_Static_assert(VSOCK_STREAMS_MAX == 2048, "a refusal below says the number");
 #define CONNECT_TIMEOUT_MS 10000u
 #define INCOMING_QUEUE_BYTES 16384u
 
@@ -48,7 +49,7 @@ static void do_connect(struct control *c, const struct wire_msg *m)
 		err = vsock_connect(c->m.vsock, (uint32_t)port, CONNECT_TIMEOUT_MS, on_connected, p);
 		if (err) {
 			p->c = NULL;
-			control_err(c, m->id, 503, err, strerror(-err));
+			control_err(c, m->id, 503, err, err == -EMFILE ? "all 2048 streams of this VM's vsock device are in use: end some, or try again" : strerror(-err));
 		}
 	}
 }
