@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/core/net.h"
 #include "api/core/timers.h"
 #include "lib/wire/jail.h"
 
@@ -13,8 +14,10 @@
 
 static void one_less(struct core *c)
 {
-	if (--c->adopting == 0)
-		core_serve(c);
+	if (--c->adopting)
+		return;
+	net_sync(c);
+	core_serve(c);
 }
 
 void adopt_decided(struct vm *vm)
@@ -33,6 +36,14 @@ static void not_ours(struct vm *vm, const char *why)
 	peer_begin(&vm->vmm, V_QUIT);
 	peer_send(&vm->vmm, NULL, 0);
 	vm_process_gone(vm);
+}
+
+static void adopted(struct vm *vm)
+{
+	vm->maybe_ready = true;
+	vm_listen_agent(vm);
+	vm_running(vm, vm->adopt_paused);
+	adopt_decided(vm);
 }
 
 static void on_jail(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
@@ -54,10 +65,7 @@ static void on_jail(void *arg, const struct wire_msg *m, int *fds, unsigned n_fd
 		vm_kill(vm);
 		return;
 	}
-	vm->maybe_ready = true;
-	vm_listen_agent(vm);
-	vm_running(vm, vm->adopt_paused);
-	adopt_decided(vm);
+	net_vm_adopt(vm, adopted);
 }
 
 void adopt_hello(struct vm *vm, const struct wire_msg *m)
@@ -89,7 +97,8 @@ void adopt_hello(struct vm *vm, const struct wire_msg *m)
 /* Of a creation that was never acknowledged, or a removal that was. */
 static void drop_folder(struct core *c, const char *name, int dir_fd)
 {
-	static const char *const files[] = { ".record.new", "disk.img", "userdata", "ctl.sock", "console.log", "report" };
+	static const char *const files[] = { ".record.new", "disk.img", "disk.map", "userdata", "ctl.sock", "console.log", "report", "net.jsonl", "net.jsonl.1",
+		"net.jsonl.2", "net.jsonl.3" };
 
 	for (size_t i = 0; i < ARRAY_LEN(files); i++)
 		unlinkat(dir_fd, files[i], 0);
@@ -164,6 +173,8 @@ int core_adopt(struct core *c)
 	c->adopting = 1; /* until all were begun */
 	for (struct vm *vm = c->reg.first, *next; vm; vm = next) {
 		next = vm->next; /* burial is put off to the loop, so that next stays */
+		if (vm->r.target[0])
+			vm->remove = vm->stop_asked = true; /* who drove that builder is gone */
 		c->adopting++; /* decided by adopt_decided() */
 		decide(vm);
 	}

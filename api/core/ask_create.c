@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "api/core/auth.h"
+#include "api/core/policy.h"
+#include "api/core/ssh_line.h"
 #include "api/core/timers.h"
 
 struct tag_list {
@@ -74,6 +76,29 @@ static int take_sizes(const struct ask *a, struct vm_wish *w, struct fault *f)
 	return 0;
 }
 
+/* One limit of the network card: at most the group's. */
+static int take_limit(const struct ask *a, uint16_t tag, const char *name, uint64_t least, uint64_t groups, uint64_t *to, struct fault *f)
+{
+	uint64_t v = 0;
+
+	if (!wire_get_u64(a->m, tag, &v) || !v)
+		return 0;
+	if (v < least || v > NET_RATE_MAX)
+		return fault_set(f, -EINVAL, "'network.%s' is %llu: at least %llu", name, (unsigned long long)v, (unsigned long long)least);
+	if (groups && v > groups)
+		return fault_set(f, -EINVAL, "'network.%s' %llu is above its host group's %llu: lower it", name, (unsigned long long)v,
+				 (unsigned long long)groups);
+	*to = v;
+	return 0;
+}
+
+static int take_limits(const struct ask *a, struct vm_wish *w, struct fault *f)
+{
+	int err = take_limit(a, C_T_NET_BYTES_S, "bytes_per_s", NET_BYTES_S_MIN, w->group->net_bytes_s, &w->net_bytes_s, f);
+
+	return err ? err : take_limit(a, C_T_NET_PACKETS_S, "packets_per_s", 1, w->group->net_packets_s, &w->net_packets_s, f);
+}
+
 /* What this version cannot keep is refused, not forgotten. */
 static int take_rest(const struct ask *a, struct vm_wish *w, char **userdata, struct fault *f)
 {
@@ -87,7 +112,7 @@ static int take_rest(const struct ask *a, struct vm_wish *w, char **userdata, st
 		return fault_set(f, -EINVAL, "GPUs are not in this version");
 	if (has_tag(a->m, C_T_NET_ALLOW) || has_tag(a->m, C_T_NET_DROP) || has_tag(a->m, C_T_NET_SET_ALLOW) || has_tag(a->m, C_T_NET_SET_DROP))
 		return fault_set(f, -EINVAL, "'network' rules belong to isolated host groups, which are not in this version");
-	if (err != -ENOENT && (err || (ip[0] && cidr_parse(ip, w->group->pool.gateway.bits, &c))))
+	if (err != -ENOENT && (err || (ip[0] && cidr_parse(ip, addr_pool_bits(&w->group->pool), &c))))
 		return fault_set(f, -EINVAL, "'ip' is no IPv4 address");
 	if (!err && ip[0])
 		w->addr = c.addr;
@@ -99,6 +124,18 @@ static int take_rest(const struct ask *a, struct vm_wish *w, char **userdata, st
 	*userdata = wire_field_dup(&fd);
 	w->userdata = *userdata;
 	return *userdata ? 0 : fault_set(f, -EINVAL, "'userdata' holds a NUL byte");
+}
+
+/* Network rules of its own: absent is the group's. */
+static int take_rules(const struct ask *a, struct vm_wish *w, struct policy_lists *l, struct fault *f)
+{
+	int err = policy_lists_take(l, a->m, f);
+
+	if (!err && (l->text[0] || l->text[1]) && w->group->net_mode != NET_ISOLATED)
+		return fault_set(f, -EINVAL, "host group '%s' is not isolated, so 'network' rules would not hold: use a group with 'network: { mode: isolated }'", w->group->name);
+	w->allow = l->text[POLICY_ALLOW];
+	w->drop = l->text[POLICY_DROP];
+	return err;
 }
 
 /* Which secrets it may have: absent is all, an empty list none. */
@@ -126,6 +163,24 @@ static int take_secrets(const struct ask *a, struct vm_wish *w, struct buf *name
 	}
 	w->secrets = n ? buf_cstr(names) : "";
 	return w->secrets ? 0 : fault_errno(f, -ENOMEM, "secrets");
+}
+
+/* Keys for its default user. */
+static int take_ssh_keys(const struct ask *a, struct vm_wish *w, struct buf *lines, struct fault *f)
+{
+	struct wire_iter it;
+	struct wire_field fd;
+
+	wire_iter_init(&it, a->m->p, a->m->n);
+	while (wire_next(&it, &fd)) { /* as many as the frame holds */
+		int err = fd.tag == C_T_SSH_KEY ? ssh_keys_add(lines, (const char *)fd.p, fd.n) : 0;
+
+		if (err)
+			return fault_set(f, -EINVAL, err == -EINVAL ? "'ssh_keys' must be lines as in ~/.ssh/id_ed25519.pub" : "'ssh_keys' are longer than %u bytes",
+					 SSH_KEYS_BYTES_MAX / 2);
+	}
+	w->ssh_keys = buf_len(lines) ? buf_cstr(lines) : NULL;
+	return 0;
 }
 
 static int take_wait(const struct ask *a, enum req_goal *goal, uint64_t *timeout_ms, struct fault *f)
@@ -196,22 +251,30 @@ void ask_create(struct ask *a)
 	struct vm_wish w = { .group = take_group(a) };
 	enum req_goal goal = GOAL_MADE;
 	struct tag_list tags = { .n = 0 };
+	struct policy_lists rules = { { NULL, NULL } };
 	struct fault f = { "" };
 	uint64_t timeout_ms;
 	char *userdata = NULL;
-	struct buf secrets;
+	struct buf secrets, keys;
 	int err;
 
 	if (!w.group)
 		return;
+	buf_init(&keys, SSH_KEYS_BYTES_MAX / 2);
 	buf_init(&secrets, SECRETS_MAX * (SECRET_NAME_MAX + 1));
 	err = take_wait(a, &goal, &timeout_ms, &f);
 	if (!err)
 		err = take_secrets(a, &w, &secrets, &f);
 	if (!err)
+		err = take_ssh_keys(a, &w, &keys, &f);
+	if (!err)
 		err = take_sizes(a, &w, &f);
 	if (!err)
+		err = take_limits(a, &w, &f);
+	if (!err)
 		err = take_rest(a, &w, &userdata, &f);
+	if (!err)
+		err = take_rules(a, &w, &rules, &f);
 	if (!err)
 		err = take_tags(a, &tags, &f);
 	w.tags = (const char *const *)tags.v;
@@ -221,7 +284,9 @@ void ask_create(struct ask *a)
 	else
 		create(a, &w, goal, timeout_ms);
 	tags_free(&tags);
+	policy_lists_done(&rules);
 	buf_done(&secrets);
+	buf_done(&keys);
 	free(userdata);
 }
 

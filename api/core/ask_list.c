@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "api/core/auth.h"
+#include "api/core/net.h"
+#include "api/core/policy.h"
 
 #ifndef MICA_GIT_COMMIT
 #define MICA_GIT_COMMIT ""
@@ -73,7 +75,8 @@ static void describe(struct core *c, uint32_t id, const struct vm *vm, uint64_t 
 	node_put(b, vm, false);
 	wire_str(b, C_T_STORAGE, vm->group ? vm->group->storage : "image");
 	wire_str(b, C_T_IMAGE, vm->r.image);
-	wire_str(b, C_T_NET_MODE, vm->r.ip[0] ? "bridge" : "none");
+	wire_str(b, C_T_NET_MODE, net_mode_of(vm));
+	policy_put(b, vm);
 	wire_u64(b, C_T_OPEN_CONNS, streams);
 	if (stats)
 		net_put(b, stats, true);

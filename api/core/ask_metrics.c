@@ -43,6 +43,38 @@ static void put_launches(struct ask *a)
 	}
 }
 
+static void put_host(struct core *c, uint32_t id)
+{
+	struct buf *b = peer_begin_reply(&c->front, WIRE_OK, id);
+
+	metrics_put_host(&c->metrics, b);
+	if (core_ram_total(c))
+		wire_u64(b, C_T_MEM_TOTAL, core_ram_total(c));
+	if (core_ram_available(c))
+		wire_u64(b, C_T_MEM_AVAILABLE, core_ram_available(c));
+	peer_send(&c->front, NULL, 0);
+}
+
+/* Counters of isolated VMs, one counter after another. */
+static void put_flows(struct ask *a)
+{
+	struct core *c = a->core;
+
+	for (size_t i = 0; i < ARRAY_LEN(c->reg.first->net_counts); i++)
+		for (const struct vm *vm = c->reg.first; vm; vm = vm->next) {
+			struct buf *b;
+
+			if (!vm->gated || !token_sees(a->token, vm->r.group))
+				continue;
+			b = peer_begin_reply(&c->front, C_ITEM, a->id);
+			wire_str(b, C_T_GROUP, vm->r.group);
+			wire_str(b, C_T_VM, vm->r.name);
+			wire_u64(b, C_T_FLOWS, i);
+			wire_u64(b, C_T_COUNT, vm->net_counts[i]);
+			peer_send(&c->front, NULL, 0);
+		}
+}
+
 void ask_metrics(struct ask *a)
 {
 	struct core *c = a->core;
@@ -60,11 +92,6 @@ void ask_metrics(struct ask *a)
 		if (token_sees(a->token, c->config.groups[i].name))
 			put_vms(a, c->config.groups[i].name);
 	put_launches(a);
-	b = peer_begin_reply(&c->front, WIRE_OK, a->id);
-	metrics_put_host(&c->metrics, b);
-	if (core_ram_total(c))
-		wire_u64(b, C_T_MEM_TOTAL, core_ram_total(c));
-	if (core_ram_available(c))
-		wire_u64(b, C_T_MEM_AVAILABLE, core_ram_available(c));
-	peer_send(&c->front, NULL, 0);
+	put_flows(a);
+	net_gather(a, put_host);
 }

@@ -2,12 +2,13 @@
  * The operator's YAML file, checked and worked out. What stands here can be trusted: ranges hold, names are valid,
  * networks do not overlap, files are open. Parsed while core may still open paths; nothing here is read again later.
  * Every refusal is "file:line: what, and how to mend it". What this version reads but does not do is said in `notes`.
- * Keys: the table in config_keys.c (contract §2.1, and ours: host_groups[].image/kernel_file/initrd_file, initrd_file, network.mode none, api.tls).
+ * Keys: the table in config_keys.c (contract §2.1, and ours: host_groups[].image/kernel_file/initrd_file, initrd_file, network.mode none, network.ipv6, network.audit, api.tls).
  */
 #ifndef API_CORE_CONFIG_H
 #define API_CORE_CONFIG_H
 
 #include "api/core/addr.h"
+#include "lib/policy/policy.h"
 #include "lib/yaml/yaml.h"
 
 #define VCPUS_MAX 8u            /* of this version's machine */
@@ -21,16 +22,20 @@
 #define IFNAME_LEN 16
 #define TAP_PREFIX_MAX 11u      /* and a number up to VM_COUNT_MAX makes 15 */
 #define NOTES_MAX 32u
+#define NET_BYTES_S_MIN 1000u   /* slower is no network */
 #define DNS_MAX 3u
+#define HOST_ADDRS_MAX 64u
 
 /* What the checks need to know of this host and build; given by the caller so that tests decide. */
 struct config_host {
 	uint64_t ram_bytes;       /* 0: not known, no limit */
 	uint64_t min_image_bytes; /* size of the built-in image */
 	bool tls;                 /* `mica up --tls`: as api.tls.enabled */
+	struct cidr addrs[HOST_ADDRS_MAX]; /* the host's own, with the networks they are in */
+	size_t n_addrs;
 };
 
-enum net_mode { NET_NONE, NET_BRIDGE };
+enum net_mode { NET_NONE, NET_BRIDGE, NET_ISOLATED };
 
 /* A file the guest starts from: opened read-only; the path is for people. */
 struct conf_file {
@@ -59,7 +64,12 @@ struct host_group {
 	char dns[DNS_MAX * ADDR_TEXT_MAX]; /* "8.8.8.8,1.1.1.1" */
 	enum net_mode net_mode;
 	char bridge[IFNAME_LEN], tap_prefix[IFNAME_LEN];
+	uint64_t net_bytes_s, net_packets_s; /* limits of a VM's network card, each way; 0: none */
 	struct addr_pool pool; /* net_mode != NET_NONE */
+	bool ipv6;             /* guests have an IPv6 address too … */
+	uint8_t prefix6[8];    /* … of this /64, set by net.c */
+	struct policy policy; /* owned: what isolated VMs may reach unless they have lists of their own */
+	bool audit_required;  /* network.audit: no new connections while the record cannot be written */
 	struct conf_file image, kernel, initrd; /* initrd.path NULL: none */
 };
 
@@ -81,6 +91,7 @@ struct config {
 	unsigned api_line;     /* for messages about the listeners; 0: defaults */
 	unsigned port_line;
 	const char *token;     /* NULL: the token file decides */
+	const char *ssh_keys;  /* lines for every VM made; NULL: none */
 	const char *notes[NOTES_MAX];
 	size_t n_notes;
 };

@@ -121,6 +121,7 @@ void host_group_done(struct host_group *g)
 	fd_close(&g->image.fd);
 	fd_close(&g->kernel.fd);
 	fd_close(&g->initrd.fd);
+	policy_done(&g->policy);
 	if (g->by_api)
 		yaml_doc_done(&g->doc);
 }

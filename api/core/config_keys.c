@@ -22,6 +22,10 @@ static const struct yaml_key network_keys[] = {
 	{ "addresses", Y_STRS, AT(addresses), ADDR_PINNED_MAX },
 	{ "allow", Y_STRS, AT(allow), 256 },
 	{ "drop", Y_STRS, AT(drop), 256 },
+	{ "bytes_per_s", Y_SIZE, AT(bytes_per_s) },    /* ours */
+	{ "packets_per_s", Y_NUM, AT(packets_per_s) }, /* ours */
+	{ "audit", Y_STR, AT(audit), 0 },
+	{ "ipv6", Y_FLAG, AT(ipv6) }, /* ours */
 	{ NULL },
 };
 #undef KEYS

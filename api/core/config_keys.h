@@ -7,8 +7,10 @@
 struct keys_ca { unsigned line; struct yaml_flag generate; struct yaml_strs files; };
 struct keys_network {
 	unsigned line;
-	struct yaml_str mode, bridge, tap_prefix, gateway, range, parent;
+	struct yaml_str mode, bridge, tap_prefix, gateway, range, parent, audit;
 	struct yaml_strs addresses, allow, drop;
+	struct yaml_flag ipv6;
+	struct yaml_num bytes_per_s, packets_per_s;
 };
 struct keys_group {
 	unsigned line;

@@ -6,12 +6,13 @@
  * What must survive is on disk (record.h) before it is acknowledged; VMs outlive core and are adopted when it is back (adopt.h).
  *
  * Descriptors: 3 front, 4 jail, 5 netd (absent with --no-netd), 6 kernel, 7 min image, 8 status lines to the supervisor, 9 a channel from it (may be
- * absent): C_TLS, when the operator changed the certificate.
+ * absent): C_TLS, when the operator changed the certificate; 10 gate (may be absent).
  */
 #ifndef API_CORE_CORE_H
 #define API_CORE_CORE_H
 
 #include "api/core/config.h"
+#include "api/core/images.h"
 #include "api/core/metrics.h"
 #include "api/core/peer.h"
 #include "api/core/registry.h"
@@ -25,6 +26,7 @@
 #define CORE_FD_IMAGE 7
 #define CORE_FD_STATUS 8
 #define CORE_FD_CONTROL 9
+#define CORE_FD_GATE 10
 #define LISTENERS_MAX 4u
 
 enum core_phase {
@@ -52,11 +54,14 @@ struct core {
 	struct config config;
 	struct registry reg;
 	struct secrets secrets;
+	struct images images;
+	struct host_group builder; /* of the VMs that make images; in no list */
 	struct metrics metrics;
-	struct peer front, jail, netd, control;
+	struct peer front, jail, netd, control, gate;
 	enum core_phase phase;
 	bool ephemeral, emulated, no_netd;
 	bool has_control;       /* descriptor 9 was given */
+	bool has_gate;          /* descriptor 10 was given */
 	int state_fd, vms_fd;   /* owned: state folder, its vm/ */
 	int groups_fd;          /* owned: its groups/ (groups.h) */
 	int meminfo_fd;         /* owned: /proc/meminfo; -1 */

@@ -1,8 +1,10 @@
 /* core: arguments, what is opened while it may, the drop, the loop. See core.h. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <ifaddrs.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +17,7 @@
 
 #include "api/core/auth.h"
 #include "api/core/groups.h"
+#include "api/core/gate.h"
 #include "lib/sandbox/sandbox.h"
 #include "lib/wire/core.h"
 #include "lib/wire/jail.h"
@@ -62,6 +65,23 @@ static int parse_args(struct args *a, char **v, struct fault *f)
 	return (uid || gid) && (a->uid == (uid_t)-1 || a->gid == (gid_t)-1) ? fault_set(f, -EINVAL, "core: --uid and --gid go together") : 0;
 }
 
+/* Those of the host's links, so that no range of ours is laid over them. Its own bridges count by their gateway in the configuration. */
+static void take_addresses(struct config_host *host)
+{
+	struct ifaddrs *all = NULL;
+
+	if (getifaddrs(&all))
+		return;
+	for (struct ifaddrs *i = all; i && host->n_addrs < HOST_ADDRS_MAX; i = i->ifa_next) {
+		const struct sockaddr_in *a = (const struct sockaddr_in *)(const void *)i->ifa_addr, *m = (const struct sockaddr_in *)(const void *)i->ifa_netmask;
+
+		if (!a || !m || i->ifa_addr->sa_family != AF_INET || ntohl(a->sin_addr.s_addr) >> 24 == 127)
+			continue;
+		host->addrs[host->n_addrs++] = (struct cidr){ ntohl(a->sin_addr.s_addr), (unsigned)__builtin_popcount(m->sin_addr.s_addr) };
+	}
+	freeifaddrs(all);
+}
+
 static int read_config(struct core *c, const struct args *a, struct fault *f)
 {
 	bool from_stdin = strcmp(a->config, "-") == 0;
@@ -79,6 +99,7 @@ static int read_config(struct core *c, const struct args *a, struct fault *f)
 		host.ram_bytes = (uint64_t)info.totalram * info.mem_unit;
 	if (fstat(CORE_FD_IMAGE, &st) == 0)
 		host.min_image_bytes = (uint64_t)st.st_size;
+	take_addresses(&host);
 	err = config_parse(&c->config, name, text, n, &host, f);
 	free(text);
 	return err;
@@ -228,6 +249,8 @@ static int watch_all(struct core *c)
 		err = add_peer(c, &c->jail, "jail", CORE_FD_JAIL, PEER_QUEUE_MAX, on_jail_msg);
 	if (!err && !c->no_netd)
 		err = add_peer(c, &c->netd, "netd", CORE_FD_NETD, PEER_QUEUE_MAX, NULL);
+	if (!err && c->has_gate)
+		err = add_peer(c, &c->gate, "gate", CORE_FD_GATE, PEER_QUEUE_MAX, gate_on_msg);
 	if (!err && c->has_control) {
 		err = add_peer(c, &c->control, "supervisor", CORE_FD_CONTROL, PEER_QUEUE_MAX, on_control_msg);
 		c->control.on_gone = NULL; /* the status pipe tells */
@@ -245,6 +268,7 @@ static void prepare_process(struct core *c)
 
 	umask(0027);
 	c->has_control = fstat(CORE_FD_CONTROL, &st) == 0 && S_ISSOCK(st.st_mode);
+	c->has_gate = fstat(CORE_FD_GATE, &st) == 0 && S_ISSOCK(st.st_mode);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGINT, SIG_IGN); /* of the terminal: the supervisor turns it into SIGTERM */
 	signal(SIGHUP, SIG_IGN);
@@ -323,6 +347,8 @@ int main(int argc, char **argv)
 		if (c->emulated && c->config.groups[i].kernel.fd >= 0)
 			core_say(c, "NOTE", "host group '%s': this machine's KVM runs no stock kernels, so kernel_file '%s' may not boot ('mica doctor' tells why)",
 				 c->config.groups[i].name, c->config.groups[i].kernel.path);
+	images_load(c);
+	builder_group(&c->builder);
 	groups_load(c);
 	core_net_start(c);
 	err = ev_run(c->loop);

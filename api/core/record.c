@@ -16,6 +16,8 @@ void record_done(struct record *r)
 		free(r->tags[i]);
 	free(r->fault);
 	free(r->secrets);
+	free(r->allow);
+	free(r->drop);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -101,7 +103,7 @@ static bool names_are_valid(const char *s)
 
 /* ---- the keys, one row each ---- */
 
-enum field { F_NAME, F_STR, F_TEXT, F_SECRETS, F_UINT, F_U64, F_BOOL, F_MAC, F_IP, F_TAG };
+enum field { F_NAME, F_STR, F_TEXT, F_SECRETS, F_LINES, F_UINT, F_U64, F_BOOL, F_MAC, F_IP, F_TAG };
 struct row {
 	const char *key;
 	enum field kind;
@@ -110,6 +112,7 @@ struct row {
 	bool needed;
 };
 #define AT(f) offsetof(struct record, f)
+#define LINES_MAX 12288u
 static const struct row rows[] = {
 	{ "name", F_NAME, AT(name), VM_NAME_MAX, true },
 	{ "group", F_NAME, AT(group), VM_NAME_MAX, true },
@@ -127,6 +130,11 @@ static const struct row rows[] = {
 	{ "tag", F_TAG, 0, 0, false },
 	{ "fault", F_TEXT, AT(fault), FAULT_MAX, false },
 	{ "secrets", F_SECRETS, AT(secrets), 0, false },
+	{ "base", F_STR, AT(base), sizeof(((struct record *)0)->base), false },
+	{ "target", F_STR, AT(target), sizeof(((struct record *)0)->target), false },
+	{ "target_bytes", F_U64, AT(target_bytes), INT64_MAX, false },
+	{ "allow", F_LINES, AT(allow), LINES_MAX, false },
+	{ "drop", F_LINES, AT(drop), LINES_MAX, false },
 	{ "net_bytes_s", F_U64, AT(net_bytes_s), NET_RATE_MAX, false },
 	{ "net_packets_s", F_U64, AT(net_packets_s), NET_RATE_MAX, false },
 };
@@ -158,7 +166,8 @@ static void put_row(const struct record *r, const struct row *row, struct buf *b
 
 	switch (row->kind) {
 	case F_NAME: case F_STR: case F_IP:
-		put_text(b, row->key, at);
+		if (row->needed || *at)
+			put_text(b, row->key, at);
 		break;
 	case F_TEXT:
 		if (r->fault)
@@ -167,6 +176,10 @@ static void put_row(const struct record *r, const struct row *row, struct buf *b
 	case F_SECRETS:
 		if (r->secrets)
 			put_text(b, row->key, r->secrets);
+		break;
+	case F_LINES:
+		if (*(char *const *)(const void *)at)
+			put_text(b, row->key, *(char *const *)(const void *)at);
 		break;
 	case F_UINT:
 		buf_printf(b, "%s=%u\n", row->key, *(const unsigned *)(const void *)at);
@@ -279,6 +292,11 @@ static int take_row(struct record *r, const struct row *row, char *value)
 	case F_SECRETS:
 		r->secrets = names_are_valid(value) ? strdup(value) : NULL;
 		return r->secrets ? 0 : -EINVAL;
+	case F_LINES:
+		if ((size_t)n > row->max)
+			return -EINVAL;
+		*(char **)(void *)at = strdup(value);
+		return *(char **)(void *)at ? 0 : -ENOMEM;
 	default: /* F_TEXT */
 		if ((size_t)n > row->max)
 			return -EINVAL;

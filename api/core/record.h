@@ -9,7 +9,7 @@
 #include "lib/base/buf.h"
 
 #define VM_NAME_MAX 63u
-#define RECORD_MAX (96u << 10) /* bytes of the file */
+#define RECORD_MAX (128u << 10) /* bytes of the file */
 #define TAGS_MAX 64u
 #define TAG_MAX 256u           /* bytes of one tag */
 #define NET_RATE_MAX 1000000000000ull /* bytes or packets a second */
@@ -27,9 +27,13 @@ struct record {
 	uint64_t net_bytes_s, net_packets_s; /* limits of its network card, each way; 0: none */
 	bool userdata;           /* file `userdata` stands in the folder */
 	char image[256];         /* what the disk was made from, for people */
+	char base[24];           /* id of the stored image that it was made from, or lies over when disk.map is there; "": none */
+	char target[24];         /* a builder: id of the image that its second disk is to be (vm_keep.c); "": no builder */
+	uint64_t target_bytes;   /* size of that disk */
 	char *tags[TAGS_MAX];    /* owned */
 	unsigned n_tags;
 	char *fault;             /* owned; NULL: it did not fail */
+	char *allow, *drop;      /* owned: its own network rules, one a line; NULL: the group's */
 	char *secrets;           /* owned: names of the secrets it may have, a blank between; NULL: all */
 };
 

@@ -31,6 +31,9 @@ static const struct row rows[] = {
 	{ C_RESUME, true, false, ask_resume, SCOPE_VM },
 	{ C_RELAUNCH, true, false, ask_relaunch, SCOPE_VM },
 	{ C_NET, true, false, ask_net, SCOPE_NET },
+	{ C_POLICY, true, false, ask_policy, SCOPE_NET },
+	{ C_EXPLAIN, true, true, ask_explain, SCOPE_NET },
+	{ C_NET_LOG, true, true, ask_net_log, SCOPE_NET },
 	{ C_TAGS, true, true, ask_tags, SCOPE_READ }, /* changes: SCOPE_VM, there */
 	{ C_DAEMON_SHUTDOWN, false, true, ask_daemon_shutdown, SCOPE_ADMIN },
 	{ C_READY, true, true, ask_ready, SCOPE_READ },
@@ -41,6 +44,12 @@ static const struct row rows[] = {
 	{ C_TOKEN_LIST, false, true, ask_token_list, SCOPE_ADMIN },
 	{ C_TOKEN_CREATE, false, true, ask_token_create, SCOPE_ADMIN },
 	{ C_TOKEN_REVOKE, false, true, ask_token_revoke, SCOPE_ADMIN },
+	{ C_IMAGE_LIST, false, true, ask_image_list, SCOPE_READ },
+	{ C_IMAGE_GET, false, true, ask_image_get, SCOPE_READ },
+	{ C_IMAGE_NAME, false, false, ask_image_name, SCOPE_ADMIN },
+	{ C_IMAGE_DELETE, false, false, ask_image_delete, SCOPE_ADMIN },
+	{ C_IMAGE_KEEP, true, false, ask_image_keep, SCOPE_ADMIN },
+	{ C_BUILDER, false, false, ask_builder, SCOPE_ADMIN },
 	{ C_METRICS, false, true, ask_metrics, SCOPE_READ },
 };
 

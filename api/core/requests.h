@@ -47,10 +47,24 @@ void ask_token_create(struct ask *a);
 void ask_token_revoke(struct ask *a);
 /* ask_metrics.c */
 void ask_metrics(struct ask *a);
+/* ask_policy.c */
+void ask_policy(struct ask *a);
+void ask_explain(struct ask *a);
+void ask_net_log(struct ask *a);
 /* ask_net.c */
 void ask_net(struct ask *a);
 /* What a network card does to packets, from a reply of vmm into one to front. only_chaos: nothing when it does nothing. */
 void net_put(struct buf *b, const struct wire_msg *from_vmm, bool only_chaos);
+/* An item VM GROUP COUNTER* of each VM whose process answers within a second, then done. */
+void net_gather(struct ask *a, void (*done)(struct core *c, uint32_t id));
+/* ask_images.c */
+void ask_image_list(struct ask *a);
+void ask_image_get(struct ask *a);
+void ask_image_name(struct ask *a);
+void ask_image_delete(struct ask *a);
+void ask_image_keep(struct ask *a);
+void ask_builder(struct ask *a);
+void builder_group(struct host_group *g); /* the host group of all builders */
 /* ask_tags.c */
 void ask_tags(struct ask *a);
 /* Is `name=<value>` a good friendly name that nobody else has? 0, or -EINVAL, -EEXIST with a sentence. */

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/core/net.h"
+#include "api/core/policy.h"
 #include "api/core/adopt.h"
 #include "api/core/report.h"
 #include "api/core/req.h"
@@ -30,6 +32,8 @@ struct vm *vm_alloc(struct core *c)
 	vm->core = c;
 	vm->dir_fd = vm->pidfd = vm->agent_fd = -1;
 	vm->pid_io.fd = vm->agent_io.fd = -1;
+	for (int i = 0; i < J_NS_FDS; i++)
+		vm->ns_fds[i] = -1;
 	vm->exit_status = -1;
 	vm->timer = (struct ev_timer){ .fn = vm_on_timer, .arg = vm };
 	buf_init(&vm->agent_in, WIRE_HEAD_BYTES + WIRE_PAYLOAD_MAX);
@@ -65,10 +69,16 @@ void vm_free(struct vm *vm)
 	drop_process(vm);
 	peer_forget(&vm->core->jail, vm);
 	peer_forget(&vm->core->netd, vm);
+	peer_forget(&vm->core->gate, vm);
+	net_vm_forget(vm);
 	fd_close(&vm->dir_fd);
 	buf_done(&vm->agent_in);
 	record_done(&vm->r);
+	policy_done(&vm->policy);
 	free(vm->userdata);
+	free(vm->ssh_keys);
+	buf_done(&vm->secrets_gone);
+	image_free(vm->keep);
 	free(vm->reason);
 	free(vm->words);
 	free(vm);
@@ -85,6 +95,7 @@ int vm_from_record(struct core *c, struct record *r, int dir_fd, struct vm **out
 	vm->dir_fd = dir_fd;
 	memset(r, 0, sizeof(*r));
 	vm->group = config_group(&c->config, vm->r.group);
+	policy_load(vm);
 	vm->state = VM_ADOPTING;
 	err = registry_add(&c->reg, vm);
 	if (err)
@@ -165,6 +176,7 @@ void vm_process_gone(struct vm *vm)
 	if (vm->state == VM_ADOPTING) /* nobody was there to see why it ended: only its report may say that it failed */
 		vm->stop_asked = true;
 	drop_process(vm);
+	net_vm_down(vm);
 	vm->state = VM_ENDING;
 	unlinkat(vm->dir_fd, "ctl.sock", 0);
 	if (!vm->reason && !report_read(vm->dir_fd, &reason, &words))
@@ -231,6 +243,8 @@ void vm_settle(struct vm *vm)
 {
 	bool failed = ended_badly(vm), begin = vm->adopting && vm->never_booted && vm->group && !vm->remove && !vm->core->ephemeral;
 
+	if (vm->helper.loop) /* it is a builder whose image is being stored: jail's word comes late */
+		return;
 	ev_timer_del(vm->core->loop, &vm->timer);
 	if (begin) { /* acknowledged, and not started when core died */
 		vm_queue(vm);
@@ -249,7 +263,11 @@ void vm_settle(struct vm *vm)
 			   vm->r.fault ? vm->r.fault : "the VM could not be started");
 	else
 		req_refuse(vm, WAIT_FOR_LIFE, 409, "VM '%s' was stopped before it was ready", vm->r.name);
-	if (stays(vm, failed))
+	if (failed)
+		req_refuse(vm, 1u << GOAL_KEPT, 500, "%s", vm->r.fault ? vm->r.fault : "the builder failed");
+	if (vm->keep && !failed && !vm->remove)
+		vm_keep(vm);
+	else if (stays(vm, failed))
 		settle_stopped(vm, failed);
 	else
 		vm_remove_files(vm);

@@ -8,6 +8,7 @@
 
 #include "api/core/core.h"
 #include "api/core/helper.h"
+#include "lib/wire/jail.h"
 #include "lib/wire/netd.h"
 #include "lib/wire/vmm.h"
 
@@ -36,11 +37,14 @@ struct vm {
 
 	struct helper helper;        /* making or removing files */
 	char *userdata;              /* owned, until it is written; NULL */
+	char *ssh_keys;              /* the same (ssh_keys.h) */
 
 	bool starts;                 /* counts among the VMs that start now */
 	struct ev_timer timer;       /* bounds the present state */
 	int tap_fds[NETD_QUEUES_MAX]; /* owned, on their way to vmm: the queues of its tap */
 	unsigned n_taps;
+	int ns_fds[J_NS_FDS];        /* owned, from jail on their way to netd and gate (net_vm.c); -1 */
+	void (*net_done)(struct vm *vm); /* its network is under way: what follows */
 	struct peer vmm;
 	pid_t pid;
 	int pidfd;                   /* owned; -1: no process */
@@ -57,7 +61,8 @@ struct vm {
 	bool greeted;                /* A_GROW and A_USERDATA were sent in this boot */
 	uint64_t secrets_seen;       /* every change of a secret up to this one was offered to the guest in this boot */
 	uint64_t secrets_offered;    /* the change that is on its way … */
-	bool secrets_busy;           /* … if one is */
+	bool secrets_busy;           /* … if one is (or one goes, or SSH keys are) */
+	struct buf secrets_gone;     /* names that this guest may still have, each with its NUL */
 	bool secrets_done;           /* those of its start are there (or cannot be) */
 	struct ev_timer poll_timer;  /* asks for userdata_done while somebody waits */
 	struct agent_call *calls;    /* owned */
@@ -72,8 +77,14 @@ struct vm {
 	char *reason, *words;        /* owned: from V_EXITED or the report; NULL */
 	int exit_status;             /* from J_EXITED; -1: not known */
 	unsigned made_status;        /* HTTP status of a start that failed; 0: 500 */
+	struct image *keep;          /* owned: what its second disk becomes once it has ended well … */
+	const struct image *kept;    /* borrowed: … and became */
 	const char *stop_action;     /* "shutdown", "reboot" */
 	int stop_stage;              /* STOPPING: who was asked last (vm_stop.c) */
+	struct policy policy;        /* owned: what it may reach (policy.h) */
+	bool gated;                  /* gate serves it */
+	bool net_locked;             /* audit: its record cannot be written, so no new connections */
+	uint64_t net_counts[7];      /* as gate told last: allowed and denied flows, bytes out and in, DNS questions and refusals, lost lines */
 	uint64_t last_call_ns;
 	struct req *reqs;            /* owned: who waits */
 };
@@ -85,8 +96,13 @@ struct vm_wish {                 /* what a creator asks for; zeros: the group's 
 	unsigned vcpus;
 	bool persistent, protected_;
 	uint32_t addr;               /* 0: the next free one */
+	uint64_t net_bytes_s, net_packets_s; /* limits of its network card */
 	const char *userdata;        /* borrowed; NULL: the group's */
 	const char *secrets;         /* borrowed, as in struct record; NULL: all */
+	const char *ssh_keys;        /* borrowed, lines; NULL: those of the file alone */
+	const char *allow, *drop;    /* borrowed, as in struct record; NULL: the group's */
+	const struct image *image;   /* of the store; NULL: the group's */
+	uint64_t target_bytes;       /* a builder: size of its second disk, which starts as `image` or empty */
 	const char *const *tags;     /* borrowed, valid tags */
 	unsigned n_tags;
 };
@@ -108,6 +124,14 @@ int vm_watch_pid(struct vm *vm, int pidfd_taken); /* its end is seen from now on
 void vm_running(struct vm *vm, bool paused);      /* vCPUs run: STARTING, ADOPTING → RUNNING or PAUSED */
 void vm_listen_agent(struct vm *vm);              /* V_LISTEN for the hello stream */
 
+/* ---- its files, in a helper child (vm_disk.c); arg is the VM ---- */
+int vm_disk_make(void *arg);
+int vm_disk_remove(void *arg);
+
+/* ---- a builder's image (vm_keep.c) ---- */
+/* Its process has ended well: the second disk goes into the store as vm->keep, then the VM goes. */
+void vm_keep(struct vm *vm);
+
 /* ---- its network card (vm_net.c) ---- */
 unsigned vm_net_queues(const struct vm *vm);      /* of its tap: one for each vCPU, up to NETD_QUEUES_MAX */
 int vm_take_taps(struct vm *vm, int *fds, unsigned n_fds); /* what netd gave: taken over, and -1 then. -EPROTO: none, or too many */
@@ -128,6 +152,7 @@ bool vm_is_up(const struct vm *vm, bool userdata);
  * start were. Does nothing while the VM is not running or one is on its way (then what is new follows). */
 void vm_sync_secrets(struct vm *vm);
 void vm_secrets_there(struct vm *vm);
+void vm_secret_gone(struct vm *vm, const char *name); /* it was deleted: out of the guest, now or when it goes on */
 
 /* ---- ended ---- */
 void vm_fail(struct vm *vm, const char *reason, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

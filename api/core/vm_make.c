@@ -1,116 +1,18 @@
-/* A new VM: name, address, memory, then its disk and record, written by a helper child. And the opposite. */
+/* A new VM: name, address, memory; its disk and record are written by a helper child (vm_disk.c). And the opposite. */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/core/policy.h"
 #include "api/core/req.h"
+#include "api/core/ssh_keys.h"
 
 #define NAME_TRIES 10000u          /* folders of VMs nobody knows may be in the way */
-#define COPY_CHUNK (1u << 20)
 #define BOOT_TOUCHES (128ull << 20) /* what a guest uses of its RAM until it is ready */
-
-/* ---- in the helper child ---- */
-
-static int copy_range(int from, int to, off_t at, off_t end)
-{
-	static char chunk[COPY_CHUNK];
-
-	while (at < end) {
-		size_t want = (uint64_t)(end - at) < COPY_CHUNK ? (size_t)(end - at) : COPY_CHUNK;
-		ssize_t n = pread_full(from, chunk, want, (uint64_t)at);
-		int err;
-
-		if (n <= 0)
-			return n < 0 ? (int)n : -EIO; /* the image became shorter */
-		err = pwrite_full(to, chunk, (size_t)n, (uint64_t)at);
-		if (err)
-			return err;
-		at += n;
-	}
-	return 0;
-}
-
-/* Data extents only, so that a sparse image makes a sparse disk. */
-static int copy_data(int from, int to, off_t bytes)
-{
-	off_t at = 0;
-
-	while (at < bytes) { /* each round ends one extent */
-		off_t data = lseek(from, at, SEEK_DATA), hole;
-		int err;
-
-		if (data < 0 && errno == ENXIO)
-			return 0;
-		if (data < 0)
-			return copy_range(from, to, at, bytes); /* a file system without holes */
-		hole = lseek(from, data, SEEK_HOLE);
-		if (hole < 0 || hole > bytes)
-			hole = bytes;
-		err = copy_range(from, to, data, hole);
-		if (err)
-			return err;
-		at = hole;
-	}
-	return 0;
-}
-
-static int make_disk(struct vm *vm)
-{
-	/* Other children use the same open file: only calls that ignore its position (pread; lseek's data and hole) are made. */
-	int from = vm->group->image.fd >= 0 ? vm->group->image.fd : CORE_FD_IMAGE, err;
-	struct stat st;
-	AUTO_FD to = openat(vm->dir_fd, "disk.img", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (to < 0)
-		return -errno;
-	if (fstat(from, &st))
-		return -errno;
-	if ((uint64_t)st.st_size > vm->r.disk_bytes)
-		return -EFBIG;
-	err = ioctl(to, FICLONE, from) == 0 ? 0 : copy_data(from, to, st.st_size);
-	if (!err && ftruncate(to, (off_t)vm->r.disk_bytes))
-		err = -errno;
-	if (!err && vm->r.persistent && fdatasync(to))
-		err = -errno;
-	return err;
-}
-
-static int make_userdata(struct vm *vm)
-{
-	if (!vm->userdata)
-		return 0;
-	AUTO_FD fd = openat(vm->dir_fd, "userdata", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	return fd < 0 ? -errno : write_full(fd, vm->userdata, strlen(vm->userdata));
-}
-
-static int make_work(void *arg)
-{
-	struct vm *vm = arg;
-	int err = make_disk(vm);
-
-	if (!err)
-		err = make_userdata(vm);
-	return err ? err : record_save(&vm->r, vm->dir_fd, vm->r.persistent || vm->r.protected_);
-}
-
-/* The record goes first: whatever is left without one is removed at the next start. */
-static int remove_work(void *arg)
-{
-	static const char *const files[] = { "record", ".record.new", "disk.img", "userdata", "ctl.sock", "console.log", "report" };
-	struct vm *vm = arg;
-
-	for (size_t i = 0; i < ARRAY_LEN(files); i++)
-		if (unlinkat(vm->dir_fd, files[i], 0) && errno != ENOENT)
-			return -errno;
-	return unlinkat(vm->core->vms_fd, vm->r.name, AT_REMOVEDIR) && errno != ENOENT ? -errno : 0;
-}
-
-/* ---- in core ---- */
 
 static void made(struct helper *h, int err)
 {
@@ -120,7 +22,8 @@ static void made(struct helper *h, int err)
 	char text[300];
 
 	free(vm->userdata);
-	vm->userdata = NULL;
+	free(vm->ssh_keys);
+	vm->userdata = vm->ssh_keys = NULL;
 	if (!err) {
 		req_reached(vm, GOAL_MADE);
 		vm_queue(vm);
@@ -162,9 +65,9 @@ void vm_remove_files(struct vm *vm)
 	vm->state = VM_REMOVING;
 	vm->helper.done = removed;
 	vm->helper.arg = vm;
-	err = helper_start(&vm->helper, vm->core->loop, remove_work, vm);
+	err = helper_start(&vm->helper, vm->core->loop, vm_disk_remove, vm);
 	if (err) /* no child to be had: it may block, but it is done */
-		removed(&vm->helper, remove_work(vm));
+		removed(&vm->helper, vm_disk_remove(vm));
 }
 
 int vm_admit(struct core *c, uint64_t ram_bytes, unsigned *status, struct fault *f)
@@ -190,7 +93,7 @@ static bool addr_taken(void *arg, uint32_t a)
 static int pick_address(struct core *c, const struct vm_wish *w, struct record *r, unsigned *status, struct fault *f)
 {
 	const struct host_group *g = w->group;
-	struct cidr got = { .bits = g->pool.gateway.bits };
+	struct cidr got = { .bits = addr_pool_bits(&g->pool) };
 
 	if (g->net_mode == NET_NONE || !c->net_up[g - c->config.groups]) {
 		*status = 400;
@@ -234,7 +137,40 @@ static int pick_name(struct core *c, struct vm *vm, bool up, struct fault *f)
 			 strerror(err ? -err : EEXIST));
 }
 
-static int fill(struct vm *vm, const struct vm_wish *w)
+/* The stored image it is made from; NULL in *out: none. */
+static int find_image(const struct core *c, const struct vm_wish *w, const struct image **out, unsigned *status, struct fault *f)
+{
+	const struct host_group *g = w->group;
+
+	*out = w->image ? w->image : g->image.stored ? images_find(&c->images, g->image.path) : NULL;
+	*status = 409;
+	if (!*out && g->image.stored)
+		return fault_set(f, -ENOENT, "host group '%s' wants image '%s', which is not there: import it ('mica image import --name %s FILE')", g->name,
+				 g->image.path, g->image.path);
+	if (*out && (*out)->bytes > (w->target_bytes ? w->target_bytes : g->disk_bytes))
+		return fault_set(f, -EFBIG, "the image has %llu bytes, the disks of host group '%s' only %llu: give it a larger storage_size",
+				 (unsigned long long)(*out)->bytes, g->name, (unsigned long long)g->disk_bytes);
+	return 0;
+}
+
+/* The file's and its maker's; a builder is nobody's to log in to. */
+static int fill_ssh_keys(struct vm *vm, const struct vm_wish *w)
+{
+	const char *all[] = { vm->core->config.ssh_keys, w->ssh_keys };
+	struct buf b;
+
+	if (w->target_bytes || (!all[0] && !all[1]))
+		return 0;
+	buf_init(&b, SSH_KEYS_BYTES_MAX);
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (all[i])
+			buf_adds(&b, all[i]);
+	vm->ssh_keys = buf_cstr(&b) ? strdup(buf_cstr(&b)) : NULL;
+	buf_done(&b);
+	return vm->ssh_keys ? 0 : -ENOMEM;
+}
+
+static int fill(struct vm *vm, const struct vm_wish *w, const struct image *im)
 {
 	const struct host_group *g = w->group;
 	const char *userdata = w->userdata ? w->userdata : g->userdata;
@@ -246,16 +182,37 @@ static int fill(struct vm *vm, const struct vm_wish *w)
 	r->ram_bytes = w->ram_bytes ? w->ram_bytes : g->ram_bytes;
 	r->vcpus = w->vcpus ? w->vcpus : g->vcpus;
 	r->disk_bytes = g->disk_bytes;
+	r->target_bytes = w->target_bytes;
+	if (w->target_bytes)
+		err = image_id_new(r->target);
 	r->created_ns = now_real_ns();
 	r->persistent = w->persistent;
+	r->net_bytes_s = w->net_bytes_s ? w->net_bytes_s : g->net_bytes_s;
+	r->net_packets_s = w->net_packets_s ? w->net_packets_s : g->net_packets_s;
 	r->protected_ = w->protected_;
 	snprintf(r->image, sizeof(r->image), "%s", g->image.path);
+	if (im && !w->target_bytes)
+		snprintf(r->image, sizeof(r->image), "%s", im->n_names ? im->names[0] : im->id);
+	if (im)
+		snprintf(r->base, sizeof(r->base), "%s", im->id);
 	for (unsigned i = 0; i < w->n_tags && !err; i++)
 		err = record_add_tag(r, w->tags[i]);
 	if (w->secrets && !err) {
 		r->secrets = strdup(w->secrets);
 		err = r->secrets ? 0 : -ENOMEM;
 	}
+	if (w->allow && !err) {
+		r->allow = strdup(w->allow);
+		err = r->allow ? 0 : -ENOMEM;
+	}
+	if (w->drop && !err) {
+		r->drop = strdup(w->drop);
+		err = r->drop ? 0 : -ENOMEM;
+	}
+	if (!err)
+		err = fill_ssh_keys(vm, w);
+	if (!err)
+		policy_load(vm);
 	if (userdata && userdata[0]) {
 		r->userdata = true;
 		vm->userdata = strdup(userdata);
@@ -266,8 +223,13 @@ static int fill(struct vm *vm, const struct vm_wish *w)
 
 static int begin(struct core *c, struct vm *vm, const struct vm_wish *w, unsigned *status, struct fault *f)
 {
-	int slot = registry_slot(&c->reg), err = fill(vm, w);
+	const struct image *im;
+	int slot = registry_slot(&c->reg), err = find_image(c, w, &im, status, f);
 
+	if (err)
+		return err;
+	*status = 500;
+	err = fill(vm, w, im);
 	if (err)
 		return fault_errno(f, err, "the VM cannot be described");
 	if (slot < 0 || c->reg.count >= VM_COUNT_MAX) {
@@ -314,7 +276,7 @@ int vm_create(struct core *c, const struct vm_wish *w, struct vm **out, unsigned
 	vm->never_booted = true;
 	vm->helper.done = made;
 	vm->helper.arg = vm;
-	err = helper_start(&vm->helper, c->loop, make_work, vm);
+	err = helper_start(&vm->helper, c->loop, vm_disk_make, vm);
 	if (err) {
 		vm_remove_files(vm);
 		return fault_errno(f, err, "no helper process for the VM's disk");

@@ -391,6 +391,13 @@ void h_net_chaos_change(struct req *r);
 void h_net_heal(struct req *r);
 void h_net_stats(struct req *r);
 void put_chaos(struct json_out *o, const struct wire_msg *m);
+/* h_images.c */
+void h_images(struct req *r);
+void h_image(struct req *r);
+void h_image_name(struct req *r);
+void h_image_delete(struct req *r);
+void h_builder(struct req *r);
+void h_image_keep(struct req *r);
 void h_tags_get(struct req *r);
 void h_tags_patch(struct req *r);
 void h_logs(struct req *r);
@@ -419,6 +426,11 @@ void h_remove(struct req *r);
 void h_watch(struct req *r);
 void h_shell(struct req *r);
 void h_forward(struct req *r);
+void h_net_log(struct req *r);
+void h_policy(struct req *r);
+void h_policy_change(struct req *r);
+void h_explain(struct req *r);
+void put_rules(struct json_out *o, const struct wire_msg *m); /* members of a VM's `network` */
 void h_metrics(struct req *r);
 void h_openapi(struct req *r);
 void h_secrets(struct req *r);

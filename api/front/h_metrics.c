@@ -1,5 +1,6 @@
 /* GET /metrics: Prometheus text (exposition format 0.0.4) of what core and front know. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "api/front/front.h"
@@ -62,10 +63,119 @@ static const struct family {
 	{ C_T_CODE, "slicer_vm_launch_total", "counter", "Launches by host group and HTTP status.", put_launches },
 };
 
+/* What is gathered for one answer. */
+struct scrape {
+	const struct family *last;
+	struct buf cards; /* payloads of items about network cards, each after its length: samples of a family stand together */
+};
+
+static void scrape_free(void *state)
+{
+	struct scrape *s = state;
+
+	buf_done(&s->cards);
+	free(s);
+}
+
+static bool next_card(const struct buf *cards, size_t *at, struct wire_msg *m)
+{
+	const uint8_t *p = (const uint8_t *)buf_data(cards) + *at;
+
+	if (*at >= buf_len(cards))
+		return false;
+	*m = (struct wire_msg){ .p = p + sizeof(m->n) };
+	memcpy(&m->n, p, sizeof(m->n));
+	*at += sizeof(m->n) + m->n;
+	return true;
+}
+
+/* The nth counter of a card. */
+static bool card_counter(const struct wire_msg *m, unsigned nth, char name[40], uint64_t *value)
+{
+	struct wire_iter it;
+	struct wire_field f;
+	struct wire_msg counter;
+
+	wire_iter_init(&it, m->p, m->n);
+	while (wire_next(&it, &f))
+		if (f.tag == C_T_COUNTER && nth-- == 0)
+			return !wire_sub(&f, &counter) && !wire_get_str(&counter, C_T_NAME, name, 40) && wire_get_u64(&counter, C_T_COUNT, value) &&
+			       name[strspn(name, "abcdefghijklmnopqrstuvwxyz_")] == 0;
+	return false;
+}
+
+/* A family a counter; all cards have the same ones, in the same order. */
+static void put_cards(struct buf *out, const struct buf *cards)
+{
+	struct wire_msg m;
+	char name[40], full[80];
+	uint64_t value;
+
+	for (unsigned nth = 0;; nth++) { /* ends behind the first card's last counter */
+		size_t at = 0;
+
+		if (!next_card(cards, &at, &m) || !card_counter(&m, nth, name, &value))
+			return;
+		snprintf(full, sizeof(full), "mica_vm_net_%s_total", name);
+		family_put(out, full, "counter", "Of the VM's network card; rx: into the VM.");
+		for (at = 0; next_card(cards, &at, &m);) {
+			if (!card_counter(&m, nth, name, &value))
+				continue;
+			buf_printf(out, "%s{", full);
+			put_label(out, "host_group", &m, C_T_GROUP);
+			buf_adds(out, ",");
+			put_label(out, "hostname", &m, C_T_VM);
+			buf_printf(out, "} %" PRIu64 "\n", value);
+		}
+	}
+}
+
+/* A counter of one isolated VM: FLOWS says which (as in G_COUNTS), all VMs' for one of them come together. */
+static const struct {
+	struct family family;
+	const char *label;
+} vm_counts[] = {
+	{ { 0, "mica_net_flows_total", "counter", "New flows of isolated VMs by what was decided.", NULL }, ",verdict=\"allowed\"" },
+	{ { 0, "mica_net_flows_total", "counter", NULL, NULL }, ",verdict=\"denied\"" },
+	{ { 0, "mica_net_bytes_total", "counter", "Bytes of their flows that are over, as the VM sees it.", NULL }, ",direction=\"out\"" },
+	{ { 0, "mica_net_bytes_total", "counter", NULL, NULL }, ",direction=\"in\"" },
+	{ { 0, "mica_net_dns_queries_total", "counter", "Their questions to the resolver.", NULL }, "" },
+	{ { 0, "mica_net_dns_refused_total", "counter", "Of these, refused.", NULL }, "" },
+	{ { 0, "mica_net_record_lost_total", "counter", "Lines that are missing in their network records.", NULL }, "" },
+};
+
+static void put_vm_count(struct req *r, const struct wire_msg *m, uint64_t which)
+{
+	struct scrape *s = r->state;
+	const struct family *fam = &vm_counts[which].family;
+
+	if (s->last != fam && fam->help)
+		family_put(&r->gather, fam->name, fam->type, fam->help);
+	s->last = fam;
+	buf_printf(&r->gather, "%s{", fam->name);
+	put_label(&r->gather, "host_group", m, C_T_GROUP);
+	buf_adds(&r->gather, ",");
+	put_label(&r->gather, "vm", m, C_T_VM);
+	buf_adds(&r->gather, vm_counts[which].label);
+	put_number(&r->gather, m, C_T_COUNT);
+}
+
 static void put_item(struct req *r, const struct wire_msg *m)
 {
-	const struct family **last = r->state;
+	struct scrape *s = r->state;
+	const struct family **last = &s->last;
 	struct wire_field f;
+	uint64_t which;
+
+	if (wire_get_u64(m, C_T_FLOWS, &which) && which < ARRAY_LEN(vm_counts)) {
+		put_vm_count(r, m, which);
+		return;
+	}
+	if (wire_get(m, C_T_COUNTER, &f)) {
+		buf_add(&s->cards, &m->n, sizeof(m->n));
+		buf_add(&s->cards, m->p, m->n);
+		return;
+	}
 
 	for (size_t i = 0; i < ARRAY_LEN(families); i++) {
 		const struct family *fam = &families[i];
@@ -120,6 +230,10 @@ static void answer(struct req *r, const struct wire_msg *m, int *fds, unsigned n
 		reply_refusal(r, m);
 		return;
 	}
+	if (((struct scrape *)r->state)->cards.failed)
+		r->gather.failed = true;
+	else
+		put_cards(&r->gather, &((struct scrape *)r->state)->cards);
 	put_host(&r->gather, m);
 	counts_put(&r->conn->front->counts, &r->gather);
 	rejects_put(&r->conn->front->rejects, &r->gather);
@@ -131,12 +245,13 @@ static void answer(struct req *r, const struct wire_msg *m, int *fds, unsigned n
 
 void h_metrics(struct req *r)
 {
-	r->state = calloc(1, sizeof(const struct family *)); /* the family of the last item */
-	r->state_done = free;
+	r->state = calloc(1, sizeof(struct scrape));
+	r->state_done = scrape_free;
 	if (!r->state) {
 		reply_error(r, 503, "out of memory; try again");
 		return;
 	}
+	buf_init(&((struct scrape *)r->state)->cards, METRICS_BYTES_MAX);
 	buf_done(&r->gather);
 	buf_init(&r->gather, METRICS_BYTES_MAX);
 	ask_begin(r, C_METRICS);

@@ -1,9 +1,11 @@
 /* VMs as core knows them: info, lists, create, delete, describe, tags. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include "api/front/front.h"
 
 #define IGNORE_FDS (void)fds, (void)n_fds
+#define BG_ANSWER_MS 2000u /* describe does without the background commands then */
 
 void h_healthz(struct req *r)
 {
@@ -117,38 +119,12 @@ void h_delete(struct req *r)
 
 /* ---- describe ---- */
 
-static bool flag_set(const struct wire_msg *m, uint16_t tag)
-{
-	uint64_t v = 0;
-
-	wire_get_u64(m, tag, &v);
-	return v != 0;
-}
-
 static void put_network(struct json_out *o, const struct wire_msg *m)
 {
-	bool allow = flag_set(m, C_T_NET_SET_ALLOW), drop = flag_set(m, C_T_NET_SET_DROP);
 	struct wire_field f;
 
 	json_obj(o, "network");
-	put_field_str(o, "mode", m, C_T_NET_MODE);
-	json_put_str(o, "policy_source", allow || drop ? "vm" : "host_group");
-	json_obj(o, "host_group");
-	put_field_list(o, "allow", m, C_T_GROUP_ALLOW);
-	put_field_list(o, "drop", m, C_T_GROUP_DROP);
-	json_end(o);
-	if (allow || drop) {
-		json_obj(o, "override");
-		if (allow)
-			put_field_list(o, "allow", m, C_T_NET_ALLOW);
-		if (drop)
-			put_field_list(o, "drop", m, C_T_NET_DROP);
-		json_end(o);
-	}
-	json_obj(o, "effective");
-	put_field_list(o, "allow", m, allow ? C_T_NET_ALLOW : C_T_GROUP_ALLOW);
-	put_field_list(o, "drop", m, drop ? C_T_NET_DROP : C_T_GROUP_DROP);
-	json_end(o);
+	put_rules(o, m);
 	if (wire_get(m, C_T_NET_CUT, &f)) { /* there is some */
 		json_obj(o, "chaos");
 		put_chaos(o, m);
@@ -169,10 +145,98 @@ static void put_description(struct json_out *o, const struct wire_msg *m)
 	json_put_u64(o, "open_agent_connections", open);
 }
 
+/* The object so far stands in r->gather; a VM that runs is asked for its background commands, and what it does not tell is left out. */
+struct describing {
+	struct json_out out, before; /* before: without bg_execs */
+	size_t mark;                 /* of r->gather, then */
+};
+
+static void describe_end(struct req *r, bool told)
+{
+	struct describing *d = r->state;
+
+	if (told) {
+		json_end(&d->out);
+	} else {
+		r->gather.tail = r->gather.head + d->mark;
+		d->out = d->before;
+	}
+	json_end(&d->out);
+	reply_json(r, 200, &r->gather);
+}
+
+static void describe_without(struct req *r)
+{
+	describe_end(r, false);
+}
+
+static void bg_frame(struct req *r, const struct wire_msg *m)
+{
+	struct describing *d = r->state;
+	uint64_t running = 0;
+
+	if (m->type != A_BG_IS) {
+		describe_end(r, m->type == WIRE_OK);
+		return;
+	}
+	wire_get_u64(m, A_T_RUNNING, &running);
+	json_obj(&d->out, NULL);
+	put_field_str(&d->out, "exec_id", m, A_T_EXEC_ID);
+	put_field_str(&d->out, "command", m, A_T_CMD);
+	put_field_u64(&d->out, "pid", m, A_T_PID);
+	json_put_str(&d->out, "state", running ? "running" : "exited");
+	put_time_field(&d->out, "started_at", m, A_T_TIME_NS);
+	put_field_u64(&d->out, "exit_code", m, A_T_CODE);
+	json_end(&d->out);
+}
+
+static const struct agent_ops bg_ops = { bg_frame, describe_without, NULL };
+
+static void bg_opened(struct req *r)
+{
+	stream_begin(r, A_BG_LIST);
+	stream_send(r);
+}
+
+static void bg_connected(struct req *r, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	if (m->type == WIRE_OK)
+		stream_adopt(r, fds, n_fds);
+	else
+		describe_without(r);
+}
+
 static void describe_answer(struct req *r, const struct wire_msg *m, int *fds, unsigned n_fds)
 {
+	char status[16] = "";
+	struct describing *d;
+
 	IGNORE_FDS;
-	reply_object(r, 200, m, put_description);
+	if (m->type != WIRE_OK) {
+		reply_refusal(r, m);
+		return;
+	}
+	d = r->state = calloc(1, sizeof(*d));
+	r->state_done = free;
+	if (!d) {
+		reply_error(r, 503, "out of memory; try again");
+		return;
+	}
+	buf_done(&r->gather);
+	buf_init(&r->gather, OUT_BYTES_MAX);
+	json_out_init(&d->out, &r->gather);
+	json_obj(&d->out, NULL);
+	put_description(&d->out, m);
+	d->before = d->out;
+	d->mark = buf_len(&r->gather);
+	json_arr(&d->out, "bg_execs");
+	if (wire_get_str(m, C_T_STATUS, status, sizeof(status)) || strcmp(status, "Running") != 0) {
+		describe_without(r);
+		return;
+	}
+	r->deadline_ms = now_mono_ms() + BG_ANSWER_MS;
+	r->on_deadline = describe_without;
+	stream_open_with(r, r->vars[0], true, &bg_ops, bg_opened, bg_connected);
 }
 
 static void describe_late(struct req *r)

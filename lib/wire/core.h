@@ -44,7 +44,8 @@ enum core_type {
 	C_SECRET_PUT = 49,    /* NAME DATA [PERM UID GID] → OK secret; ERR 409 there is one, 413, 507 too many */
 	C_SECRET_PATCH = 50,  /* NAME [DATA PERM UID GID] → OK secret: what is absent stays; ERR 404 */
 	C_SECRET_DELETE = 51, /* NAME → OK TEXT; ERR 404 */
-	C_METRICS = 52,  /* → ITEM{GROUP GPU_COUNT}* ITEM{GROUP BY_API(0/1) STATUS COUNT}* ITEM{GROUP CODE COUNT}* (launches),
+	C_METRICS = 52,  /* → ITEM{GROUP GPU_COUNT}* ITEM{GROUP BY_API(0/1) STATUS COUNT}* ITEM{GROUP CODE COUNT}* (launches), ITEM{VM GROUP COUNTER*}* (network cards), ITEM{VM GROUP FLOWS COUNT}*
+	                    (what isolated VMs did),
 	                    OK + what is known of LOAD_1 LOAD_5 LOAD_15 MEM_TOTAL MEM_AVAILABLE OPEN_FILES OPEN_SOCKETS EGRESS_TX EGRESS_RX */
 	C_NET = 112,     /* VM [NET_HEAL(1): all chaos back to nothing] [NET_CUT … NET_TX_PACKETS_S: what is absent stays] → OK with all of these as they are
 	                    now, COUNTER{NAME COUNT}*; ERR 400 a value out of range, 404 no network card, 409 it does not run */
@@ -100,7 +101,7 @@ enum core_tag { /* u64 unless said */
 	C_T_NET_HEAL = 192, C_T_NET_CUT, C_T_NET_DELAY_US, C_T_NET_JITTER_US, C_T_NET_LOSS_PPM, C_T_NET_RX_BYTES_S, C_T_NET_TX_BYTES_S, /* rx: into the VM */
 	C_T_NET_RX_PACKETS_S, C_T_NET_TX_PACKETS_S, C_T_COUNTER, /* nested: NAME COUNT */ C_T_NET_BYTES_S, C_T_NET_PACKETS_S, /* limits for good, each way */
 	C_T_NET_RESET = 224, C_T_ALLOWED, C_T_RULE, /* str "allow[0]" */ C_T_RULE_TEXT, /* str: the entry, or what the rule is */ C_T_PROTO, C_T_ADDR, /* nested */
-	C_T_OPEN_S, /* seconds an address stays open by name */ C_T_NET_LOCKED, C_T_FLOWS, /* 7 u64 as in G_COUNTS */
+	C_T_OPEN_S, /* seconds an address stays open by name */ C_T_NET_LOCKED, C_T_FLOWS, /* which counter of a VM: 0–6, in the order of G_COUNTS */
 	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
