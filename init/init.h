@@ -1,6 +1,6 @@
 /*
  * init: PID 1 of a mica guest. Mounts the kernel's file systems, sets hostname and network from the
- * environment words the kernel hands over (MICA_HOST MICA_IP MICA_GW MICA_DNS), keeps the agent
+ * environment words the kernel hands over (MICA_HOST MICA_IP MICA_GW MICA_IP6 MICA_GW6 MICA_DNS), keeps the agent
  * running, reaps orphans, and stops the machine on a signal: SIGUSR1 and SIGUSR2 power off, SIGTERM and SIGINT
  * reboot. Never exits, never allocates, never parses a file; stands on lib/base alone. One thread.
  * Whatever fails is said in one line on the console, and the boot goes on: a guest with an agent can be mended.
@@ -20,6 +20,9 @@ void say(const char *what, int err);
 void mounts_make(void);
 
 /* Reads the words from the environment. Absent MICA_IP: loopback only. */
-void net_up(const char *host, const char *ip, const char *gateway, const char *dns);
+struct net_words {
+	const char *host, *ip, *gateway, *ip6, *gateway6, *dns; /* NULL: not given */
+};
+void net_up(const struct net_words *w);
 
 #endif

@@ -202,7 +202,8 @@ int main(void)
 		say("limit of open files", -errno);
 	mounts_make();
 	console_open();
-	net_up(getenv("MICA_HOST"), getenv("MICA_IP"), getenv("MICA_GW"), getenv("MICA_DNS"));
+	net_up(&(struct net_words){.host = getenv("MICA_HOST"), .ip = getenv("MICA_IP"), .gateway = getenv("MICA_GW"), .ip6 = getenv("MICA_IP6"),
+				   .gateway6 = getenv("MICA_GW6"), .dns = getenv("MICA_DNS")});
 	hand_over();
 	serve(&set);
 	return 1; /* not reached */

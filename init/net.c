@@ -135,12 +135,69 @@ static int eth_up(int s, const char *ip, const char *gateway)
 	return inet_pton(AF_INET, gateway, &gw) == 1 ? default_route(s, gw.s_addr) : -EINVAL;
 }
 
-void net_up(const char *host, const char *ip, const char *gateway, const char *dns)
+/* ---- IPv6: the same, where the kernel has it ---- */
+
+struct in6_ifreq { /* linux/ipv6.h, which does not go together with the C library's headers */
+	struct in6_addr addr;
+	uint32_t prefix_len;
+	int index;
+};
+
+/* Our addresses are given, not found: no router is listened to, no duplicate can be. */
+static void switch_off(const char *path)
 {
+	AUTO_FD fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd >= 0)
+		(void)write_full(fd, "0", 1);
+}
+
+static int parse_cidr6(const char *text, struct in6_addr *addr, uint32_t *bits)
+{
+	char alone[INET6_ADDRSTRLEN];
+	size_t n = strcspn(text, "/");
+	uint64_t v;
+	if (text[n] != '/' || n >= sizeof alone || parse_u64(text + n + 1, 128, &v) < 0)
+		return -EINVAL;
+	memcpy(alone, text, n);
+	alone[n] = '\0';
+	*bits = (uint32_t)v;
+	return inet_pton(AF_INET6, alone, addr) == 1 ? 0 : -EINVAL;
+}
+
+static int eth_up6(int s, const char *ip, const char *gateway)
+{
+	struct in6_ifreq a = {.index = (int)if_nametoindex("eth0")};
+	struct in6_rtmsg rt = {.rtmsg_flags = RTF_UP | RTF_GATEWAY, .rtmsg_metric = 1, .rtmsg_ifindex = a.index};
+	int rc = parse_cidr6(ip, &a.addr, &a.prefix_len);
+	if (rc == 0 && ioctl(s, SIOCSIFADDR, &a) < 0)
+		rc = -errno;
+	if (rc < 0 || !gateway || !*gateway)
+		return rc;
+	if (inet_pton(AF_INET6, gateway, &rt.rtmsg_gateway) != 1)
+		return -EINVAL;
+	return ioctl(s, SIOCADDRT, &rt) < 0 ? -errno : 0;
+}
+
+static void ipv6_up(const char *ip, const char *gateway)
+{
+	AUTO_FD s = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s < 0) {
+		if (errno != EAFNOSUPPORT) /* a kernel without IPv6: then without */
+			say("IPv6", -errno);
+		return;
+	}
+	int rc = eth_up6(s, ip, gateway);
+	if (rc < 0)
+		say("eth0, IPv6", rc);
+}
+
+void net_up(const struct net_words *w)
+{
+	const char *ip = w->ip;
 	int rc;
-	if (host && sethostname(host, strnlen(host, 64)) < 0)
+	if (w->host && sethostname(w->host, strnlen(w->host, 64)) < 0)
 		say("hostname", -errno);
-	write_hosts(host, ip && *ip ? ip : NULL);
+	write_hosts(w->host, ip && *ip ? ip : NULL);
 	AUTO_FD s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (s < 0) {
 		say("network", -errno);
@@ -150,8 +207,14 @@ void net_up(const char *host, const char *ip, const char *gateway, const char *d
 		say("lo", rc);
 	if (!ip || !*ip)
 		return;
-	if ((rc = eth_up(s, ip, gateway)) < 0)
+	if (w->ip6 && *w->ip6) { /* before the link is up, and with it an address of the kernel's own */
+		switch_off("/proc/sys/net/ipv6/conf/eth0/accept_dad");
+		switch_off("/proc/sys/net/ipv6/conf/eth0/accept_ra");
+	}
+	if ((rc = eth_up(s, ip, w->gateway)) < 0)
 		say("eth0", rc);
-	if (dns)
-		write_resolv(dns);
+	if (w->ip6 && *w->ip6)
+		ipv6_up(w->ip6, w->gateway6);
+	if (w->dns)
+		write_resolv(w->dns);
 }

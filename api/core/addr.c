@@ -88,10 +88,32 @@ void addr_pool_init(struct addr_pool *p, struct cidr gateway)
 	p->first = cidr_first(gateway) + 2;
 	p->last = cidr_last(gateway) - 1;
 	p->n_pinned = 0;
+	p->pairs = false;
+}
+
+void addr_pool_init_pairs(struct addr_pool *p, struct cidr range)
+{
+	p->gateway = (struct cidr){ cidr_first(range), range.bits };
+	p->first = cidr_first(range) + 2;
+	p->last = cidr_last(range) - 1;
+	p->n_pinned = 0;
+	p->pairs = true;
+}
+
+unsigned addr_pool_bits(const struct addr_pool *p)
+{
+	return p->pairs ? 30 : p->gateway.bits;
+}
+
+uint32_t addr_pool_gateway(const struct addr_pool *p, uint32_t a)
+{
+	return p->pairs ? a - 1 : p->gateway.addr;
 }
 
 bool addr_pool_holds(const struct addr_pool *p, uint32_t a)
 {
+	if (p->pairs)
+		return cidr_holds(p->gateway, a) && (a & 3) == 2;
 	return a > cidr_first(p->gateway) && a < cidr_last(p->gateway) && a != p->gateway.addr;
 }
 
@@ -99,6 +121,8 @@ uint64_t addr_pool_size(const struct addr_pool *p)
 {
 	if (p->n_pinned)
 		return p->n_pinned;
+	if (p->pairs)
+		return 1ull << (30 - p->gateway.bits);
 	if (p->last < p->first)
 		return 0;
 	return (uint64_t)p->last - p->first + 1 - (p->gateway.addr >= p->first && p->gateway.addr <= p->last);
@@ -113,7 +137,7 @@ int addr_pool_next(const struct addr_pool *p, bool (*taken)(void *, uint32_t), v
 		}
 	if (p->n_pinned || p->last < p->first)
 		return -ENOSPC;
-	for (uint32_t i = 0; i < TRIES_MAX && i <= p->last - p->first; i++) {
+	for (uint32_t i = 0; i < TRIES_MAX && i <= p->last - p->first; i += p->pairs ? 4 : 1) {
 		uint32_t a = p->first + i;
 
 		if (addr_pool_holds(p, a) && !taken(arg, a)) {
@@ -124,15 +148,66 @@ int addr_pool_next(const struct addr_pool *p, bool (*taken)(void *, uint32_t), v
 	return -ENOSPC;
 }
 
-void mac_of_name(const char *name, uint8_t mac[6])
-{
-	uint64_t h = 0xcbf29ce484222325u; /* FNV-1a, then stirred so that name-1 and name-2 differ everywhere */
+#define HASH_BEGIN 0xcbf29ce484222325u
 
-	for (; *name; name++)
-		h = (h ^ (uint8_t)*name) * 0x100000001b3u;
+/* FNV-1a … */
+static uint64_t hash_add(uint64_t h, const char *text)
+{
+	for (; *text; text++)
+		h = (h ^ (uint8_t)*text) * 0x100000001b3u;
+	return h;
+}
+
+/* … then stirred so that name-1 and name-2 differ everywhere */
+static uint64_t hash_end(uint64_t h)
+{
 	h ^= h >> 33;
 	h *= 0xff51afd7ed558ccdu;
-	h ^= h >> 33;
+	return h ^ h >> 33;
+}
+
+/* /22s of 169.254.0.0/16. The first and last 256 addresses are reserved (RFC 3927 §2.1; the ends of our veths are there too), 169.254.169.254 is clouds' metadata. */
+#define BLOCKS 64u
+#define BLOCK_METADATA (169u / 4)
+
+int addr_derive_range(const char *group, bool (*taken)(void *, struct cidr), void *arg, struct cidr *out)
+{
+	uint64_t h = hash_end(hash_add(HASH_BEGIN, group));
+
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		unsigned block = (unsigned)((h + i) % BLOCKS);
+		struct cidr c = { 169u << 24 | 254u << 16 | block << 10, 22 };
+
+		if (block == 0 || block == BLOCKS - 1 || block == BLOCK_METADATA || taken(arg, c))
+			continue;
+		*out = c;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+void addr6_format(const uint8_t prefix[8], uint32_t a, unsigned bits, char out[ADDR6_TEXT_MAX])
+{
+	int n = snprintf(out, ADDR6_TEXT_MAX, "%x:%x:%x:%x::%x:%x", prefix[0] << 8 | prefix[1], prefix[2] << 8 | prefix[3], prefix[4] << 8 | prefix[5],
+			 prefix[6] << 8 | prefix[7], a >> 16, a & 0xffff);
+
+	if (bits && n > 0)
+		snprintf(out + n, ADDR6_TEXT_MAX - (size_t)n, "/%u", bits);
+}
+
+void addr6_prefix(const char *owner, const char *group, uint8_t prefix[8])
+{
+	uint64_t h = hash_end(hash_add(hash_add(hash_add(HASH_BEGIN, owner), "/"), group));
+
+	prefix[0] = 0xfd;
+	for (int i = 1; i < 8; i++)
+		prefix[i] = (uint8_t)(h >> (8 * i));
+}
+
+void mac_of_name(const char *name, uint8_t mac[6])
+{
+	uint64_t h = hash_end(hash_add(HASH_BEGIN, name));
+
 	mac[0] = 0x02;
 	for (int i = 1; i < 6; i++)
 		mac[i] = (uint8_t)(h >> (8 * i));

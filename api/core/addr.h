@@ -30,15 +30,28 @@ struct addr_pool {
 	uint32_t first, last;              /* inclusive */
 	uint32_t pinned[ADDR_PINNED_MAX];  /* when n_pinned: these and no others, in this order */
 	size_t n_pinned;
+	bool pairs;                        /* isolated: a /30 for each VM, .1 its gateway, .2 its own; `gateway` is the whole range then */
 };
 /* The whole subnet of the gateway without its first two (network, usual gateway) and last address. */
 void addr_pool_init(struct addr_pool *p, struct cidr gateway);
+/* Every /30 of the range. */
+void addr_pool_init_pairs(struct addr_pool *p, struct cidr range);
+unsigned addr_pool_bits(const struct addr_pool *p);                  /* length of a VM's own network */
+uint32_t addr_pool_gateway(const struct addr_pool *p, uint32_t a);   /* of the VM that has `a` */
 /* May a VM of this pool have `a`? (not the network, the gateway or the broadcast address) */
 bool addr_pool_holds(const struct addr_pool *p, uint32_t a);
 /* Number of addresses it can give. */
 uint64_t addr_pool_size(const struct addr_pool *p);
 /* Next address that `taken` does not claim. 0 or -ENOSPC. Asks at most 65536 times. */
 int addr_pool_next(const struct addr_pool *p, bool (*taken)(void *arg, uint32_t a), void *arg, uint32_t *out);
+
+/* Where in 169.254.0.0/16 a group's /22 lies: a stable function of its name, then the next one that `taken` does not claim. 0 or -ENOSPC. */
+int addr_derive_range(const char *group, bool (*taken)(void *arg, struct cidr c), void *arg, struct cidr *out);
+/* IPv6 within a /64: the IPv4 address is its last four bytes. */
+#define ADDR6_TEXT_MAX 50 /* with "/128" */
+void addr6_format(const uint8_t prefix[8], uint32_t a, unsigned bits, char out[ADDR6_TEXT_MAX]); /* bits 0: without a length */
+/* A private /64 (RFC 4193), a stable function of who and which group. */
+void addr6_prefix(const char *owner, const char *group, uint8_t prefix[8]);
 
 /* Locally administered unicast MAC, a stable function of the hostname. */
 void mac_of_name(const char *name, uint8_t mac[6]);

@@ -6,6 +6,7 @@
 
 #include "api/core/auth.h"
 #include "api/core/groups.h"
+#include "api/core/net.h"
 #include "lib/wire/netd.h"
 
 /* ---- what answers hold ---- */
@@ -35,10 +36,11 @@ static void group_put(struct buf *b, const struct core *c, const struct host_gro
 	wire_u64(b, C_T_SIZE, g->disk_bytes);
 	wire_str(b, C_T_IMAGE, g->image.path);
 	wire_str(b, C_T_NET_MODE, config_net_mode(g));
-	if (g->net_mode != NET_BRIDGE)
+	if (g->net_mode == NET_NONE)
 		return;
-	cidr_format(g->pool.gateway, gateway);
-	wire_str(b, C_T_BRIDGE, g->bridge);
+	cidr_format(g->pool.gateway, gateway); /* isolated: the range */
+	if (g->net_mode == NET_BRIDGE)
+		wire_str(b, C_T_BRIDGE, g->bridge);
 	wire_str(b, C_T_GATEWAY, gateway);
 }
 
@@ -92,8 +94,8 @@ static int fits_vm(const struct host_group *g, const struct vm *vm, struct fault
 	if (vm->r.ram_bytes > g->ram_bytes)
 		return fault_set(f, -EEXIST, "VM '%s' has %llu MiB of RAM, host group '%s' would allow %llu: delete the VM, or give more", vm->r.name,
 				 (unsigned long long)(vm->r.ram_bytes >> 20), g->name, (unsigned long long)(g->ram_bytes >> 20));
-	if (g->net_mode == NET_BRIDGE && vm->r.ip[0] && !cidr_parse(vm->r.ip, 99, &c) &&
-	    (c.bits != g->pool.gateway.bits || !cidr_holds(g->pool.gateway, c.addr) || c.addr == g->pool.gateway.addr))
+	if (g->net_mode != NET_NONE && vm->r.ip[0] && !cidr_parse(vm->r.ip, 99, &c) &&
+	    (c.bits != addr_pool_bits(&g->pool) || !addr_pool_holds(&g->pool, c.addr)))
 		return fault_set(f, -EEXIST, "VM '%s' has the address %s, which is none of host group '%s's network: delete the VM, or choose that network",
 				 vm->r.name, vm->r.ip, g->name);
 	return 0;
@@ -148,17 +150,18 @@ static void on_bridge(void *arg, const struct wire_msg *m, int *fds, unsigned n_
 	} else {
 		groups_unlink(c, k->name);
 		groups_take_out(c, (size_t)(g - c->config.groups));
-		reply_err(c, k->id, status, "host group '%s' is not made: its bridge could not be: %s", k->name, f.text);
+		reply_err(c, k->id, status, "host group '%s' is not made: its network could not be: %s", k->name, f.text);
 	}
 	free(k);
 }
 
-static bool bridge_is_up(const struct core *c, const struct host_group *g)
+/* Another group with the same bridge. */
+static const struct host_group *bridge_is_up(const struct core *c, const struct host_group *g)
 {
 	for (size_t i = 0; i < c->config.n_groups; i++)
-		if (&c->config.groups[i] != g && c->net_up[i] && strcmp(c->config.groups[i].bridge, g->bridge) == 0)
-			return true;
-	return false;
+		if (&c->config.groups[i] != g && c->net_up[i] && c->config.groups[i].net_mode == NET_BRIDGE && strcmp(c->config.groups[i].bridge, g->bridge) == 0)
+			return &c->config.groups[i];
+	return NULL;
 }
 
 static void say_no_network(struct config_notes *notes)
@@ -172,19 +175,13 @@ static bool ask_bridge(struct ask *a, struct host_group *g, const struct config_
 {
 	struct core *c = a->core;
 	struct making *k = malloc(sizeof(*k));
-	char gateway[ADDR_TEXT_MAX];
-	struct buf *b;
 
 	if (!k)
 		return false;
 	*k = (struct making){ .core = c, .id = a->id, .notes = *notes };
 	snprintf(k->name, sizeof(k->name), "%s", g->name);
-	cidr_format(g->pool.gateway, gateway);
-	b = peer_begin(&c->netd, N_BRIDGE_UP);
-	wire_str(b, N_T_BRIDGE, g->bridge);
-	wire_str(b, N_T_GATEWAY, gateway);
 	g->pending = true;
-	if (!peer_call(&c->netd, NULL, 0, on_bridge, k))
+	if (!net_group_up(c, g, on_bridge, k))
 		return true;
 	g->pending = false;
 	free(k);
@@ -196,11 +193,14 @@ static void create(struct ask *a, const struct host_group *taken, struct config_
 	struct core *c = a->core;
 	struct host_group *g = config_add(&c->config, taken);
 
-	if (g->net_mode == NET_BRIDGE && bridge_is_up(c, g))
+	const struct host_group *same = g->net_mode == NET_BRIDGE ? bridge_is_up(c, g) : NULL;
+
+	if (same) {
 		c->net_up[g - c->config.groups] = true;
-	else if (g->net_mode == NET_BRIDGE && !peer_there(&c->netd))
+		memcpy(g->prefix6, same->prefix6, sizeof(g->prefix6));
+	} else if (g->net_mode != NET_NONE && !peer_there(&c->netd)) {
 		say_no_network(notes);
-	else if (g->net_mode == NET_BRIDGE) {
+	} else if (g->net_mode != NET_NONE) {
 		if (ask_bridge(a, g, notes))
 			return;
 		say_no_network(notes);
@@ -401,10 +401,8 @@ void ask_group_delete(struct ask *a)
 		return;
 	}
 	snprintf(text, sizeof(text), "host group '%s' is deleted", g->name);
-	if (c->net_up[g - c->config.groups] && g->net_mode == NET_BRIDGE && !bridge_is_up(c, g) && peer_there(&c->netd)) {
-		wire_str(peer_begin(&c->netd, N_BRIDGE_DOWN), N_T_BRIDGE, g->bridge);
-		peer_send(&c->netd, NULL, 0);
-	}
+	if (c->net_up[g - c->config.groups] && (g->net_mode != NET_BRIDGE || !bridge_is_up(c, g)))
+		net_group_down(c, g);
 	groups_take_out(c, (size_t)(g - c->config.groups));
 	reply_ok(c, a->id, text);
 }

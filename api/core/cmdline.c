@@ -2,8 +2,11 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
-#define COMMON "console=ttyS0 quiet panic=-1 root=/dev/vda rw rootfstype=ext4 init=/sbin/init"
+#include "api/core/net.h"
+
+#define COMMON "console=ttyS0 quiet panic=-1 root=/dev/vda rw rootfstype=ext4"
 /* Above 3 GiB a kernel keeps 64 MiB for bounce buffers that no device of ours needs. */
 #define NO_BOUNCE " swiotlb=noforce"
 /* Our kernels are built without return thunks (kernel-config/reasons.md), so on Zen this changes nothing but the hundred bytes of complaint
@@ -12,18 +15,32 @@
 /* One processor for good: lock prefixes need no patching, a tenth of the boot's instructions. */
 #define OURS_ALONE " noreplace-smp"
 
+/* Isolated VMs ask gate, at their gateway, which forwards what their rules allow; "127.0.0.1" is the contract's word for no DNS at all. */
+static void dns_of(const struct vm *vm, bool with_network, const char *gateway, char out[DNS_MAX * ADDR_TEXT_MAX])
+{
+	bool asks_gate = with_network && net_is_isolated(vm) && peer_there(&vm->core->gate) && strncmp(vm->group->dns, "127.", 4) != 0;
+
+	snprintf(out, DNS_MAX * ADDR_TEXT_MAX, "%s", asks_gate ? gateway : vm->group->dns);
+}
+
 /* NAME=VALUE words that the kernel does not know reach init as its environment (init/init.h). */
 int cmdline_make(const struct vm *vm, bool with_network, char *out, size_t cap)
 {
 	const struct host_group *g = vm->group;
 	bool ours = g->kernel.fd < 0;
-	char gw[ADDR_TEXT_MAX] = "";
+	const char *init = vm->r.base[0] && !vm->r.target[0] ? "/usr/lib/mica/init" : "/sbin/init"; /* rootfs/unpack/adopt.c; rootfs/min.list */
+	char gw[ADDR_TEXT_MAX] = "", dns[DNS_MAX * ADDR_TEXT_MAX];
+	struct net_addr6 six = { "", "", "" };
 	int n;
 
-	if (with_network)
-		addr_format(g->pool.gateway.addr, gw);
-	n = snprintf(out, cap, "%s%s%s%s MICA_HOST=%s%s%s%s%s%s%s", COMMON, vm->r.ram_bytes > 3ull << 30 ? NO_BOUNCE : "",
+	if (with_network) {
+		net_gateway_of(vm, gw);
+		net_addr6_of(vm, &six);
+	}
+	dns_of(vm, with_network, gw, dns);
+	n = snprintf(out, cap, "%s init=%s%s%s%s MICA_HOST=%s%s%s%s%s%s%s%s%s%s%s", COMMON, init, vm->r.ram_bytes > 3ull << 30 ? NO_BOUNCE : "",
 		     ours ? OURS : "", ours && vm->r.vcpus == 1 ? OURS_ALONE : "", vm->r.name, with_network ? " MICA_IP=" : "",
-		     with_network ? vm->r.ip : "", with_network ? " MICA_GW=" : "", gw, g->dns[0] ? " MICA_DNS=" : "", g->dns);
+		     with_network ? vm->r.ip : "", with_network ? " MICA_GW=" : "", gw, six.guest[0] ? " MICA_IP6=" : "", six.guest,
+		     six.guest[0] ? " MICA_GW6=" : "", six.gateway, dns[0] ? " MICA_DNS=" : "", dns);
 	return n < 0 || (size_t)n >= cap ? -EMSGSIZE : 0;
 }

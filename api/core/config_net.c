@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/core/config_int.h"
+#include "api/core/record.h"
 
 #define BRIDGE_DEFAULT "brvm0"
 #define TAP_PREFIX_DEFAULT "vmtap"
@@ -33,14 +34,15 @@ static int check_mode(struct checking *x, const struct keys_network *k, struct h
 		g->net_mode = NET_BRIDGE;
 		return 0;
 	}
-	if (strcmp(mode, "isolated") == 0)
-		return REFUSE(x, k->mode.line, "group '%s': network mode 'isolated' is not in this version (its allow and drop rules would not "
-			      "hold): use 'mode: bridge', or 'mode: none' for VMs without a network card", g->name);
+	if (strcmp(mode, "isolated") == 0) {
+		g->net_mode = NET_ISOLATED;
+		return 0;
+	}
 	if (strcmp(mode, "macvtap") == 0)
 		return REFUSE(x, k->mode.line, "group '%s': network mode 'macvtap' is not in this version: use 'mode: bridge'", g->name);
 	if (strcmp(mode, "nat") == 0)
 		return REFUSE(x, k->mode.line, "group '%s': network mode 'nat' exists on macOS only: use 'mode: bridge'", g->name);
-	return REFUSE(x, k->mode.line, "group '%s': unknown network mode '%.40s': use 'bridge' or 'none'", g->name, mode);
+	return REFUSE(x, k->mode.line, "group '%s': unknown network mode '%.40s': use 'bridge', 'isolated' or 'none'", g->name, mode);
 }
 
 static int check_gateway(struct checking *x, const struct keys_network *k, struct host_group *g)
@@ -121,12 +123,30 @@ static int check_names(struct checking *x, const struct keys_network *k, struct 
 	return 0;
 }
 
+static int check_limits(struct checking *x, const struct keys_network *k, struct host_group *g)
+{
+	if (k->bytes_per_s.line && (k->bytes_per_s.v < NET_BYTES_S_MIN || k->bytes_per_s.v > NET_RATE_MAX))
+		return REFUSE(x, k->bytes_per_s.line, "group '%s': network.bytes_per_s is %llu bytes a second: at least %u are a network, for example 10M",
+			      g->name, (unsigned long long)k->bytes_per_s.v, NET_BYTES_S_MIN);
+	if (k->packets_per_s.line && (k->packets_per_s.v < 1 || k->packets_per_s.v > NET_RATE_MAX))
+		return REFUSE(x, k->packets_per_s.line, "group '%s': network.packets_per_s must be at least 1: leave it out for no limit", g->name);
+	g->net_bytes_s = k->bytes_per_s.v;
+	g->net_packets_s = k->packets_per_s.v;
+	return 0;
+}
+
 int config_check_network(struct checking *x, const struct keys_group *keys, struct host_group *g)
 {
 	const struct keys_network *k = &keys->network;
 	int r = check_mode(x, k, g);
 
 	if (r || g->net_mode == NET_NONE)
+		return r;
+	g->ipv6 = !k->ipv6.line || k->ipv6.v;
+	if (g->net_mode == NET_ISOLATED)
+		return config_check_isolated(x, keys, g);
+	r = check_limits(x, k, g);
+	if (r)
 		return r;
 	if (k->allow.n || k->drop.n)
 		return REFUSE(x, k->allow.n ? k->allow.line : k->drop.line,
@@ -159,10 +179,13 @@ static int check_pair(struct checking *x, const struct keys_group *ka, const str
 		snprintf(at, sizeof(at), " (line %u)", a->line);
 	cidr_format(a->pool.gateway, ta);
 	cidr_format(b->pool.gateway, tb);
+	if (b->net_mode == NET_ISOLATED && kb->network.range.line)
+		line = kb->network.range.line;
 	if (cidr_overlaps(a->pool.gateway, b->pool.gateway))
-		return REFUSE(x, line, "network %s%s of group '%s' overlaps %s of group '%s'%s: give it another gateway", tb,
-			      kb->network.gateway.line ? "" : " (the default)", b->name, ta, a->name, at);
-	if (strcmp(a->bridge, b->bridge) == 0)
+		return REFUSE(x, line, "network %s%s of group '%s' overlaps %s of group '%s'%s: give it another %s", tb,
+			      kb->network.gateway.line || b->net_mode == NET_ISOLATED ? "" : " (the default)", b->name, ta, a->name, at,
+			      b->net_mode == NET_ISOLATED ? "range" : "gateway");
+	if (a->net_mode == NET_BRIDGE && b->net_mode == NET_BRIDGE && strcmp(a->bridge, b->bridge) == 0)
 		return REFUSE(x, kb->network.bridge.line ? kb->network.bridge.line : line,
 			      "bridge '%s' of group '%s' is used by group '%s' already%s: name another bridge", b->bridge, b->name,
 			      a->name, at);

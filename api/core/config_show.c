@@ -93,9 +93,14 @@ static void put_network(struct showing *s, struct yaml_node *net, const struct h
 	char a[ADDR_TEXT_MAX], b[ADDR_TEXT_MAX];
 
 	put(s, net, "mode", "%s", config_net_mode(g));
-	if (g->net_mode != NET_BRIDGE)
+	if (g->net_mode == NET_NONE)
 		return;
+	put(s, net, "ipv6", "%s", g->ipv6 ? "true" : "false");
 	cidr_format(g->pool.gateway, a);
+	if (g->net_mode == NET_ISOLATED) {
+		put(s, net, "range", "%s", a);
+		return;
+	}
 	put(s, net, "bridge", "%s", g->bridge);
 	put(s, net, "tap_prefix", "%s", g->tap_prefix);
 	put(s, net, "gateway", "%s", a);

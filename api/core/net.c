@@ -1,8 +1,11 @@
-/* Bridges of the groups, asked of netd at start; without netd (or without success) a group's VMs get no network card. */
-#include <errno.h>
-#include <string.h>
+/* The host's part: our mark, bridges and ranges of the groups, asked of netd at start; without netd (or without success) a group's VMs get no network card. */
+#include "api/core/net.h"
 
-#include "api/core/core.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
 #include "lib/wire/netd.h"
 
 static void next_phase(struct core *c)
@@ -19,63 +22,162 @@ static void next_phase(struct core *c)
 	}
 }
 
-static void on_bridge(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+/* Who we are to netd and in made-up addresses: the state folder, whatever it is called. */
+static void owner_of(const struct core *c, char out[9])
 {
-	const struct host_group *g = arg;
+	struct stat st = { 0 };
+	uint64_t h;
+
+	fstat(c->state_fd, &st);
+	h = (uint64_t)st.st_dev * 0x9e3779b97f4a7c15u ^ (uint64_t)st.st_ino * 0xff51afd7ed558ccdu;
+	snprintf(out, 9, "%08x", (unsigned)(h ^ h >> 32));
+}
+
+/* ---- groups ---- */
+
+static void put_bridge(struct core *c, const struct host_group *g)
+{
+	struct buf *b = peer_begin(&c->netd, N_BRIDGE_UP);
+	char gateway[ADDR_TEXT_MAX], gateway6[ADDR6_TEXT_MAX];
+
+	cidr_format(g->pool.gateway, gateway);
+	wire_str(b, N_T_BRIDGE, g->bridge);
+	wire_str(b, N_T_GATEWAY, gateway);
+	addr6_format(g->prefix6, g->pool.gateway.addr, 64, gateway6);
+	if (g->ipv6)
+		wire_str(b, N_T_GATEWAY6, gateway6);
+}
+
+static void put_range(struct core *c, const struct host_group *g)
+{
+	struct buf *b = peer_begin(&c->netd, N_RANGE_UP);
+	char range[ADDR_TEXT_MAX], range6[ADDR6_TEXT_MAX];
+
+	cidr_format(g->pool.gateway, range);
+	wire_str(b, N_T_NAME, g->name);
+	wire_str(b, N_T_RANGE4, range);
+	addr6_format(g->prefix6, 0, 64, range6);
+	if (g->ipv6)
+		wire_str(b, N_T_RANGE6, range6);
+}
+
+int net_group_up(struct core *c, struct host_group *g, peer_reply_fn *fn, void *arg)
+{
+	char owner[9];
+
+	if (g->net_mode == NET_NONE)
+		return -ENODEV;
+	if (!peer_there(&c->netd))
+		return -ENOTCONN;
+	owner_of(c, owner);
+	addr6_prefix(owner, g->name, g->prefix6);
+	if (g->net_mode == NET_BRIDGE)
+		put_bridge(c, g);
+	else
+		put_range(c, g);
+	return peer_call(&c->netd, NULL, 0, fn, arg);
+}
+
+void net_group_down(struct core *c, const struct host_group *g)
+{
+	if (!peer_there(&c->netd))
+		return;
+	if (g->net_mode == NET_BRIDGE)
+		wire_str(peer_begin(&c->netd, N_BRIDGE_DOWN), N_T_BRIDGE, g->bridge);
+	else
+		wire_str(peer_begin(&c->netd, N_RANGE_DOWN), N_T_NAME, g->name);
+	peer_send(&c->netd, NULL, 0);
+}
+
+/* Is there an earlier group with this bridge? (only those that name no network share one) */
+static const struct host_group *bridge_seen(const struct core *c, size_t group)
+{
+	const struct host_group *g = c->config.groups;
+
+	for (size_t i = 0; i < group && g[group].net_mode == NET_BRIDGE; i++)
+		if (g[i].net_mode == NET_BRIDGE && strcmp(g[i].bridge, g[group].bridge) == 0)
+			return &g[i];
+	return NULL;
+}
+
+/* ---- at start ---- */
+
+static void group_decided(struct core *c, const struct host_group *g, bool up, const char *text)
+{
+	for (size_t i = 0; i < c->config.n_groups; i++) {
+		struct host_group *other = &c->config.groups[i];
+
+		if (other != g && (g->net_mode != NET_BRIDGE || bridge_seen(c, i) != g))
+			continue;
+		c->net_up[i] = up;
+		memcpy(other->prefix6, g->prefix6, sizeof(other->prefix6)); /* one bridge, one network */
+		if (text[0])
+			core_say(c, "NOTE", up ? "host group '%s': %s" : "host group '%s' has no network: %s", other->name, text);
+	}
+}
+
+static void on_group(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct host_group *g = arg;
 	struct core *c = g->core;
 	struct fault f = { "" };
 	bool up = peer_result(m, "netd", &f, NULL) == 0;
 
 	(void)fds; (void)n_fds;
-	for (size_t i = 0; i < c->config.n_groups; i++) {
-		const struct host_group *other = &c->config.groups[i];
-
-		if (other->net_mode != NET_BRIDGE || strcmp(other->bridge, g->bridge) != 0)
-			continue;
-		c->net_up[i] = up;
-		if (!up && m)
-			core_say(c, "NOTE", "host group '%s' has no network: %s", other->name, f.text);
-	}
+	if (up)
+		wire_get_str(m, WIRE_T_TEXT, f.text, sizeof(f.text)); /* no IPv6, and why */
+	if (m)
+		group_decided(c, g, up, f.text);
 	c->net_waiting--;
 	next_phase(c);
 }
 
-/* Is there an earlier group with this bridge? */
-static bool bridge_seen(const struct core *c, size_t group)
+static void groups_up(struct core *c)
 {
-	const struct host_group *g = c->config.groups;
+	for (size_t i = 0; i < c->config.n_groups; i++) {
+		struct host_group *g = &c->config.groups[i];
 
-	for (size_t i = 0; i < group; i++)
-		if (g[i].net_mode == NET_BRIDGE && strcmp(g[i].bridge, g[group].bridge) == 0)
+		g->core = c;
+		if (!bridge_seen(c, i) && net_group_up(c, g, on_group, g) == 0)
+			c->net_waiting++;
+	}
+}
+
+static bool is_wanted(const struct core *c)
+{
+	for (size_t i = 0; i < c->config.n_groups; i++)
+		if (c->config.groups[i].net_mode != NET_NONE)
 			return true;
 	return false;
 }
 
+static void on_host(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct core *c = arg;
+	struct fault f = { "" };
+
+	(void)fds; (void)n_fds;
+	if (peer_result(m, "netd", &f, NULL) == 0)
+		groups_up(c);
+	else if (m && is_wanted(c))
+		core_say(c, "NOTE", "no network for VMs: %s", f.text);
+	c->net_waiting--;
+	next_phase(c);
+}
+
 int core_net_start(struct core *c)
 {
-	bool wanted = false;
+	char owner[9];
 
-	c->net_waiting = 1; /* until all are asked */
-	for (size_t i = 0; i < c->config.n_groups; i++) {
-		struct host_group *g = &c->config.groups[i];
-		char gateway[ADDR_TEXT_MAX];
-		struct buf *b;
-
-		if (g->net_mode != NET_BRIDGE)
-			continue;
-		wanted = true;
-		if (!peer_there(&c->netd) || bridge_seen(c, i))
-			continue;
-		cidr_format(g->pool.gateway, gateway);
-		b = peer_begin(&c->netd, N_BRIDGE_UP);
-		wire_str(b, N_T_BRIDGE, g->bridge);
-		wire_str(b, N_T_GATEWAY, gateway);
-		g->core = c;
-		if (!peer_call(&c->netd, NULL, 0, on_bridge, g))
-			c->net_waiting++;
-	}
-	if (wanted && !peer_there(&c->netd))
+	c->net_waiting = 1;
+	owner_of(c, owner);
+	if (peer_there(&c->netd)) {
+		wire_str(peer_begin(&c->netd, N_HOST_UP), N_T_OWNER, owner);
+		if (peer_call(&c->netd, NULL, 0, on_host, c) == 0)
+			return 0;
+	} else if (is_wanted(c)) {
 		core_say(c, "NOTE", "no network for VMs (that needs root): they are reached through the agent only");
+	}
 	c->net_waiting--;
 	next_phase(c);
 	return 0;
@@ -84,10 +186,7 @@ int core_net_start(struct core *c)
 /* Only when no VM is left on it. */
 void core_net_stop(struct core *c)
 {
-	for (size_t i = 0; i < c->config.n_groups; i++) {
-		if (!c->net_up[i] || bridge_seen(c, i) || !peer_there(&c->netd))
-			continue;
-		wire_str(peer_begin(&c->netd, N_BRIDGE_DOWN), N_T_BRIDGE, c->config.groups[i].bridge);
-		peer_send(&c->netd, NULL, 0);
-	}
+	for (size_t i = 0; i < c->config.n_groups; i++)
+		if (c->net_up[i] && !bridge_seen(c, i))
+			net_group_down(c, &c->config.groups[i]);
 }

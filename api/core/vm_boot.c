@@ -10,6 +10,7 @@
 
 #include "api/core/adopt.h"
 #include "api/core/cmdline.h"
+#include "api/core/net.h"
 #include "api/core/req.h"
 #include "api/core/timers.h"
 #include "lib/wire/agent.h"
@@ -125,17 +126,56 @@ static void boot_dup(struct vm *vm, struct boot_files *files, uint16_t tag, int 
 	files->fd[files->n++] = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
+/* What lies under the disk, when it has a map: *extra is how many descriptors were added. */
+static int boot_base(struct vm *vm, struct boot_files *files, unsigned *extra)
+{
+	int err = boot_fd(vm, files, 0, "disk.map", O_RDWR);
+
+	*extra = 0;
+	if (err)
+		return err == -ENOENT ? 0 : err;
+	files->fd[files->n] = images_disk(&vm->core->images, vm->r.base);
+	if (files->fd[files->n] < 0)
+		return files->fd[files->n];
+	files->n++;
+	*extra = 2;
+	return 0;
+}
+
+/* A builder's second disk: the image to be. */
+static int boot_target(struct vm *vm, struct boot_files *files)
+{
+	struct buf *b = &vm->vmm.out;
+	int fd = images_unfinished(&vm->core->images, vm->r.target);
+	size_t mark;
+
+	if (fd < 0)
+		return fd;
+	mark = wire_open(b, V_T_DISK);
+	wire_u64(b, V_T_FD, files->n);
+	wire_str(b, V_T_ID, "target");
+	wire_close(b, mark);
+	files->fd[files->n++] = fd;
+	return 0;
+}
+
 static int boot_disk(struct vm *vm, struct boot_files *files)
 {
 	struct buf *b = &vm->vmm.out;
-	unsigned index = files->n;
+	unsigned index = files->n, extra = 0;
 	int err = boot_fd(vm, files, 0, "disk.img", O_RDWR);
 	size_t mark;
 
+	if (!err)
+		err = boot_base(vm, files, &extra);
 	if (err)
 		return err;
 	mark = wire_open(b, V_T_DISK);
 	wire_u64(b, V_T_FD, index);
+	if (extra) {
+		wire_u64(b, V_T_MAP_FD, index + 1);
+		wire_u64(b, V_T_BASE_FD, index + 2);
+	}
 	wire_str(b, V_T_ID, "root");
 	wire_close(b, mark);
 	return 0;
@@ -182,6 +222,8 @@ static int boot_fields(struct vm *vm, struct boot_files *files)
 		err = boot_fd(vm, files, V_T_REPORT_FD, "report", O_WRONLY | O_CREAT | O_TRUNC);
 	if (!err)
 		err = boot_disk(vm, files);
+	if (!err && vm->r.target[0])
+		err = boot_target(vm, files);
 	if (!err)
 		boot_net(vm, files);
 	return err;
@@ -205,6 +247,21 @@ static void boot(struct vm *vm)
 		vm_fail(vm, "start", "its files could not be handed to vmm: %s", strerror(-err));
 }
 
+/* Its hello comes next. */
+static void greet_vmm(struct vm *vm)
+{
+	int err = unwanted(vm) ? 0 : vm->state == VM_STARTING ? vm_connect_vmm(vm) : 0;
+
+	if (err)
+		vm_fail(vm, "start", "its control socket cannot be reached: %s", strerror(-err));
+}
+
+static void net_asked(struct vm *vm, int err)
+{
+	if (err)
+		vm_fail(vm, "start", "its network cannot be asked for: %s", strerror(-err));
+}
+
 static void on_spawned(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
 {
 	struct vm *vm = arg;
@@ -222,10 +279,12 @@ static void on_spawned(void *arg, const struct wire_msg *m, int *fds, unsigned n
 	fds[0] = -1;
 	if (unwanted(vm))
 		return;
-	if (!err)
-		err = vm_connect_vmm(vm); /* its hello comes next */
 	if (err)
-		vm_fail(vm, "start", "its control socket cannot be reached: %s", strerror(-err));
+		vm_fail(vm, "start", "its process cannot be watched: %s", strerror(-err));
+	else if (net_has_card(vm) && net_is_isolated(vm))
+		net_asked(vm, net_vm_up(vm, greet_vmm));
+	else
+		greet_vmm(vm);
 }
 
 static void spawn(struct vm *vm)
@@ -251,45 +310,26 @@ static void spawn(struct vm *vm)
 		vm_fail(vm, "start", "its control socket could not be made: %s", strerror(-err));
 }
 
-static void on_tap(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+static void spawn_wanted(struct vm *vm)
 {
-	struct vm *vm = arg;
-
-	if (vm->state != VM_STARTING || failed(vm, m, "netd"))
-		return;
-	if (vm_take_taps(vm, fds, n_fds)) {
-		vm_fail(vm, "start", "netd gave no tap");
-		return;
-	}
 	if (!unwanted(vm))
 		spawn(vm);
 }
 
+/* A tap of a bridge is there before the process; an isolated VM's network is made in the namespace of its process (on_spawned). */
 static void start(struct vm *vm)
 {
 	struct core *c = vm->core;
-	const struct host_group *g = vm->group;
-	struct buf *b;
-	char tap[IFNAME_LEN + 8];
-	int err;
 
 	vm->state = VM_STARTING;
 	vm->starts = true;
 	vm->exit_status = -1;
 	vm->made_status = 0;
 	ev_timer_set(c->loop, &vm->timer, START_MS);
-	if (!vm->r.ip[0] || g->net_mode == NET_NONE || !c->net_up[g - c->config.groups]) {
+	if (net_has_card(vm) && !net_is_isolated(vm))
+		net_asked(vm, net_vm_up(vm, spawn_wanted));
+	else
 		spawn(vm);
-		return;
-	}
-	snprintf(tap, sizeof(tap), "%s%u", g->tap_prefix, vm->r.slot);
-	b = peer_begin(&c->netd, N_TAP_UP);
-	wire_str(b, N_T_TAP, tap);
-	wire_str(b, N_T_BRIDGE, g->bridge);
-	wire_u64(b, N_T_QUEUES, vm_net_queues(vm));
-	err = peer_call(&c->netd, NULL, 0, on_tap, vm);
-	if (err)
-		vm_fail(vm, "start", "netd cannot be asked for a tap: %s", strerror(-err));
 }
 
 void vm_start_queued(struct core *c)
@@ -313,6 +353,7 @@ void vm_queue(struct vm *vm)
 	vm->stop_asked = vm->ready = vm->userdata_done = vm->grown = vm->greeted = false;
 	vm->secrets_busy = vm->secrets_done = false;
 	vm->secrets_seen = 0;
+	buf_clear(&vm->secrets_gone);
 	free(vm->reason);
 	free(vm->words);
 	vm->reason = vm->words = NULL;

@@ -57,6 +57,61 @@ static void test_pool(void)
 	ok(addr_pool_next(&p, taken_below, &from, &a) == -ENOSPC, "pinned and no others");
 }
 
+static void test_pairs(void)
+{
+	struct addr_pool p;
+	uint32_t a, from = 0;
+
+	addr_pool_init_pairs(&p, (struct cidr){ 0xa9fe6400, 22 });
+	ok(addr_pool_size(&p) == 256 && addr_pool_bits(&p) == 30, "a /22 has room for 256");
+	ok(addr_pool_next(&p, taken_below, &from, &a) == 0 && a == 0xa9fe6402 && addr_pool_gateway(&p, a) == 0xa9fe6401, "the first /30: .2, its gateway .1");
+	from = 0xa9fe6403;
+	ok(addr_pool_next(&p, taken_below, &from, &a) == 0 && a == 0xa9fe6406, "the next");
+	from = 0xa9fe67fe;
+	ok(addr_pool_next(&p, taken_below, &from, &a) == 0 && a == 0xa9fe67fe, "the last");
+	from = 0xa9fe67ff;
+	ok(addr_pool_next(&p, taken_below, &from, &a) == -ENOSPC, "full");
+	ok(!addr_pool_holds(&p, 0xa9fe6401) && !addr_pool_holds(&p, 0xa9fe6400) && !addr_pool_holds(&p, 0xa9fe6802) && addr_pool_holds(&p, 0xa9fe640a), "no gateway, no edge");
+	addr_pool_init_pairs(&p, (struct cidr){ 0x0a000000, 30 });
+	ok(addr_pool_size(&p) == 1, "a /30 has room for one");
+}
+
+static bool all_taken(void *arg, struct cidr c)
+{
+	(void)c;
+	++*(unsigned *)arg;
+	return true;
+}
+
+static bool none_taken(void *arg, struct cidr c)
+{
+	(void)arg; (void)c;
+	return false;
+}
+
+static void test_derive(void)
+{
+	struct cidr c, d;
+	unsigned asked = 0;
+	bool fine = true;
+	char name[8], text[ADDR6_TEXT_MAX];
+	uint8_t six[8], other[8];
+
+	ok(addr_derive_range("x", all_taken, &asked, &c) == -ENOSPC && asked == 61, "every block is asked for once, but the reserved ones: %u", asked);
+	for (unsigned i = 0; i < 500; i++) {
+		snprintf(name, sizeof(name), "g%u", i);
+		fine &= addr_derive_range(name, none_taken, NULL, &c) == 0 && c.bits == 22 && c.addr >> 16 == 0xa9fe && (c.addr & 0x3ff) == 0 &&
+			!cidr_holds(c, 0xa9fea9fe) && !cidr_holds(c, 0xa9fe0001) && !cidr_holds(c, 0xa9feff01);
+	}
+	ok(fine, "never the metadata address, never the first and last 256");
+	ok(addr_derive_range("g1", none_taken, NULL, &c) == 0 && addr_derive_range("g1", none_taken, NULL, &d) == 0 && c.addr == d.addr, "stable");
+	addr6_prefix("o1", "vm", six);
+	addr6_prefix("o2", "vm", other);
+	ok(six[0] == 0xfd && memcmp(six, other, 8) != 0, "a private /64 of its own for each owner");
+	addr6_format((const uint8_t[]){ 0xfd, 0, 0, 1, 0, 2, 0, 3 }, 0xa9fe6402, 126, text);
+	ok(strcmp(text, "fd00:1:2:3::a9fe:6402/126") == 0, "%s", text);
+}
+
 static void test_mac(void)
 {
 	uint8_t a[6], b[6], c[6];
@@ -76,6 +131,8 @@ int main(void)
 {
 	test_parse();
 	test_pool();
+	test_pairs();
+	test_derive();
 	test_mac();
 	return tap_done();
 }

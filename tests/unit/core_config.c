@@ -9,7 +9,7 @@
 #include "api/core/config.h"
 #include "tests/unit/tap.h"
 
-static const struct config_host host = { 8ull << 30, 4ull << 20 };
+static const struct config_host host = { 8ull << 30, 4ull << 20, .addrs = { { 0x0a323202, 24 } }, .n_addrs = 1 }; /* 10.50.50.2 */
 
 static int parse(struct config *c, const char *text, struct fault *f)
 {
@@ -51,7 +51,19 @@ static const struct { const char *text, *says; } refusals[] = {
 	{ G "    persistent: maybe\n", "t.yaml:4: 'persistent' must be true or false" },
 	{ G "    dns_servers: [a]\n", "t.yaml:4: group 'vm': 'a' is not an IPv4 address" },
 	{ G "    dns_servers: [1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4]\n", "at most 3 dns_servers" },
-	{ G "    network: {mode: isolated}\n", "t.yaml:4: group 'vm': network mode 'isolated' is not in this version" },
+	{ G "    network: {mode: isolated, range: abc}\n", "t.yaml:4: group 'vm': range 'abc' must be a network" },
+	{ G "    network: {mode: isolated, range: 10.0.0.5-10.0.0.9}\n", "must be a network" },
+	{ G "    network: {mode: isolated, range: 10.0.0.4/22}\n", "has bits behind its length" },
+	{ G "    network: {mode: isolated, range: 10.0.0.0/31}\n", "must be a network of /8 to /30" },
+	{ G "    network: {mode: isolated, range: 169.254.168.0/22}\n", "is taken by addresses with a meaning of their own" },
+	{ G "    network: {mode: isolated, range: 10.50.0.0/16}\n", "is taken by an address of this host" },
+	{ G "    network: {mode: isolated, addresses: [10.0.0.5]}\n", "take their addresses from 'range'" },
+	{ G "    count: 2\n    network: {mode: isolated, range: 10.0.0.0/30}\n", "t.yaml:4: group 'vm': 2 VMs, but the range has room for 1" },
+	{ "config:\n  host_groups:\n  - name: abcdefghijklmn\n    network: {mode: isolated}\n", "t.yaml:3: group 'abcdefghijklmn': names of isolated VMs" },
+	{ G "    network: {mode: isolated, allow: [10.0.0.0/33]}\n", "t.yaml:4: group 'vm': network.allow: " },
+	{ G "    network: {mode: isolated, range: 10.0.0.0/16}\n" G2 "    network: {gateway: 10.0.5.1/24}\n", "overlaps 10.0.0.0/16 of group 'vm'" },
+	{ G "    network: {gateway: 10.0.5.1/24}\n" G2 "    network: {mode: isolated, range: 10.0.0.0/16}\n",
+	  "t.yaml:6: network 10.0.0.0/16 of group 'b' overlaps 10.0.5.1/24 of group 'vm' (line 3): give it another range" },
 	{ G "    network: {mode: macvtap}\n", "t.yaml:4: group 'vm': network mode 'macvtap' is not" },
 	{ G "    network: {mode: x}\n", "t.yaml:4: group 'vm': unknown network mode 'x'" },
 	{ G "    network: {gateway: 10.0.0.1}\n", "t.yaml:4: group 'vm': gateway '10.0.0.1' is not an address with a length" },
@@ -81,7 +93,8 @@ static const struct { const char *text, *says; } refusals[] = {
 	{ G "  hypervisor: apple\n", "t.yaml:4: hypervisor 'apple' exists on macOS only" },
 	{ G "  hypervisor: bhyve\n", "t.yaml:4: unknown hypervisor 'bhyve'" },
 	{ G "  pci:\n    vm-1: [\"0000:04:00.0\"]\n", "t.yaml:4: pci: device passthrough is not" },
-	{ G "  image: ghcr.io/a/b:latest\n", "t.yaml:4: image 'ghcr.io/a/b:latest': OCI images are not in this version" },
+	{ G "  image: ghcr.io//b:latest\n", "t.yaml:4: image 'ghcr.io//b:latest': No such file" },
+	{ G "  image: disks/web.img\n", "t.yaml:4: image 'disks/web.img': No such file" },
 	{ G "  image: /nonexistent/x.img\n", "t.yaml:4: image '/nonexistent/x.img': No such file" },
 	{ G "  image: /dev\n", "t.yaml:4: image '/dev' is not a regular file" },
 	{ G "  kernel_file: /nonexistent/k\n", "t.yaml:4: kernel_file '/nonexistent/k': No such file" },
@@ -160,6 +173,33 @@ static void test_tls(void)
 		   rows[i].text, f.text);
 		config_done(&c);
 	}
+}
+
+static void test_isolated(void)
+{
+	static const char two[] = G "    network: {mode: isolated, ipv6: false}\n" G2 "    network: {mode: isolated, allow: [1.2.3.4, example.com], drop: [0.0.0.0/0]}\n";
+	struct config c;
+	struct fault f = { "" };
+	const struct host_group *a, *b;
+	uint32_t addr = 0;
+	char text[400];
+
+	ok(parse(&c, two, &f) == 0, "two isolated groups: %s", f.text);
+	a = config_group(&c, "vm");
+	b = config_group(&c, "b");
+	ok(a && b && a->pool.gateway.bits == 22 && a->pool.gateway.addr >> 16 == 0xa9fe && !cidr_overlaps(a->pool.gateway, b->pool.gateway),
+	   "each has a /22 of its own in 169.254.0.0/16");
+	ok(a && !a->ipv6 && b->ipv6, "IPv6 unless it is switched off");
+	ok(b && b->policy.n[POLICY_ALLOW] == 2 && b->policy.n[POLICY_DROP] == 1 && !a->policy.n[POLICY_ALLOW], "rules of one, none of the other");
+	addr = a ? a->pool.gateway.addr : 0;
+	config_done(&c);
+	ok(parse(&c, G "    network: {mode: isolated}\n", &f) == 0 && config_group(&c, "vm")->pool.gateway.addr == addr, "the same name gets the same range");
+	config_done(&c);
+	/* what a later group asks for is not derived for an earlier one */
+	snprintf(text, sizeof(text), G "    network: {mode: isolated}\n" G2 "    network: {mode: isolated, range: 169.254.%u.0/22}\n", addr >> 8 & 255);
+	ok(parse(&c, text, &f) == 0 && config_group(&c, "vm")->pool.gateway.addr != addr && config_group(&c, "b")->pool.gateway.addr == addr,
+	   "unless another group asks for it: %s", f.text);
+	config_done(&c);
 }
 
 static void test_full(void)
@@ -270,6 +310,7 @@ int main(void)
 	test_refusals();
 	test_defaults();
 	test_tls();
+	test_isolated();
 	test_full();
 	test_files();
 	test_bounds();

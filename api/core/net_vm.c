@@ -1,0 +1,313 @@
+/*
+ * A VM's card. Bridge: a tap from netd. Isolated: jail opens the network namespace of the VM's process, netd puts links and rules into it and gives the
+ * tap, gate gets the sockets of its DNS and its events. The namespace goes with the process, and everything in it.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api/core/gate.h"
+#include "api/core/net.h"
+#include "api/core/policy.h"
+#include "lib/wire/jail.h"
+#include "lib/wire/netd.h"
+
+bool net_has_card(const struct vm *vm)
+{
+	const struct core *c = vm->core;
+
+	return vm->r.ip[0] && vm->group && vm->group->net_mode != NET_NONE && c->net_up[vm->group - c->config.groups] && peer_there(&c->netd);
+}
+
+bool net_is_isolated(const struct vm *vm)
+{
+	return vm->group && vm->group->net_mode == NET_ISOLATED;
+}
+
+const char *net_mode_of(const struct vm *vm)
+{
+	return !vm->r.ip[0] ? "none" : net_is_isolated(vm) ? "isolated" : "bridge";
+}
+
+static uint32_t addr_of(const struct vm *vm)
+{
+	struct cidr c = { 0, 0 };
+
+	cidr_parse(vm->r.ip, 99, &c);
+	return c.addr;
+}
+
+void net_gateway_of(const struct vm *vm, char out[ADDR_TEXT_MAX])
+{
+	addr_format(addr_pool_gateway(&vm->group->pool, addr_of(vm)), out);
+}
+
+void net_addr6_of(const struct vm *vm, struct net_addr6 *out)
+{
+	const struct host_group *g = vm->group;
+	uint32_t a = addr_of(vm);
+
+	memset(out, 0, sizeof(*out));
+	if (!g || !g->ipv6 || !net_has_card(vm))
+		return;
+	addr6_format(g->prefix6, a, g->pool.pairs ? 126 : 64, out->guest);
+	addr6_format(g->prefix6, a, 0, out->guest_alone);
+	addr6_format(g->prefix6, addr_pool_gateway(&g->pool, a), 0, out->gateway);
+}
+
+/* Unique on the host: a hash of the name, since an interface's name is shorter than a VM's. */
+static void link_of(const struct vm *vm, char out[IFNAME_LEN])
+{
+	uint8_t mac[6];
+
+	mac_of_name(vm->r.name, mac);
+	snprintf(out, IFNAME_LEN, NETD_LINK_PREFIX "%02x%02x%02x%02x%02x", mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
+static void tap_of(const struct vm *vm, char out[IFNAME_LEN + 8])
+{
+	snprintf(out, IFNAME_LEN + 8, "%s%u", vm->group->tap_prefix, vm->r.slot);
+}
+
+static void put_addresses(struct buf *b, const struct vm *vm)
+{
+	struct net_addr6 six;
+
+	net_addr6_of(vm, &six);
+	wire_bytes(b, N_T_MAC, vm->r.mac, sizeof(vm->r.mac));
+	wire_str(b, N_T_GUEST4, vm->r.ip);
+	if (six.guest[0])
+		wire_str(b, N_T_GUEST6, six.guest);
+	if (!net_is_isolated(vm))
+		return;
+	char gateway[ADDR_TEXT_MAX];
+
+	net_gateway_of(vm, gateway);
+	wire_str(b, N_T_GW4, gateway);
+	if (six.guest[0])
+		wire_str(b, N_T_GW6, six.gateway);
+}
+
+/* ---- what is under way for a VM ---- */
+
+static void ns_close(struct vm *vm)
+{
+	for (int i = 0; i < J_NS_FDS; i++)
+		fd_close(&vm->ns_fds[i]);
+}
+
+static void finish(struct vm *vm)
+{
+	void (*done)(struct vm *) = vm->net_done;
+
+	ns_close(vm);
+	vm->net_done = NULL;
+	if (done)
+		done(vm);
+}
+
+/* The reply of a step; true: it went well. Starting, the VM fails with what it says; adopting, it is told and the VM goes on as it is. */
+static bool step(struct vm *vm, const struct wire_msg *m, const char *who)
+{
+	struct fault f = { "" };
+
+	if (!vm->net_done) /* it is gone meanwhile */
+		return false;
+	if (!peer_result(m, who, &f, vm->state == VM_STARTING ? &vm->made_status : NULL)) {
+		if (m && !wire_get_str(m, WIRE_T_TEXT, f.text, sizeof(f.text)) && f.text[0])
+			core_say(vm->core, "NOTE", "%s: %s", vm->r.name, f.text);
+		return true;
+	}
+	if (vm->state == VM_STARTING) {
+		ns_close(vm);
+		vm->net_done = NULL;
+		vm_fail(vm, "start", "its network could not be made: %s", f.text);
+	} else {
+		core_say(vm->core, "NOTE", "%s: its network could not be taken over, it goes on under the rules it had: %s", vm->r.name, f.text);
+		finish(vm);
+	}
+	return false;
+}
+
+/* ---- isolated ---- */
+
+static void tell_gate(struct vm *vm)
+{
+	char ip4[ADDR_TEXT_MAX], gw4[ADDR_TEXT_MAX];
+	struct net_addr6 six;
+	struct gate_place at = { .ip4 = ip4, .gw4 = gw4, .events_fd = vm->ns_fds[J_NS_EVENTS], .udp_fd = vm->ns_fds[J_NS_DNS_UDP],
+				 .tcp_fd = vm->ns_fds[J_NS_DNS_TCP] };
+
+	net_addr6_of(vm, &six);
+	addr_format(addr_of(vm), ip4);
+	net_gateway_of(vm, gw4);
+	if (six.guest[0]) {
+		at.ip6 = six.guest_alone;
+		at.gw6 = six.gateway;
+	}
+	if (gate_vm_up(vm, &at))
+		core_say(vm->core, "NOTE", "%s has no DNS and no network record: gate cannot be asked", vm->r.name);
+}
+
+static void on_iso(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct vm *vm = arg;
+
+	if (!step(vm, m, "netd"))
+		return;
+	if (vm->state == VM_STARTING && vm_take_taps(vm, fds, n_fds)) {
+		vm_fail(vm, "start", "netd gave no tap");
+		return;
+	}
+	tell_gate(vm);
+	finish(vm);
+}
+
+static void on_netns(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct vm *vm = arg;
+	struct core *c = vm->core;
+	char link[IFNAME_LEN];
+	struct buf *b;
+
+	if (!step(vm, m, "jail"))
+		return;
+	for (unsigned i = 0; i < n_fds && n_fds == J_NS_FDS; i++) {
+		vm->ns_fds[i] = fds[i];
+		fds[i] = -1;
+	}
+	const int for_netd[] = { vm->ns_fds[J_NS_ROUTE], vm->ns_fds[J_NS_RULES], vm->ns_fds[J_NS_EVENTS], vm->ns_fds[J_NS_ITSELF] };
+	if (n_fds != J_NS_FDS || !peer_there(&c->netd)) {
+		step(vm, NULL, n_fds != J_NS_FDS ? "jail" : "netd");
+		return;
+	}
+	link_of(vm, link);
+	policy_load(vm);
+	b = peer_begin(&c->netd, vm->state == VM_STARTING ? N_ISO_UP : N_ISO_ADOPT);
+	wire_str(b, N_T_VM, vm->r.name);
+	wire_str(b, N_T_LINK, link);
+	put_addresses(b, vm);
+	wire_u64(b, N_T_QUEUES, vm_net_queues(vm));
+	policy_put_rules(b, vm);
+	if (peer_call(&c->netd, for_netd, ARRAY_LEN(for_netd), on_iso, vm))
+		step(vm, NULL, "netd");
+}
+
+static int ask_netns(struct vm *vm)
+{
+	struct core *c = vm->core;
+
+	if (!peer_there(&c->jail))
+		return -EPIPE;
+	wire_str(peer_begin(&c->jail, J_NETNS), J_T_NAME, vm->r.name);
+	return peer_call(&c->jail, NULL, 0, on_netns, vm);
+}
+
+/* ---- bridge ---- */
+
+static void on_tap(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct vm *vm = arg;
+
+	if (!step(vm, m, "netd"))
+		return;
+	if (vm->state == VM_STARTING && vm_take_taps(vm, fds, n_fds))
+		vm_fail(vm, "start", "netd gave no tap");
+	else
+		finish(vm);
+}
+
+static int ask_tap(struct vm *vm, bool adopt)
+{
+	struct core *c = vm->core;
+	struct buf *b = peer_begin(&c->netd, adopt ? N_TAP_ADOPT : N_TAP_UP);
+	char tap[IFNAME_LEN + 8];
+
+	tap_of(vm, tap);
+	wire_str(b, N_T_TAP, tap);
+	if (!adopt)
+		wire_str(b, N_T_BRIDGE, vm->group->bridge);
+	put_addresses(b, vm);
+	if (!adopt)
+		wire_u64(b, N_T_QUEUES, vm_net_queues(vm));
+	return peer_call(&c->netd, NULL, 0, on_tap, vm);
+}
+
+/* ---- up, adopted, down ---- */
+
+int net_vm_up(struct vm *vm, void (*done)(struct vm *))
+{
+	int err;
+
+	if (net_is_isolated(vm) && !addr_pool_holds(&vm->group->pool, addr_of(vm))) {
+		vm_fail(vm, "start", "its address %s is not in its host group's range any more: delete it", vm->r.ip);
+		return 0;
+	}
+	vm->net_done = done;
+	err = net_is_isolated(vm) ? ask_netns(vm) : ask_tap(vm, false);
+	if (err)
+		vm->net_done = NULL;
+	return err;
+}
+
+void net_vm_adopt(struct vm *vm, void (*done)(struct vm *))
+{
+	int err;
+
+	if (!net_has_card(vm)) {
+		done(vm);
+		return;
+	}
+	vm->net_done = done;
+	err = net_is_isolated(vm) ? ask_netns(vm) : ask_tap(vm, true);
+	if (err)
+		step(vm, NULL, "netd");
+}
+
+void net_vm_forget(struct vm *vm)
+{
+	vm->net_done = NULL;
+	ns_close(vm);
+}
+
+void net_vm_down(struct vm *vm)
+{
+	struct core *c = vm->core;
+	char tap[IFNAME_LEN + 8];
+
+	if (vm->net_done) {
+		peer_forget(&c->jail, vm);
+		peer_forget(&c->netd, vm);
+	}
+	net_vm_forget(vm);
+	gate_vm_down(vm);
+	if (!net_has_card(vm))
+		return;
+	if (net_is_isolated(vm)) {
+		wire_str(peer_begin(&c->netd, N_VM_DOWN), N_T_VM, vm->r.name);
+	} else {
+		tap_of(vm, tap);
+		wire_str(peer_begin(&c->netd, N_TAP_DOWN), N_T_TAP, tap);
+	}
+	peer_send(&c->netd, NULL, 0);
+}
+
+void net_sync(struct core *c)
+{
+	char name[IFNAME_LEN + 8];
+	struct buf *b;
+
+	if (!peer_there(&c->netd))
+		return;
+	b = peer_begin(&c->netd, N_SYNC);
+	for (const struct vm *vm = c->reg.first; vm; vm = vm->next) {
+		if (vm->state != VM_ADOPTING || !net_has_card(vm))
+			continue;
+		if (net_is_isolated(vm))
+			link_of(vm, name);
+		else
+			tap_of(vm, name);
+		wire_str(b, N_T_LINK, name);
+	}
+	peer_send(&c->netd, NULL, 0);
+}
