@@ -133,6 +133,7 @@ void bg_reap(struct conn *c, const struct wire_msg *m);
 void health_answer(struct conn *c, const struct wire_msg *m);
 void stats_answer(struct conn *c, const struct wire_msg *m);
 void secret_put(struct conn *c, const struct wire_msg *m);
+void secret_drop(struct conn *c, const struct wire_msg *m);
 
 /* In a child: the stream, blocking. */
 struct job {
@@ -151,7 +152,7 @@ void job_ok(struct job *j);  /* WIRE_OK without fields */
 /* WIRE_ERR with the sentence, then waits a little for the host to read it. err: negative errno, which gives STATUS. */
 void job_refuse(struct job *j, int err, const struct fault *f);
 
-job_fn copy_in, copy_out, fs_readdir, fs_stat, fs_mkdir, fs_remove, fs_watch, forward, grow, userdata_run;
+job_fn copy_in, copy_out, fs_readdir, fs_stat, fs_mkdir, fs_remove, fs_watch, forward, grow, userdata_run, ssh_keys;
 
 /* ---- answers (conn.c) ---- */
 

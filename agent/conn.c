@@ -20,6 +20,7 @@ static const struct {
 	{A_HEALTH, health_answer, NULL},
 	{A_STATS, stats_answer, NULL},
 	{A_SECRET_PUT, secret_put, NULL},
+	{A_SECRET_DROP, secret_drop, NULL},
 	{A_BG_START, bg_start, NULL},
 	{A_BG_LIST, bg_list, NULL},
 	{A_BG_INFO, bg_info, NULL},
@@ -37,6 +38,7 @@ static const struct {
 	{A_FS_WATCH, NULL, fs_watch},
 	{A_GROW, NULL, grow},
 	{A_USERDATA, NULL, userdata_run},
+	{A_SSH_KEYS, NULL, ssh_keys},
 };
 
 unsigned err_status(int err)

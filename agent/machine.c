@@ -186,7 +186,14 @@ static int put_secret(const char *dir, const char *name, const struct wire_msg *
 	return rc < 0 ? fault_errno(f, rc, name) : 0;
 }
 
-void secret_put(struct conn *c, const struct wire_msg *m)
+static int drop_secret(const char *dir, const char *name, struct fault *f)
+{
+	AUTO_FD fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int rc = fd < 0 || unlinkat(fd, name, 0) < 0 ? -errno : 0;
+	return rc == 0 || rc == -ENOENT ? 0 : fault_errno(f, rc, name);
+}
+
+static void secret_serve(struct conn *c, const struct wire_msg *m, bool put)
 {
 	struct fault f = {.text = ""};
 	char name[256], dir[PATH_MAX];
@@ -196,7 +203,7 @@ void secret_put(struct conn *c, const struct wire_msg *m)
 	if (wire_get_str(m, A_T_NAME, name, sizeof name) < 0 || !dest_name_is_valid(name) || name[0] == '.')
 		rc = fault_set(&f, -EINVAL, "a secret's name is one plain file name that does not begin with a dot");
 	else
-		rc = put_secret(dir, name, m, &f);
+		rc = put ? put_secret(dir, name, m, &f) : drop_secret(dir, name, &f);
 	buf_init(&b, 4096);
 	if (rc < 0)
 		err_frame(&b, m->id, rc, &f, NULL);
@@ -204,6 +211,16 @@ void secret_put(struct conn *c, const struct wire_msg *m)
 		wire_end(&b, wire_begin(&b, WIRE_OK, m->id));
 	(void)buf_write_fd(&b, c->fd);
 	buf_done(&b);
+}
+
+void secret_put(struct conn *c, const struct wire_msg *m)
+{
+	secret_serve(c, m, true);
+}
+
+void secret_drop(struct conn *c, const struct wire_msg *m)
+{
+	secret_serve(c, m, false);
 }
 
 void boot_id(char out[48])

@@ -50,7 +50,7 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "userdata", 0, OPT_TEXT, "TEXT", "script for the first boot" }, \
 	{ "userdata-file", 0, OPT_TEXT, "PATH", "file with that script" }, \
 	{ "dns", 0, OPT_LIST, "ADDRESS", "name server" }, \
-	{ "image", 0, OPT_TEXT, "IMAGE", "min (default), or one that a group of the daemon's file uses" }, \
+	{ "image", 0, OPT_TEXT, "IMAGE", "min (default), an imported one, or one that a group of the daemon's file uses" }, \
 	{ "kernel-file", 0, OPT_TEXT, "PATH", "one that a group of the daemon's file uses" }, \
 	{ "initrd-file", 0, OPT_TEXT, "PATH", "the same for an initrd" }, \
 	{ "net", 0, OPT_TEXT, "MODE", "network mode: bridge (default), none, …" }, \

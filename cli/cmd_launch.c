@@ -24,7 +24,7 @@ static const struct opt launch_opts[] = {
 	{ "userdata", 0, OPT_TEXT, "TEXT", "script for the first boot: its text, or a file's path" },
 	{ "userdata-file", 0, OPT_TEXT, "PATH", "script for the first boot" },
 	{ "ssh-key", 0, OPT_LIST, "KEY", "public key: its text, or a file's path" },
-	{ "import-user", 0, OPT_TEXT, "USER", "GitHub user whose keys are imported" },
+	{ "import-user", 0, OPT_TEXT, "USER", "GitHub user: told to the daemon, which ignores it (no network): use --ssh-key" },
 	{ "secret", 0, OPT_LIST, "NAME", "secret this VM may have" },
 	{ "secrets", 0, OPT_LIST, "A,B", "the same, several at once" },
 	{ "ip", 0, OPT_TEXT, "ADDRESS", "address to have" },
@@ -211,6 +211,11 @@ static void print_launched(const struct remote *r, const struct args *a, const s
 	const char *hostname = "";
 	struct answer more = { 0 };
 	struct buf target;
+	for (const struct json_val *note = json_first(json_get(v, "notes")); note; note = json_next(json_get(v, "notes"), note)) {
+		char clean[512];
+		out_clean(clean, sizeof(clean), json_str(note) ? json_str(note) : "?");
+		out_note("note: %s", clean);
+	}
 	if (arg_flag(a, "json", false)) {
 		fwrite(buf_data(&an->text), 1, buf_len(&an->text), stdout);
 		if (buf_len(&an->text) && buf_data(&an->text)[buf_len(&an->text) - 1] != '\n')

@@ -306,6 +306,6 @@ static int run_remove(struct args *a)
 }
 
 const struct cmd cmd_secret_remove = { .group = "secret", .name = "remove", .aliases = "rm delete", .synopsis = "NAME…",
-	.summary = "Remove secrets; a VM that runs keeps its copy until it boots again", .opts = remove_opts,
+	.summary = "Remove secrets, also from VMs that run", .opts = remove_opts,
 	.examples = "mica secret remove api-key\nmica secret rm api-key db-password", .min_pos = 1, .max_pos = -1, .command_at = -1,
 	.flags = CMD_REMOTE, .run = run_remove };

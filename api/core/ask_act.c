@@ -1,5 +1,6 @@
 /* Requests that change a running VM, or reach into it. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,7 @@ struct relay {
 	struct vm *vm;      /* borrowed: it answers all its calls before it is freed */
 	uint32_t id, who;
 	enum vm_state then; /* pause, resume: the state after success */
+	bool quiet;         /* connect: no use of the agent */
 };
 
 static struct relay *relay_new(const struct ask *a, enum vm_state then)
@@ -67,6 +69,18 @@ static void relay_call(struct relay *r, peer_reply_fn *fn)
 	free(r);
 }
 
+static void reply_stream(struct relay *r, int fd)
+{
+	char ip[ADDR_TEXT_MAX];
+
+	snprintf(ip, sizeof(ip), "%s", r->vm->r.ip[0] ? r->vm->r.ip : "127.0.0.1");
+	ip[strcspn(ip, "/")] = 0;
+	wire_str(peer_begin_reply(&r->core->front, WIRE_OK, r->id), C_T_IP, ip);
+	peer_send(&r->core->front, &fd, 1);
+	if (!r->quiet)
+		r->vm->last_call_ns = now_real_ns();
+}
+
 static void on_connected(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
 {
 	struct relay *r = arg;
@@ -78,7 +92,7 @@ static void on_connected(void *arg, const struct wire_msg *m, int *fds, unsigned
 	else if (n_fds != 1)
 		reply_err(r->core, r->id, 500, "VM '%s': no stream came", r->vm->r.name);
 	else if (auth_still(r->core, r->id, r->who))
-		reply_fd(r->core, r->id, fds[0]);
+		reply_stream(r, fds[0]);
 	free(r);
 }
 
@@ -100,8 +114,7 @@ void ask_connect(struct ask *a)
 	} else if (port == 0 || port > UINT32_MAX) {
 		reply_err(a->core, a->id, 400, "no such port");
 	} else if ((r = relay_new(a, VM_RUNNING))) {
-		if (!quiet)
-			vm->last_call_ns = now_real_ns();
+		r->quiet = quiet != 0;
 		wire_u64(peer_begin(&vm->vmm, V_CONNECT), V_T_PORT, port);
 		relay_call(r, on_connected);
 	}

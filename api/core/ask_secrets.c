@@ -137,5 +137,7 @@ void ask_secret_delete(struct ask *a)
 	if (err)
 		reply_err(a->core, a->id, 500, "secret '%s' could not be removed: %s", name, strerror(-err));
 	else
-		reply_ok(a->core, a->id, "removed; a guest that has it keeps it until it boots again");
+		reply_ok(a->core, a->id, "removed, also from guests that run");
+	for (struct vm *vm = a->core->reg.first; vm && !err; vm = vm->next)
+		vm_secret_gone(vm, name);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/core/config_int.h"
+#include "api/core/ssh_line.h"
 
 void config_note(struct checking *x, unsigned line, const char *fmt, ...)
 {
@@ -38,14 +39,37 @@ static int check_hypervisor(struct checking *x)
 		      h->v);
 }
 
+static int check_ssh_keys(struct checking *x)
+{
+	const struct yaml_strs *list = &x->k->ssh_keys;
+	struct buf lines;
+	int r = 0;
+
+	if (!list->n)
+		return 0;
+	buf_init(&lines, SSH_KEYS_BYTES_MAX / 2); /* a maker's own come on top */
+	for (size_t i = 0; i < list->n && !r; i++) {
+		r = ssh_keys_add(&lines, list->v[i].v, strlen(list->v[i].v));
+		if (r == -EINVAL)
+			r = REFUSE(x, list->v[i].line, "ssh_keys: '%.40s' is no public key: one line as in ~/.ssh/id_ed25519.pub is needed", list->v[i].v);
+		else if (r == -ENOBUFS)
+			r = REFUSE(x, list->v[i].line, "ssh_keys: all together are longer than %u bytes: remove some", SSH_KEYS_BYTES_MAX / 2);
+	}
+	if (!r) {
+		x->c->ssh_keys = yaml_doc_strdup(&x->c->doc, buf_cstr(&lines));
+		r = x->c->ssh_keys ? 0 : -ENOMEM;
+	}
+	buf_done(&lines);
+	return r;
+}
+
 /* Keys that are read for the sake of people's files and do nothing here, yet. */
 static void note_unused(struct checking *x)
 {
 	const struct keys_config *k = x->k;
 
-	if (k->github_user.line || k->ssh_keys.line)
-		config_note(x, k->github_user.line ? k->github_user.line : k->ssh_keys.line,
-			    "SSH keys are not put into guests by this version: reach them with 'mica vm shell' and 'mica vm exec'");
+	if (k->github_user.line)
+		config_note(x, k->github_user.line, "github_user is not used: this daemon fetches nothing from the network; write the keys under ssh_keys");
 	if (k->kernel_image.line)
 		config_note(x, k->kernel_image.line, "kernel_image is not used: the built-in kernel is, or kernel_file (a path)");
 	if (k->insecure_registry.line)
@@ -122,6 +146,8 @@ static int check_all(struct checking *x)
 
 	if (!r)
 		r = check_pci(x);
+	if (!r)
+		r = check_ssh_keys(x);
 	if (!r)
 		r = check_groups(x);
 	if (!r)

@@ -4,6 +4,7 @@
 
 #include "api/core/req.h"
 #include "api/core/timers.h"
+#include "api/core/ssh_keys.h"
 #include "lib/wire/agent.h"
 
 bool vm_is_up(const struct vm *vm, bool userdata)
@@ -110,7 +111,8 @@ static void greet(struct vm *vm)
 	if (agent_ask(vm, &b, AGENT_GROW_MS, on_grown))
 		vm->grown = true;
 	buf_done(&b);
-	vm_sync_secrets(vm);
+	if (!ssh_keys_send(vm))
+		vm_sync_secrets(vm);
 }
 
 /* The script may need them, so it comes after. */

@@ -7,6 +7,8 @@
 #include "api/core/vm.h"
 #include "lib/wire/agent.h"
 
+#define GONE_BYTES_MAX 32768u
+
 /* The oldest change that this guest was not offered; NULL: none. */
 static const struct secret *next_of(const struct vm *vm)
 {
@@ -49,6 +51,60 @@ static void on_put(struct vm *vm, const struct wire_msg *m)
 	}
 }
 
+/* ---- those that are no more ---- */
+
+static void on_dropped(struct vm *vm, const struct wire_msg *m)
+{
+	struct fault f = { "" };
+
+	vm->secrets_busy = false;
+	if ((!m || m->type != WIRE_OK) && vm->state == VM_RUNNING) {
+		peer_result(m, "the agent", &f, NULL);
+		core_say(vm->core, "NOTE", "%s: a deleted secret stays in the guest until it boots again: %s", vm->r.name, f.text);
+	}
+	vm_sync_secrets(vm);
+}
+
+/* The first of them; it is tried once. true: the answer is awaited. */
+static bool drop_next(struct vm *vm)
+{
+	while (buf_len(&vm->secrets_gone)) { /* each round takes one away */
+		const char *name = (const char *)buf_data(&vm->secrets_gone);
+		struct buf b;
+		size_t mark;
+		int err;
+
+		buf_init(&b, 1024);
+		mark = wire_begin(&b, A_SECRET_DROP, 1);
+		wire_str(&b, A_T_NAME, name);
+		err = wire_end(&b, mark);
+		if (!err)
+			err = agent_ask(vm, &b, AGENT_ASK_MS, on_dropped);
+		buf_done(&b);
+		if (err)
+			core_say(vm->core, "NOTE", "%s: secret '%s' is deleted, but stays in the guest until it boots again: %s", vm->r.name, name, strerror(-err));
+		buf_eat(&vm->secrets_gone, strlen(name) + 1);
+		if (!err)
+			return vm->secrets_busy = true;
+	}
+	return false;
+}
+
+void vm_secret_gone(struct vm *vm, const char *name)
+{
+	if (!vm_has_process(vm) || !record_may_have(&vm->r, name))
+		return;
+	if (!vm->secrets_gone.max)
+		buf_init(&vm->secrets_gone, GONE_BYTES_MAX);
+	if (buf_add(&vm->secrets_gone, name, strlen(name) + 1)) {
+		buf_clear(&vm->secrets_gone);
+		core_say(vm->core, "NOTE", "%s: too many secrets were deleted at once: some stay in the guest until it boots again", vm->r.name);
+	}
+	vm_sync_secrets(vm);
+}
+
+/* ---- those that are there ---- */
+
 static int offer(struct vm *vm, const struct secret *e)
 {
 	struct buf b;
@@ -82,6 +138,8 @@ void vm_sync_secrets(struct vm *vm)
 	int err;
 
 	if ((vm->state != VM_RUNNING && vm->state != VM_STARTING) || !vm->ready || vm->secrets_busy)
+		return;
+	if (drop_next(vm))
 		return;
 	while ((e = next_of(vm))) { /* each round offers one or gives one up */
 		vm->secrets_offered = e->change;

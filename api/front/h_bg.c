@@ -116,7 +116,7 @@ static bool begin(struct req *r)
 }
 
 /* vars[1] is the id; what cannot be one was never given. */
-static void open_call(struct req *r, uint64_t deadline_ms, const struct agent_ops *ops, void (*opened)(struct req *r))
+static void open_call_as(struct req *r, bool quiet, uint64_t deadline_ms, const struct agent_ops *ops, void (*opened)(struct req *r))
 {
 	const char *vm = vm_name(r);
 
@@ -130,7 +130,13 @@ static void open_call(struct req *r, uint64_t deadline_ms, const struct agent_op
 		r->deadline_ms = now_mono_ms() + deadline_ms;
 		r->on_deadline = late;
 	}
-	stream_open(r, vm, false, ops, opened);
+	stream_open(r, vm, quiet, ops, opened);
+}
+
+/* Looking at a command is no use of the agent (last_agent_call), starting one is. */
+static void open_call(struct req *r, uint64_t deadline_ms, const struct agent_ops *ops, void (*opened)(struct req *r))
+{
+	open_call_as(r, true, deadline_ms, ops, opened);
 }
 
 static struct buf *call_begin(struct req *r, uint16_t type)
@@ -170,7 +176,7 @@ static void start_opened(struct req *r)
 
 void bg_start(struct req *r)
 {
-	open_call(r, AGENT_ANSWER_MS, &start_ops, start_opened);
+	open_call_as(r, false, AGENT_ANSWER_MS, &start_ops, start_opened);
 }
 
 /* ---- list, info, reap ---- */

@@ -16,6 +16,31 @@ static void put_created(struct json_out *o, const struct wire_msg *m)
 	put_field_list(o, "tags", m, C_T_TAG);
 }
 
+/* Ours: what of the request was not done. */
+static void put_created_note(struct json_out *o, const struct wire_msg *m)
+{
+	put_created(o, m);
+	json_arr(o, "notes");
+	json_put_str(o, NULL, "import_user is ignored: this daemon fetches nothing from the network; send the keys as ssh_keys");
+	json_end(o);
+}
+
+static void create_noted(struct req *r, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	IGNORE_FDS;
+	reply_object(r, 201, m, put_created_note);
+}
+
+/* Keys of a GitHub user, by the contract's name or that of its docs. */
+static bool wants_import(const struct json_val *root)
+{
+	const char *user = NULL;
+
+	json_get_str(root, "github_user", &user);
+	json_get_str(root, "import_user", &user);
+	return user && *user;
+}
+
 static void create_answer(struct req *r, const struct wire_msg *m, int *fds, unsigned n_fds)
 {
 	IGNORE_FDS;
@@ -140,7 +165,7 @@ void h_create(struct req *r)
 	else if (disk && *disk)
 		reply_error(r, 400, "disk_image cannot be chosen: the disk is always made for the VM");
 	else
-		ask_send(r, create_answer);
+		ask_send(r, wants_import(json_root(&j)) ? create_noted : create_answer);
 	json_done(&j);
 }
 

@@ -110,7 +110,7 @@ static void open_op(struct req *r, unsigned limit_ms, const struct agent_ops *op
 		return;
 	r->deadline_ms = now_mono_ms() + limit_ms;
 	r->on_deadline = late;
-	stream_open(r, vm, false, ops, opened);
+	stream_open(r, vm, true, ops, opened);
 }
 
 static void open_query_op(struct req *r, unsigned limit_ms, const struct agent_ops *ops, void (*opened)(struct req *r))

@@ -36,6 +36,8 @@ static void health_frame(struct req *r, const struct wire_msg *m)
 	json_out_init(&o, &b);
 	json_obj(&o, NULL);
 	json_put_str(&o, "hostname", r->vars[0]);
+	if (r->state)
+		json_put_str(&o, "ip", r->state);
 	put_field_u64(&o, "agent_uptime", m, A_T_UPTIME_NS);
 	put_field_str(&o, "agent_version", m, A_T_VERSION);
 	put_field_u64(&o, "system_uptime", m, A_T_SYS_UPTIME_NS);
@@ -54,6 +56,19 @@ static void health_opened(struct req *r)
 	stream_send(r);
 }
 
+static void health_connected(struct req *r, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct wire_field ip;
+
+	if (m->type != WIRE_OK) {
+		reply_refusal(r, m);
+		return;
+	}
+	r->state = wire_get(m, C_T_IP, &ip) ? wire_field_dup(&ip) : NULL;
+	r->state_done = free;
+	stream_adopt(r, fds, n_fds);
+}
+
 void h_health(struct req *r)
 {
 	const char *vm = vm_name(r);
@@ -61,7 +76,7 @@ void h_health(struct req *r)
 	if (!vm)
 		return;
 	set_deadline(r, agent_late);
-	stream_open(r, vm, true, &health_ops, health_opened);
+	stream_open_with(r, vm, true, &health_ops, health_opened, health_connected);
 }
 
 /* ---- stats: first the list of VMs, then one after the other ---- */

@@ -110,5 +110,5 @@ void h_watch(struct req *r)
 	else if (err != -ENOENT && (err || parse_u64(last_id, UINT64_MAX, &id)))
 		reply_error(r, 400, "Last-Event-ID must be a number");
 	else
-		stream_open(r, vm, false, &watch_ops, watch_opened);
+		stream_open(r, vm, true, &watch_ops, watch_opened);
 }

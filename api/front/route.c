@@ -58,7 +58,10 @@ static void no_route(struct req *r, int status, const char *allow)
 	struct buf b;
 
 	if (status == 404) {
-		reply_error(r, 404, "no such path in this API");
+		bool proxy = r->target.n_segments && strcmp(r->target.segments[0], "proxy") == 0;
+
+		reply_error(r, 404, proxy ? "this daemon has no egress proxy: rules about where VMs may connect stand in host groups" :
+					    "no such path in this API; GET /openapi.json describes it");
 		return;
 	}
 	snprintf(text, sizeof(text), "this path takes %s", allow);

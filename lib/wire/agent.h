@@ -47,6 +47,8 @@ enum agent_type {
 	A_GROW = 43,       /* grow the root file system to its disk → WIRE_OK SIZE */
 	A_SECRET_PUT = 44, /* NAME DATA [PERM UID GID] → WIRE_OK: /run/slicer/secrets/NAME */
 	A_USERDATA = 45,   /* DATA: script; run once per disk → WIRE_OK at start */
+	A_SECRET_DROP = 46, /* NAME → WIRE_OK, also when it is not there */
+	A_SSH_KEYS = 47,   /* DATA: lines [UID] → WIRE_OK: those that are missing are added to the user's ~/.ssh/authorized_keys; ERR 404 no such user */
 
 	/* background commands: live in the agent, not in a stream; ids "ex_" + 8 hex, lost with the agent. An id never given: 404; reaped: 410 */
 	A_BG_START = 48,   /* CMD ARG* ENV* [CWD UID GID SHELL RING_BYTES AS_TEXT] → A_BG_IS; WIRE_ERR 503 when the rings' budget is used up, CODE as A_EXEC */
