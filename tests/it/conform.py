@@ -235,6 +235,18 @@ def case_describe(t):
     t.send("GET", "/vm/%s-99999" % t.group, want=404)
 
 
+def case_network_override(t):
+    """A, 1.4: network rules of one VM: kept in an isolated group, refused in another, where nothing would enforce them"""
+    body = {"cpus": 1, "network": {"allow": []}}
+    if t.api.get(t.path(""))["network"].get("mode") != "isolated":
+        t.send("POST", "/hostgroup/%s/nodes" % t.group, body, 400)
+        return
+    made = t.create(**body)
+    net = t.api.get("/vm/" + made["hostname"])["network"]
+    same((net["policy_source"], net["override"], net["effective"]["allow"]), ("vm", {"allow": []}, []))
+    t.delete(made["hostname"])
+
+
 def case_tags(t):
     """1.4: tags, all or nothing"""
     path = t.path("/tags")

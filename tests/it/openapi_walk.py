@@ -27,8 +27,8 @@ METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 TYPES = {"string": str, "boolean": bool, "object": dict, "array": list, "null": type(None)}
 # Statuses that need a lost agent, a full disk, exhausted memory or a broken host: other tests have them.
 NOT_HERE = {"500", "502", "503", "504", "507"}
-# And those of one operation: a VM that is just being made; a guest whose agent is older.
-NOT_HERE_OF = {"shutdown": {"409"}, "watch": {"501"}}
+# And those of one operation: a VM that is just being made; a guest whose agent is older, or does not come up in minutes.
+NOT_HERE_OF = {"shutdown": {"409"}, "watch": {"501"}, "createBuilder": {"408"}}
 
 
 # ---- a JSON Schema checker: what the description uses, no more ----------------------------------------------------
@@ -170,6 +170,14 @@ def operation_faults(spec, path, method, op):
     return bad
 
 
+def operations(spec):
+    """(path, method, operation with the parameters of its path) of the whole description."""
+    for path, item in spec["paths"].items():
+        for method, op in item.items():
+            if method in METHODS:
+                yield path, method, dict(op, parameters=item.get("parameters", []) + op.get("parameters", []))
+
+
 def faults(spec):
     bad = [] if re.fullmatch(r"3\.1\.\d+", spec.get("openapi", "")) else ["openapi is not 3.1.x"]
     bad += [] if all(isinstance(spec.get("info", {}).get(k), str) for k in ("title", "version")) else ["info"]
@@ -179,10 +187,11 @@ def faults(spec):
         shape = re.sub(r"\{\w+\}", "{}", path)
         bad += [] if path.startswith("/") and shape not in shapes else ["%s: twice or no path" % path]
         shapes.add(shape)
-        for method, op in item.items():
-            bad += operation_faults(spec, path, method, op)
-            bad += ["operationId %s twice" % op.get("operationId")] if op.get("operationId") in seen else []
-            seen.add(op.get("operationId"))
+        bad += ["%s: '%s' is no method" % (path, k) for k in item if k not in METHODS and k not in ("parameters", "summary", "description")]
+    for path, method, op in operations(spec):
+        bad += operation_faults(spec, path, method, op)
+        bad += ["operationId %s twice" % op.get("operationId")] if op.get("operationId") in seen else []
+        seen.add(op.get("operationId"))
     for name, schema in spec["components"]["schemas"].items():
         bad += schema_faults(spec, schema, name)
     used = set(re.findall(r"#/components/([\w/]+)", json.dumps(spec)))
@@ -197,10 +206,9 @@ class Walk:
         self.stack, self.spec = stack, spec
         self.api = Api(stack.tcp, stack.token)
         self.ops, self.seen = {}, {}
-        for path, item in spec["paths"].items():
-            for method, op in item.items():
-                self.ops[op["operationId"]] = (method.upper(), path, op)
-                self.seen[op["operationId"]] = set()
+        for path, method, op in operations(spec):
+            self.ops[op["operationId"]] = (method.upper(), path, op)
+            self.seen[op["operationId"]] = set()
 
     def judge(self, name, status, headers, body, streamed=False):
         """Holds one answer against the description."""
@@ -267,9 +275,9 @@ class Walk:
 
 
 EXAMPLES = {"cmd": "true", "path": "/etc/passwd", "paths": "/tmp", "X-Inlets-Upstream": "127.0.0.1:1"}
-DEFAULTS = {"h": "demo-1", "group": "demo", "node": "demo-1", "id": "ex_00000000", "name": "no-such"}
+DEFAULTS = {"h": "demo-1", "group": "demo", "node": "demo-1", "id": "ex_00000000", "name": "no-such", "image": "no-such"}
 BODIES = {"mkdir": {"path": "/tmp"}, "createNode": {}, "createSecret": {"name": "refused", "data": "eA=="}, "createToken": {"name": "refused", "scopes": ["read"]},
-          "patchTags": {"add": ["a"]}, "patchNetChaos": {"delay_us": 1000}, "createGroup": {"name": "refused"}, "changeGroup": {"vcpu": 1}}
+          "patchTags": {"add": ["a"]}, "patchNetChaos": {"delay_us": 1000}, "createGroup": {"name": "refused"}, "changeGroup": {"vcpu": 1}, "createBuilder": {"size": "16M"}, "nameImage": {"add": "x"}, "keepImage": {}}
 # How each operation is asked wrongly: parameters, body.
 WRONG = {"listNodes": ({"tag": "a", "tag_prefix": "b"}, None), "listGroupNodes": ({"tag": "a", "tag_prefix": "b"}, None), "createNode": ({}, {"cpus": 99}),
          "patchTags": ({}, {"add": ["a"], "replace": ["b"]}), "logs": ({"lines": "x"}, None), "shutdown": ({"action": "explode"}, None),
@@ -278,7 +286,7 @@ WRONG = {"listNodes": ({"tag": "a", "tag_prefix": "b"}, None), "listGroupNodes":
          "copyOut": ({"path": "/etc/passwd", "mode": "zip"}, None), "copyIn": ({"path": "/tmp/x", "mode": "zip"}, b"x"), "readdir": ({}, None), "stat": ({}, None),
          "mkdir": ({}, {}), "remove": ({}, None), "watch": ({"paths": "/tmp", "debounce": "x"}, None), "shell": ({"uid": "x"}, None), "forward": ({}, None),
          "createSecret": ({}, {"name": "../x", "data": "eA=="}), "patchSecret": ({}, {"data": "?"}), "createToken": ({}, {"name": "x", "scopes": ["fly"]}),
-         "createGroup": ({}, {"name": "UPPER CASE"})}
+         "createGroup": ({}, {"name": "UPPER CASE"}), "createBuilder": ({}, {"size": "1"})}
 
 
 def groups_and_vms(w):
@@ -316,7 +324,7 @@ def plain_reads(w):
     """What can be asked without a body or a word: also what is added to the description later."""
     for name, (method, path, op) in w.ops.items():
         words, headers = w.needed(name)
-        if method == "GET" and not words and not headers and "{id}" not in path and "200" in op["responses"]:
+        if method == "GET" and not words and not headers and set(re.findall(r"\{(\w+)\}", path)) <= {"h", "group"} and "200" in op["responses"]:
             w.call(name, 200)
 
 
@@ -420,6 +428,28 @@ def secrets_and_tokens(w):
             w.refusal(name, w.api, "with a body that is too large", {"group": "demo"}, body=b" " * ((1 << 20) + 1), wanted=413)
 
 
+def images(w):
+    if "createBuilder" not in w.ops:
+        return
+    big = b" " * ((1 << 20) + 1)
+    builder = w.call("createBuilder", 201, body={"size": "16M"})["hostname"]
+    w.call("createBuilder", 404, body={"size": "16M", "from": "no-such"})
+    w.call("createBuilder", 413, body=big)
+    w.call("keepImage", 409)
+    w.call("keepImage", 400, {"h": builder}, {"names": ["no name!"]})
+    w.call("keepImage", 413, {"h": builder}, big)
+    image = {"image": w.call("keepImage", 201, {"h": builder}, {"names": ["walk:1"]})["id"]}
+    w.call("listImages", 200)
+    w.call("getImage", 200, image)
+    w.call("nameImage", 200, image, {"add": "walk:2"})
+    w.call("nameImage", 400, image, {"add": "no name!"})
+    w.call("nameImage", 413, image, big)
+    w.call("createGroup", 201, body={"name": "over", "vcpu": 1, "ram_mb": 64, "storage_size": "16M", "image": "walk:1", "network": {"mode": "none"}})
+    w.call("deleteImage", 409, image)
+    w.call("deleteGroup", 200, {"group": "over"})
+    w.call("deleteImage", 200, image)
+
+
 def without_rights(w):
     """401 everywhere but where no token is needed; 403 for whoever may not."""
     nobody = Api(w.stack.tcp)
@@ -444,7 +474,7 @@ def without_rights(w):
 
 
 def not_there(w):
-    missing = {"h": "demo-999", "group": "no-such", "node": "demo-999", "name": "no-such", "id": "ex_ffffffff"}
+    missing = {"image": "no-such", "h": "demo-999", "group": "no-such", "node": "demo-999", "name": "no-such", "id": "ex_ffffffff"}
     for name, (method, path, op) in w.ops.items():
         words, headers = w.needed(name)
         if "{" in path:
@@ -499,10 +529,9 @@ def same_routes(spec, front):
     rows = [line.split() for line in subprocess.run([front, "--routes"], capture_output=True, text=True, check=True).stdout.splitlines()]
     served = {(r[0], r[1]): r[2] if len(r) > 2 else None for r in rows}
     there = {}
-    for path, item in spec["paths"].items():
-        for method, op in item.items():
-            need = op.get("security", spec.get("security"))
-            there[method.upper(), re.sub(r"\{\w+\}", "{}", path)] = "open" if need == [] else next(iter(need[0].get("bearer", [])), None)
+    for path, method, op in operations(spec):
+        need = op.get("security", spec.get("security"))
+        there[method.upper(), re.sub(r"\{\w+\}", "{}", path)] = "open" if need == [] else next(iter(need[0].get("bearer", [])), None)
     tap.ok(len(served) > 40, "%d routes" % len(served))
     tap.ok(not set(served) - set(there), "every route is described; missing: %s" % sorted(set(served) - set(there)))
     tap.ok(not set(there) - set(served), "nothing else is described; too many: %s" % sorted(set(there) - set(served)))
@@ -521,7 +550,7 @@ def main():
         tap.ok(not bad, "well-formed OpenAPI 3.1: %s" % bad[:20])
         same_routes(spec, os.path.join(sys.argv[1], "front"))
         w = Walk(stack, spec)
-        for part in (groups_and_vms, plain_reads, commands, files, sockets, network, secrets_and_tokens, without_rights, not_there, wrongly_asked, power, ending):
+        for part in (groups_and_vms, plain_reads, commands, files, sockets, network, images, secrets_and_tokens, without_rights, not_there, wrongly_asked, power, ending):
             try:
                 part(w)
             except Exception:
