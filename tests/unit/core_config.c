@@ -66,6 +66,8 @@ static const struct { const char *text, *says; } refusals[] = {
 	  "t.yaml:6: network 10.0.0.0/16 of group 'b' overlaps 10.0.5.1/24 of group 'vm' (line 3): give it another range" },
 	{ G "    network: {mode: macvtap}\n", "t.yaml:4: group 'vm': network mode 'macvtap' is not" },
 	{ G "    network: {mode: x}\n", "t.yaml:4: group 'vm': unknown network mode 'x'" },
+	{ G "    network: {bytes_per_s: 10}\n", "t.yaml:4: group 'vm': network.bytes_per_s is 10 bytes" },
+	{ G "    network: {packets_per_s: 0}\n", "t.yaml:4: group 'vm': network.packets_per_s must be at least 1" },
 	{ G "    network: {gateway: 10.0.0.1}\n", "t.yaml:4: group 'vm': gateway '10.0.0.1' is not an address with a length" },
 	{ G "    network: {gateway: 10.0.0.0/24}\n", "first or last address" },
 	{ G "    network: {gateway: 10.0.0.1/31}\n", "must be /8 to /30" },
@@ -305,8 +307,88 @@ static void test_bounds(void)
 	free(big);
 }
 
+/* The one group of a refused file, as if the API had sent its keys; NULL when there is not exactly one. */
+static struct yaml_node *one_group(struct yaml_doc *d, const char *text)
+{
+	struct yaml_node *list;
+	struct fault f;
+
+	if (yaml_doc_parse(d, NULL, text, strlen(text), &f))
+		return NULL;
+	list = yaml_child(yaml_child(d->root, "config"), "host_groups");
+	return list && list->kind == YAML_SEQ && list->first && !list->first->next ? list->first : NULL;
+}
+
+/* Every refusal about one group has the same sentence by the API, without a place. */
+static void test_added_refusals(void)
+{
+	unsigned same = 0;
+	struct config c;
+	struct fault f;
+
+	ok(parse(&c, "config:\n  host_groups: []\n", &f) == 0 && c.n_groups == 0 && c.n_notes == 1, "a file without groups, with a note: %s", f.text);
+	for (size_t i = 0; i < ARRAY_LEN(refusals); i++) {
+		const char *says = refusals[i].says;
+		struct config_notes notes;
+		struct host_group g;
+		struct yaml_doc d;
+
+		if (strncmp(refusals[i].text, G, strlen(G)) != 0 || strstr(refusals[i].text, "_file") || strstr(refusals[i].text, "image"))
+			continue;
+		d.root = one_group(&d, refusals[i].text);
+		if (!d.root || strstr(refusals[i].text, "\n  api") || strstr(refusals[i].text, "\n  pci") || strstr(refusals[i].text, "\n  hyper")) {
+			yaml_doc_done(&d);
+			continue;
+		}
+		if (strncmp(says, "t.yaml:", 7) == 0)
+			says += strcspn(says, " ") + 1;
+		f.text[0] = 0;
+		if (config_check_added(&c, &d, NULL, &g, &notes, &f) != -EINVAL || !strstr(f.text, says) || strstr(f.text, "t.yaml") || d.root)
+			ok(false, "by the API: '%s', not '%s'", says, f.text);
+		else
+			same++;
+	}
+	ok(same >= 25, "%u refusals are the same by the API", same);
+	config_done(&c);
+}
+
+static int add(struct config *c, const char *text, const struct host_group *old, struct host_group *out, struct fault *f)
+{
+	struct config_notes notes;
+	struct yaml_doc d;
+
+	f->text[0] = 0;
+	return yaml_doc_parse(&d, NULL, text, strlen(text), f) ? -EBADMSG : config_check_added(c, &d, old, out, &notes, f);
+}
+
+static void test_added(void)
+{
+	struct host_group g, h;
+	struct config c;
+	struct fault f;
+
+	ok(parse(&c, G "    network: {gateway: 10.0.0.1/24}\n", &f) == 0, "one of the file");
+	ok(add(&c, "name: vm\n", NULL, &g, &f) == -EEXIST && strstr(f.text, "'vm' already"), "its name: %s", f.text);
+	ok(add(&c, "name: b\nnetwork: {bridge: b1, gateway: 10.0.0.65/26}\n", NULL, &g, &f) == -EEXIST && strstr(f.text, "of group 'vm' (line 3)"), "its network: %s",
+	   f.text);
+	ok(add(&c, "name: b\nuserdata_file: /etc/passwd\n", NULL, &g, &f) == -EINVAL, "a file: %s", f.text);
+	ok(add(&c, "name: b\nkernel_file: /etc/passwd\n", NULL, &g, &f) == -EINVAL && strstr(f.text, "not open in the daemon"), "a kernel's path: %s", f.text);
+	ok(add(&c, "name: b\nnetwork: {bridge: b1, gateway: 10.1.0.1/24}\n", NULL, &g, &f) == 0 && g.by_api && g.count == 0 && !g.line, "a good one: %s", f.text);
+	config_add(&c, &g);
+	ok(c.n_groups == 2 && config_group(&c, "b") == &c.groups[1], "is there");
+	ok(add(&c, "name: x\nnetwork: {bridge: b2, gateway: 10.1.0.129/25}\n", NULL, &h, &f) == -EEXIST && strstr(f.text, "of group 'b': give"), "no line of a file: %s", f.text);
+	ok(add(&c, "name: b\nvcpu: 3\nnetwork: {bridge: b1, gateway: 10.1.0.1/24}\n", &c.groups[1], &h, &f) == 0 && h.vcpus == 3, "over itself: %s", f.text);
+	host_group_done(&h);
+	ok(add(&c, "name: c\n", &c.groups[1], &h, &f) == -EINVAL && strstr(f.text, "name"), "another name: %s", f.text);
+	config_take_out(&c, 0);
+	ok(c.n_groups == 1 && config_group(&c, "b") == &c.groups[0] && !config_group(&c, "vm"), "taken out");
+	config_done(&c);
+}
+
 int main(void)
 {
+	test_added_refusals();
+	test_added();
 	test_refusals();
 	test_defaults();
 	test_tls();
