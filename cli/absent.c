@@ -9,8 +9,7 @@
 const struct absent absents[] = {
 	{ NULL, "update", "it never fetches anything from the network", "put the new file in the place of this one and start 'mica up' again: VMs live on" },
 	{ NULL, "install", "it never fetches anything from the network", ONE_FILE },
-	{ NULL, "image", "guests come from the built-in image, or from a file: there is no cache of images",
-		"name a raw ext4 file in the config: image: ./rootfs.ext4" },
+	{ "image", "wipe pull", "it never fetches anything from the network", "'mica image import' takes archives, 'mica image remove' removes" },
 	{ NULL, "disk", "it cannot change or export disks yet", "a stopped VM's disk is vm/NAME/disk.img in the state folder: a raw, sparse ext4 image" },
 	{ NULL, "route", "it cannot print routes yet", "on the other machine: ip route add CIDR via THIS-HOST, with the network's cidr from the config" },
 	{ "vm", "route", "it cannot print routes yet", "on the other machine: ip route add CIDR via THIS-HOST, with the network's cidr from the config" },

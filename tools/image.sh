@@ -46,7 +46,7 @@ own() { printf 'sif %s mode %s\nsif %s uid %s\nsif %s gid %s\n' "$1" "$2" "$1" "
 		dir) echo "mkdir $path"; own "$path" "04$a" "${b:-0:0}" ;;
 		file)
 			case $b in
-			'$BUSYBOX') b=$BUSYBOX ;; '$INIT') b=$INIT ;; '$AGENT') b=$AGENT ;; '$UNPACK') b=$UNPACK ;;
+			'$BUSYBOX') b=$BUSYBOX ;; '$INIT') b=$INIT ;; '$AGENT') b=$AGENT ;; '$UNPACK') b=$UNPACK ;; '$EMPTY') b=$tmp/empty.gz ;;
 			*) b=$here/../rootfs/min/$b ;;
 			esac
 			echo "cd ${path%/*}"; echo "write $b ${path##*/}"; echo "cd /"
@@ -66,6 +66,13 @@ own() { printf 'sif %s mode %s\nsif %s uid %s\nsif %s gid %s\n' "$1" "$2" "$1" "
 } > "$tmp/script"
 
 export E2FSPROGS_FAKE_TIME="$epoch"
+# What a new image starts as (rootfs/unpack): 16 MiB that grow online. Same shape as below.
+truncate -s 16M "$tmp/empty"
+mke2fs -q -F -t ext4 -b 4096 -N 4096 -m 0 -I 256 -L mica -J size=4 -U 6d696361-0000-4000-8000-6d696e000003 \
+	-O '^resize_inode,meta_bg,64bit,metadata_csum' \
+	-E hash_seed=6d696361-0000-4000-8000-6d696e000004,root_owner=0:0,nodiscard,lazy_itable_init=0,lazy_journal_init=0 \
+	"$tmp/empty" > "$tmp/log" 2>&1 || { cat "$tmp/log" >&2; die "mke2fs failed"; }
+gzip -9nc "$tmp/empty" > "$tmp/empty.gz"
 truncate -s ${size_mib}M "$tmp/fs"
 # 4096 inodes in each group of 128 MiB: one for 32 KiB. More would be initialised in the background after a growth.
 mke2fs -q -F -t ext4 -b 4096 -N 4096 -m 0 -I 256 -L mica -J size=4 -U 6d696361-0000-4000-8000-6d696e000001 \

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "api/core/config_int.h"
+#include "api/core/images.h"
 
 /* The file's groups hold it open; core opens no path of a client's choice, and after its start none at all. */
 static int borrow(struct checking *x, const struct yaml_str *s, const char *what, size_t at, struct conf_file *out)
@@ -65,12 +66,18 @@ static int check_ext4(struct checking *x, const struct yaml_str *s, const struct
 	return 0;
 }
 
-/* An OCI reference has a registry, a tag or a digest and is no path. */
-static bool looks_like_oci(const char *s)
+/* "web:1", or an OCI reference with registry, tag or digest: a name of the image store. What begins with a dot or slash or ends as a disk file does
+ * is a path, and so is a file that is there. */
+static bool is_stored(const struct checking *x, const char *s)
 {
-	if (s[0] == '/' || s[0] == '.' || s[0] == '~')
-		return false;
-	return strchr(s, ':') || strchr(s, '@') || strchr(s, '/');
+	static const char *const files[] = { ".img", ".raw", ".ext4" };
+	char whole[IMAGE_NAME_MAX + 1];
+	size_t n = strlen(s);
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		if (n > strlen(files[i]) && strcmp(s + n - strlen(files[i]), files[i]) == 0)
+			return false;
+	return image_name_complete(s, whole) && (x->by_api || access(s, F_OK) != 0);
 }
 
 static int check_image(struct checking *x, const struct yaml_str *s, struct host_group *g)
@@ -81,11 +88,12 @@ static int check_image(struct checking *x, const struct yaml_str *s, struct host
 		g->image = (struct conf_file){ "min", -1, x->host->min_image_bytes };
 		return 0;
 	}
+	if (is_stored(x, s->v)) {
+		g->image = (struct conf_file){ s->v, -1, 0, true };
+		return 0;
+	}
 	if (x->by_api)
 		return borrow(x, s, "image", offsetof(struct host_group, image), &g->image);
-	if (looks_like_oci(s->v) && access(s->v, F_OK) != 0)
-		return REFUSE(x, s->line, "image '%.200s': OCI images are not in this version: use 'image: min' (built in) or the path of a raw "
-			      "ext4 image", s->v);
 	r = open_regular(x, s, "image", &g->image);
 	return r ? r : check_ext4(x, s, &g->image);
 }

@@ -61,6 +61,8 @@ int core_open_state(struct core *c, const char *path, struct fault *f)
 	err = c->vms_fd < 0 ? c->vms_fd : secrets_open(&c->secrets, c->state_fd, f);
 	if (!err)
 		err = groups_open(c, f);
+	if (!err)
+		err = images_open(c, f);
 	return err ? fault_wrap(f, err, "state folder '%s'", path) : 0;
 }
 

@@ -148,6 +148,9 @@ static void answer(struct req *q)
 		reply_err_text(c, q->id, q->late_status, q->late);
 	} else if (q->node_reply) {
 		reply_node(c, q->id, q->vm);
+	} else if (q->goal == GOAL_KEPT) {
+		image_put(peer_begin_reply(&c->front, WIRE_OK, q->id), c, q->vm->kept);
+		peer_send(&c->front, NULL, 0);
 	} else {
 		snprintf(text, sizeof(text), "VM '%s' was %s", q->vm->r.name, q->goal == GOAL_REMOVED ? "deleted" : "stopped");
 		b = peer_begin_reply(&c->front, WIRE_OK, q->id);

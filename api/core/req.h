@@ -14,6 +14,7 @@ enum req_goal {
 	GOAL_USERDATA, /* and userdata ran */
 	GOAL_STOPPED,  /* no process */
 	GOAL_REMOVED,  /* nothing left */
+	GOAL_KEPT,     /* its second disk is an image */
 };
 
 struct req {
@@ -49,6 +50,7 @@ void reply_ok(struct core *c, uint32_t id, const char *text); /* text NULL: none
 void reply_fd(struct core *c, uint32_t id, int fd);           /* fd stays the caller's */
 void reply_err(struct core *c, uint32_t id, unsigned status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void reply_node(struct core *c, uint32_t id, const struct vm *vm);
+void image_put(struct buf *b, const struct core *c, const struct image *im); /* ask_images.c: an image's fields */
 /* The node's fields into a frame. with_prefix: "192.168.137.2/24" instead of "192.168.137.2". */
 void node_put(struct buf *b, const struct vm *vm, bool with_prefix);
 

@@ -5,7 +5,8 @@
  * main.c what is done in which order, outer.c the archive's own entries, manifest.c what docker-save (manifest.json) and the
  * OCI image layout 1.0 (index.json) say, stream.c bytes of a layer through gzip or zstd, layer.c one layer onto the target, inside.c paths in it, adopt.c our agent.
  *
- * unpack [--bytes N] [--adopt] ARCHIVE TARGET: archive is a file or a disk (of which N bytes count), target the folder to fill, empty. Prints one
+ * unpack [--bytes N] [--adopt] ARCHIVE TARGET: archive is a file or a disk (of which N bytes count), target the folder to fill, empty. --adopt makes a guest's root disk of it:
+ * grows its ext4 to the disk, puts our agent in, trims. Prints one
  * JSON object; exit 1 with "error: …" when it failed, the target is then worth nothing.
  */
 #ifndef ROOTFS_UNPACK_UNPACK_H

@@ -1,0 +1,363 @@
+#include "api/core/images.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/core/core.h"
+
+#define HEAD "mica-image=1\n"
+#define END "end=1\n"
+#define META_MAX (IMAGE_REPORT_MAX + IMAGE_NAMES_MAX * (IMAGE_NAME_MAX + 8) + 512)
+#define DISK "disk.img"
+#define META "meta"
+
+int image_id_new(char out[IMAGE_ID_BYTES + 1])
+{
+	uint8_t random[8];
+	int err = random_fill(random, sizeof(random));
+
+	memcpy(out, "img-", 4);
+	hex_encode(random, sizeof(random), out + 4);
+	return err;
+}
+
+struct image *image_new(void)
+{
+	struct image *im = calloc(1, sizeof(*im));
+
+	if (!im || image_id_new(im->id)) {
+		free(im);
+		return NULL;
+	}
+	im->created_ns = now_real_ns();
+	return im;
+}
+
+void image_free(struct image *im)
+{
+	if (!im)
+		return;
+	while (im->n_names)
+		free(im->names[--im->n_names]);
+	free(im->report);
+	free(im);
+}
+
+/* ---- meta ---- */
+
+static int meta_write(const struct image *im, int dir_fd)
+{
+	struct buf b;
+	int err;
+
+	buf_init(&b, META_MAX);
+	buf_printf(&b, HEAD "id=%s\nbytes=%" PRIu64 "\ncreated_ns=%" PRIu64 "\n", im->id, im->bytes, im->created_ns);
+	for (unsigned i = 0; i < im->n_names; i++)
+		buf_printf(&b, "name=%s\n", im->names[i]);
+	buf_printf(&b, "report=%s\n" END, im->report ? im->report : "");
+	err = b.failed ? -EFBIG : write_file_atomic(dir_fd, META, buf_data(&b), buf_len(&b), 0600);
+	buf_done(&b);
+	return err;
+}
+
+static int meta_line(struct image *im, const char *key, const char *value)
+{
+	char name[IMAGE_NAME_MAX + 1];
+
+	if (strcmp(key, "id") == 0)
+		return strcmp(value, im->id) == 0 ? 0 : -EINVAL;
+	if (strcmp(key, "bytes") == 0)
+		return parse_u64(value, INT64_MAX, &im->bytes);
+	if (strcmp(key, "created_ns") == 0)
+		return parse_u64(value, UINT64_MAX, &im->created_ns);
+	if (strcmp(key, "name") == 0) {
+		if (im->n_names == IMAGE_NAMES_MAX || !image_name_complete(value, name) || strcmp(name, value) != 0)
+			return -EINVAL;
+		im->names[im->n_names] = strdup(value);
+		return im->names[im->n_names] ? (im->n_names++, 0) : -ENOMEM;
+	}
+	if (strcmp(key, "report") != 0 || im->report || !image_report_is_valid(value, strlen(value)))
+		return -EINVAL;
+	im->report = strdup(value);
+	return im->report ? 0 : -ENOMEM;
+}
+
+static int meta_parse(struct image *im, char *text)
+{
+	char *line = text + strlen(HEAD), *nl;
+	int err = strncmp(text, HEAD, strlen(HEAD)) == 0 ? 0 : -EINVAL;
+
+	for (; !err && strcmp(line, END) != 0; line = nl + 1) { /* the text holds at most META_MAX lines */
+		char *eq = strchr(line, '=');
+
+		nl = strchr(line, '\n');
+		if (!nl || !eq || eq > nl)
+			return -EINVAL;
+		*nl = *eq = 0;
+		err = meta_line(im, line, eq + 1);
+	}
+	return err ? err : im->bytes && im->report ? 0 : -EINVAL;
+}
+
+/* ---- the folder ---- */
+
+static int folder(const struct images *s, const char *name)
+{
+	int fd = openat(s->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int images_open(struct core *c, struct fault *f)
+{
+	c->images.dir_fd = core_open_folder(c->state_fd, "images", f);
+	return c->images.dir_fd < 0 ? c->images.dir_fd : 0;
+}
+
+static int load(struct images *s, const char *id)
+{
+	struct image *im = calloc(1, sizeof(*im));
+	AUTO_FD fd = folder(s, id);
+	struct stat st;
+	char *text = NULL;
+	int err = !im ? -ENOMEM : fd < 0 ? fd : read_file_at(fd, META, META_MAX, &text, NULL);
+
+	if (!err) {
+		memcpy(im->id, id, strlen(id) + 1);
+		err = meta_parse(im, text);
+	}
+	if (!err && (fstatat(fd, DISK, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != im->bytes))
+		err = -EINVAL;
+	free(text);
+	if (err)
+		image_free(im);
+	else
+		images_add(s, im);
+	return err;
+}
+
+static bool is_id(const char *s)
+{
+	return strncmp(s, "img-", 4) == 0 && strlen(s) == IMAGE_ID_BYTES && strspn(s + 4, "0123456789abcdef") == 16;
+}
+
+void images_load(struct core *c)
+{
+	int fd = openat(c->images.dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *e;
+
+	if (!d) {
+		fd_close(&fd);
+		return;
+	}
+	for (unsigned i = 0; i < 2 * IMAGES_MAX && (e = readdir(d)); i++) {
+		if (e->d_name[0] == '.' && is_id(e->d_name + 1)) {
+			images_erase(&c->images, e->d_name);
+		} else if (is_id(e->d_name)) {
+			err = load(&c->images, e->d_name);
+			if (err)
+				core_say(c, "NOTE", "folder images/%s is left alone: %s", e->d_name, err == -EINVAL ? "its meta file or disk is damaged" : strerror(-err));
+		}
+	}
+	closedir(d);
+	for (size_t i = 0; i < c->config.n_groups; i++) {
+		const struct conf_file *image = &c->config.groups[i].image;
+
+		if (image->stored && !images_find(&c->images, image->path))
+			core_say(c, "NOTE", "host group '%s' wants image '%s', which is not there yet: mica image import --name %s FILE", c->config.groups[i].name,
+				 image->path, image->path);
+	}
+}
+
+void images_done(struct images *s)
+{
+	for (struct image *next; s->first; s->first = next) {
+		next = s->first->next;
+		image_free(s->first);
+	}
+	fd_close(&s->dir_fd);
+}
+
+void images_add(struct images *s, struct image *im_taken)
+{
+	struct image **at = &s->first;
+
+	while (*at && (*at)->created_ns > im_taken->created_ns)
+		at = &(*at)->next;
+	im_taken->next = *at;
+	*at = im_taken;
+	s->count++;
+}
+
+struct image *images_find(const struct images *s, const char *name_or_id)
+{
+	char name[IMAGE_NAME_MAX + 1] = "";
+	bool id = is_id(name_or_id);
+
+	if (!id && !image_name_complete(name_or_id, name))
+		return NULL;
+	for (struct image *im = s->first; im; im = im->next) {
+		if (id && strcmp(im->id, name_or_id) == 0)
+			return im;
+		for (unsigned i = 0; !id && i < im->n_names; i++)
+			if (strcmp(im->names[i], name) == 0)
+				return im;
+	}
+	return NULL;
+}
+
+int images_disk(const struct images *s, const char *id)
+{
+	AUTO_FD dir = folder(s, id);
+	int fd = dir < 0 ? dir : openat(dir, DISK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	return dir >= 0 && fd < 0 ? -errno : fd;
+}
+
+uint64_t images_stored(const struct images *s, const char *id)
+{
+	AUTO_FD fd = images_disk(s, id);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
+static void unfinished(const char *id, char temp[IMAGE_ID_BYTES + 2])
+{
+	snprintf(temp, IMAGE_ID_BYTES + 2, ".%s", id);
+}
+
+int images_begin(const struct images *s, const char *id)
+{
+	char temp[IMAGE_ID_BYTES + 2];
+	int fd;
+
+	unfinished(id, temp);
+	if (mkdirat(s->dir_fd, temp, 0700))
+		return -errno;
+	AUTO_FD dir = folder(s, temp);
+	fd = dir < 0 ? dir : openat(dir, DISK, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return dir >= 0 && fd < 0 ? -errno : fd;
+}
+
+int images_unfinished(const struct images *s, const char *id)
+{
+	char temp[IMAGE_ID_BYTES + 2];
+	int fd;
+
+	unfinished(id, temp);
+	AUTO_FD dir = folder(s, temp);
+	fd = dir < 0 ? dir : openat(dir, DISK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	return dir >= 0 && fd < 0 ? -errno : fd;
+}
+
+int images_finish(const struct images *s, struct image *im)
+{
+	char temp[IMAGE_ID_BYTES + 2];
+	struct stat st;
+	int err;
+
+	unfinished(im->id, temp);
+	AUTO_FD dir = folder(s, temp);
+	AUTO_FD disk = images_unfinished(s, im->id);
+	if (dir < 0 || disk < 0 || fstat(disk, &st) || fsync(disk) || fchmod(disk, 0400))
+		return dir < 0 ? dir : disk < 0 ? disk : -errno;
+	im->bytes = (uint64_t)st.st_size;
+	err = meta_write(im, dir);
+	if (!err && (fsync(dir) || renameat(s->dir_fd, temp, s->dir_fd, im->id) || fsync(s->dir_fd)))
+		err = -errno;
+	return err;
+}
+
+int images_abandon(const struct images *s, const char *id)
+{
+	char temp[IMAGE_ID_BYTES + 2];
+
+	unfinished(id, temp);
+	return images_erase(s, temp);
+}
+
+/* ---- names ---- */
+
+static int save(const struct images *s, const struct image *im)
+{
+	AUTO_FD dir = folder(s, im->id);
+
+	return dir < 0 ? dir : meta_write(im, dir);
+}
+
+static int drop_name(struct images *s, struct image *im, const char *name)
+{
+	for (unsigned i = 0; i < im->n_names; i++) {
+		char *was = im->names[i];
+		int err;
+
+		if (strcmp(was, name) != 0)
+			continue;
+		memmove(&im->names[i], &im->names[i + 1], (--im->n_names - i) * sizeof(im->names[0]));
+		err = save(s, im);
+		if (err)
+			im->names[im->n_names++] = was;
+		else
+			free(was);
+		return err;
+	}
+	return 0;
+}
+
+int images_name(struct images *s, struct image *im, const char *name)
+{
+	struct image *had = images_find(s, name);
+	int err;
+
+	if (im && had == im)
+		return 0;
+	if (im && im->n_names == IMAGE_NAMES_MAX)
+		return -ENOSPC;
+	err = had ? drop_name(s, had, name) : 0;
+	if (err || !im)
+		return err;
+	im->names[im->n_names] = strdup(name);
+	if (!im->names[im->n_names])
+		return -ENOMEM;
+	im->n_names++;
+	return save(s, im);
+}
+
+/* ---- the end ---- */
+
+int images_take_out(struct images *s, struct image *im, char gone[IMAGE_ID_BYTES + 2])
+{
+	struct image **at = &s->first;
+
+	unfinished(im->id, gone);
+	if (renameat(s->dir_fd, im->id, s->dir_fd, gone) || fsync(s->dir_fd))
+		return -errno;
+	while (*at != im)
+		at = &(*at)->next;
+	*at = im->next;
+	s->count--;
+	image_free(im);
+	return 0;
+}
+
+int images_erase(const struct images *s, const char *gone)
+{
+	static const char *const names[] = { DISK, META, "." META ".new" };
+	AUTO_FD dir = folder(s, gone);
+
+	if (dir == -ENOENT)
+		return 0;
+	for (size_t i = 0; dir >= 0 && i < ARRAY_LEN(names); i++)
+		if (unlinkat(dir, names[i], 0) && errno != ENOENT)
+			return -errno;
+	return unlinkat(s->dir_fd, gone, AT_REMOVEDIR) && errno != ENOENT ? -errno : 0;
+}

@@ -1,0 +1,143 @@
+/* A VM's files, made and removed in a helper child: its disk (and a builder's second), userdata, record. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/core/vm.h"
+#include "api/core/ssh_keys.h"
+#include "lib/disk/disk.h"
+
+#define COPY_CHUNK (1u << 20)
+#define COPY_BYTES_MAX (16u << 20) /* of an image's data: less is copied quicker than it is worth to keep a map for */
+
+static int copy_range(int from, int to, off_t at, off_t end)
+{
+	static char chunk[COPY_CHUNK];
+
+	while (at < end) {
+		size_t want = (uint64_t)(end - at) < COPY_CHUNK ? (size_t)(end - at) : COPY_CHUNK;
+		ssize_t n = pread_full(from, chunk, want, (uint64_t)at);
+		int err;
+
+		if (n <= 0)
+			return n < 0 ? (int)n : -EIO; /* the image became shorter */
+		err = pwrite_full(to, chunk, (size_t)n, (uint64_t)at);
+		if (err)
+			return err;
+		at += n;
+	}
+	return 0;
+}
+
+/* Data extents only, so that a sparse image makes a sparse disk. */
+static int copy_data(int from, int to, off_t bytes)
+{
+	off_t at = 0;
+
+	while (at < bytes) { /* each round ends one extent */
+		off_t data = lseek(from, at, SEEK_DATA), hole;
+		int err;
+
+		if (data < 0 && errno == ENXIO)
+			return 0;
+		if (data < 0)
+			return copy_range(from, to, at, bytes); /* a file system without holes */
+		hole = lseek(from, data, SEEK_HOLE);
+		if (hole < 0 || hole > bytes)
+			hole = bytes;
+		err = copy_range(from, to, data, hole);
+		if (err)
+			return err;
+		at = hole;
+	}
+	return 0;
+}
+
+/* Shares extents where the file system can; a small image is copied, a large one of the store lies under the disk. */
+static int fill_disk(struct vm *vm, int from, int to, uint64_t bytes, const char *map)
+{
+	struct stat st;
+	int err;
+
+	if (fstat(from, &st))
+		return -errno;
+	if ((uint64_t)st.st_size > bytes)
+		return -EFBIG;
+	if (ioctl(to, FICLONE, from) == 0)
+		return 0;
+	if (!map || (uint64_t)st.st_blocks * 512 <= COPY_BYTES_MAX)
+		return copy_data(from, to, st.st_size);
+	AUTO_FD fd = openat(vm->dir_fd, map, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	err = fd < 0 ? -errno : disk_map_create(fd, (uint64_t)st.st_size, NULL);
+	return !err && vm->r.persistent && fdatasync(fd) ? -errno : err;
+}
+
+/* fd is closed. from -1: empty. */
+static int make_disk(struct vm *vm, int fd, int from, uint64_t bytes, const char *map)
+{
+	AUTO_FD to = fd;
+	int err = to < 0 ? to : from >= 0 ? fill_disk(vm, from, to, bytes, map) : 0;
+
+	if (!err && ftruncate(to, (off_t)bytes))
+		err = -errno;
+	if (!err && vm->r.persistent && fdatasync(to))
+		err = -errno;
+	return err;
+}
+
+/* Other children use the same open file of a group: only calls that ignore its position (pread; lseek's data and hole) are made. */
+static int make_disks(struct vm *vm)
+{
+	int from = vm->group->image.fd >= 0 ? vm->group->image.fd : CORE_FD_IMAGE, fd, err;
+	bool builder = vm->r.target[0];
+	AUTO_FD stored = vm->r.base[0] ? images_disk(&vm->core->images, vm->r.base) : -1;
+
+	if (vm->r.base[0] && stored < 0)
+		return stored;
+	fd = openat(vm->dir_fd, "disk.img", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	if (!builder && stored >= 0)
+		return make_disk(vm, fd, stored, vm->r.disk_bytes, "disk.map");
+	err = make_disk(vm, fd, from, vm->r.disk_bytes, NULL);
+	return err || !builder ? err : make_disk(vm, images_begin(&vm->core->images, vm->r.target), stored, vm->r.target_bytes, NULL);
+}
+
+static int make_userdata(struct vm *vm)
+{
+	if (!vm->userdata)
+		return 0;
+	AUTO_FD fd = openat(vm->dir_fd, "userdata", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 ? -errno : write_full(fd, vm->userdata, strlen(vm->userdata));
+}
+
+int vm_disk_make(void *arg)
+{
+	struct vm *vm = arg;
+	int err = make_disks(vm);
+
+	if (!err)
+		err = make_userdata(vm);
+	if (!err)
+		err = ssh_keys_write(vm);
+	return err ? err : record_save(&vm->r, vm->dir_fd, vm->r.persistent || vm->r.protected_);
+}
+
+/* The record goes first: whatever is left without one is removed at the next start. */
+int vm_disk_remove(void *arg)
+{
+	static const char *const files[] = { "record", ".record.new", "disk.img", "disk.map", "userdata", "ssh_keys", "ctl.sock", "console.log", "report", "net.jsonl", "net.jsonl.1",
+		"net.jsonl.2", "net.jsonl.3" };
+	struct vm *vm = arg;
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++)
+		if (unlinkat(vm->dir_fd, files[i], 0) && errno != ENOENT)
+			return -errno;
+	if (vm->r.target[0] && images_abandon(&vm->core->images, vm->r.target))
+		return -EIO;
+	return unlinkat(vm->core->vms_fd, vm->r.name, AT_REMOVEDIR) && errno != ENOENT ? -errno : 0;
+}

@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""core_images.py CORE: builders, the image store, and VMs made from stored images, in the real core between the made-up front, jail, netd and
+vmm of core_fake.py. TAP."""
+import os, stat, struct, sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import core_fake  # noqa: E402
+from core_fake import (C_DELETE, C_DESCRIBE, C_LOGS, C_NODES, C_RELAUNCH, C_SHUTDOWN, OK, T_ADD, T_CTEXT, T_GROUP, T_IMAGE, T_NAME, T_PERSISTENT,  # noqa: E402
+                       T_STATUS, T_TIMEOUT, T_VM, TEXT, World, ok, refused, says)
+
+C_IMAGE_LIST, C_IMAGE_GET, C_IMAGE_NAME, C_IMAGE_DELETE, C_BUILDER, C_IMAGE_KEEP = range(128, 134)
+T_SIZE, T_CREATED, T_STORED, T_USERS = 64, 41, 208, 209
+VT_DISK = core_fake.VT_DISK
+DATA = 20 << 20  # more than core would rather copy
+
+
+def tags_of_vmm():
+    """V_T_BASE_FD and V_T_MAP_FD stand at the end of lib/wire/vmm.h's list; their numbers are what the header says."""
+    import re
+    text = open(os.path.join(os.path.dirname(os.path.abspath(__file__)), '../../lib/wire/vmm.h')).read()
+    body = re.sub(r'/\*.*?\*/', '', text[text.index('enum vmm_tag'):], flags=re.S)
+    value, found = 0, {}
+    for name, number in re.findall(r'(V_T_\w+)(?:\s*=\s*(\d+))?', body[:body.index('}')]):
+        value = int(number) if number else value + 1
+        found[name] = value
+    return found
+
+
+NAMES = tags_of_vmm()
+
+
+def fields(p):
+    at, out = 0, {}
+    while at + 8 <= len(p):
+        tag, _, n = struct.unpack_from('<HHI', p, at)
+        out[tag] = p[at + 8:at + 8 + n]
+        at += 8 + n
+    return out
+
+
+def disks(m):
+    return [v for t, v in m.fields if t == VT_DISK]
+
+
+class Vmm(core_fake.Vmm):
+    """Tells on its console what disks it has; a builder's fills its second one."""
+
+    def boot(self, m):
+        words = dict(w.split('=', 1) for w in m.str(core_fake.VT_CMDLINE).split() if '=' in w)
+        lines = [f'init {words["init"]}']
+        for d in disks(m):
+            f = {t: struct.unpack('<Q', v)[0] for t, v in fields(d).items() if len(v) == 8}
+            fd = lambda tag: m.fds[f[NAMES[tag]]] if NAMES[tag] in f else None
+            top, base, map_ = fd('V_T_FD'), fd('V_T_BASE_FD'), fd('V_T_MAP_FD')
+            st = os.fstat(top)
+            lines.append(f'disk {st.st_size} {st.st_blocks * 512} {os.pread(top, 8, 0).hex()}'
+                         + (f' base {os.fstat(base).st_size} {os.pread(base, 8, 0).hex()} map {os.pread(map_, 8, 0).decode()}' if base is not None else ''))
+            if base is not None:
+                try:
+                    os.pwrite(base, b'x', 0)
+                    lines.append('base is writable')
+                except OSError:
+                    pass
+        if words['MICA_HOST'].startswith('mica-builder-'):
+            target = m.fds[struct.unpack('<Q', fields(disks(m)[1])[NAMES['V_T_FD']])[0]]
+            if os.pread(target, 8, 0) == bytes(8):
+                os.pwrite(target, b'new disk' + os.urandom(DATA - 8), 0)
+            else:
+                os.pwrite(target, b'changed!', 0)
+        super().boot(m)
+        os.write(self.console, ('\n'.join(lines) + '\n').encode())
+
+
+core_fake.Vmm = Vmm
+
+
+def console(w, vm):
+    m = w.ask(C_LOGS, (T_VM, vm))
+    text = os.pread(m.fds[0], 65536, 0).decode()
+    os.close(m.fds[0])
+    return text
+
+
+def builder(w, *more, size=64 << 20):
+    return w.ask(C_BUILDER, (T_SIZE, size), (T_TIMEOUT, 8000), *more)
+
+
+def keep(w, vm, *names, report='{"format":"rootfs"}'):
+    return w.ask(C_IMAGE_KEEP, (T_VM, vm), *[(T_NAME, n) for n in names], (T_CTEXT, report))
+
+
+def images(w):
+    return {m.str(T_IMAGE): m for m in w.items(C_IMAGE_LIST)}
+
+
+def store(w):
+    return sorted(os.listdir(os.path.join(w.state, 'images')))
+
+
+def test_make(w):
+    ok(images(w) == {} and store(w) == [], 'an empty store')
+    for size, word in ((0, "'size' must be"), (1 << 20, "'size' must be"), ((64 << 20) + 1, "'size' must be"), (1 << 60, "'size' must be")):
+        m = builder(w, size=size)
+        ok(refused(m, 400, word), f'a disk of {size} bytes', says(m))
+    m = builder(w, (T_NAME, 'nothing'))
+    ok(refused(m, 404, 'mica image list'), 'from an image that is not there', says(m))
+    m = builder(w)
+    ok(m.type == OK and m.str(T_VM) == 'mica-builder-1', 'a builder', says(m))
+    vm = m.str(T_VM)
+    ok([os.stat(os.path.join(w.state, 'images', i, 'disk.img')).st_size for i in store(w)] == [64 << 20] and store(w)[0][0] == '.' and images(w) == {} and 'mica-builder' not in [g.str(T_NAME) for g in w.items(core_fake.C_GROUPS)],
+       'has a second disk, and no host group or image that shows')
+    for names, report, word in ((['-x'], '', 'letters'), (['a b'], '', 'letters'), (['img-1'], '', 'letters'), (['a//b'], '', 'letters'), (['x' * 300], '', 'letters'),
+                                (['a'] * 17, '', 'at most 16'), (['web'], 'two\nlines', 'one line'), (['web'], b'\xff', 'one line'), (['web'], 'x' * 50000, 'one line')):
+        m = keep(w, vm, *names, report=report)
+        ok(refused(m, 400, word), f'refused: {names[0][:20]} {word}', says(m))
+    m = keep(w, vm, 'web:1', 'ghcr.io/x/web')
+    ok(m.type == OK and m.all(T_NAME) == ['web:1', 'ghcr.io/x/web:latest'] and m.num(T_SIZE) == 64 << 20, 'is kept', says(m))
+    first = m.str(T_IMAGE)
+    ok(w.wait_for(lambda: vm not in w.names()) and w.folders() == [], 'and the builder is gone')
+    st = os.stat(os.path.join(w.state, 'images', first, 'disk.img'))
+    ok(store(w) == [first] and st.st_mode & 0o222 == 0 and DATA <= st.st_blocks * 512 < 2 * DATA, 'its disk is in the store, read-only and sparse')
+    m = w.ask(C_IMAGE_GET, (T_NAME, 'web:1'))
+    ok(m.str(T_CTEXT) == '{"format":"rootfs"}' and m.num(T_USERS) == 0, 'with its report', says(m))
+    ok(w.ask(C_IMAGE_GET, (T_NAME, 'ghcr.io/x/web')).str(T_IMAGE) == first and w.ask(C_IMAGE_GET, (T_NAME, first)).str(T_IMAGE) == first, 'found by each name and by id')
+    ok(refused(w.ask(C_IMAGE_GET, (T_NAME, 'web')), 404), 'not by another')
+    m = keep(w, 'ok-1', 'x') if 'ok-1' in w.names() else keep(w, 'mica-builder-9', 'x')
+    ok(m.type != OK, 'only builders become images', says(m))
+    return first
+
+
+def test_from(w, first):
+    m = builder(w, (T_NAME, 'web:1'), size=1 << 26)
+    vm = m.str(T_VM)
+    ok('disk 67108864' in console(w, vm) and console(w, vm).count(b'new disk'.hex()) == 1, 'a builder that starts from an image has its copy', console(w, vm))
+    ok(refused(w.ask(C_IMAGE_DELETE, (T_NAME, first)), 409, vm), 'which holds the image')
+    m = keep(w, vm, 'web:1')
+    second = m.str(T_IMAGE)
+    ok(m.type == OK and second != first, 'a second image', says(m))
+    ok(images(w)[first].all(T_NAME) == ['ghcr.io/x/web:latest'], 'takes the name from the first')
+    path = lambda i: os.path.join(w.state, 'images', i, 'disk.img')
+    ok(open(path(first), 'rb').read(8) == b'new disk' and open(path(second), 'rb').read(8) == b'changed!', 'and leaves its disk as it was')
+    m = w.ask(C_IMAGE_NAME, (T_NAME, second), (T_ADD, 'ghcr.io/x/web'))
+    ok(m.type == OK and images(w)[first].all(T_NAME) == [], 'a name is given to another image', says(m))
+    w.ask(C_IMAGE_NAME, (T_NAME, first), (T_ADD, 'old'))
+    return second
+
+
+def test_vms(w, first):
+    m = w.create('stored', (T_PERSISTENT, 1))
+    vm = m.str(T_VM)
+    text = console(w, vm)
+    folder = os.path.join(w.state, 'vm', vm)
+    ok(m.type == OK and 'init /usr/lib/mica/init' in text, 'a VM from a stored image starts its init', says(m) + text)
+    if os.path.exists(folder + '/disk.map'):
+        ok(f'base {64 << 20} {b"new disk".hex()} map micamap1' in text and 'writable' not in text, 'its disk lies over the image, which it cannot write', text)
+        st = os.stat(folder + '/disk.img')
+        ok(st.st_size == 128 << 20 and st.st_blocks == 0, 'and takes no space')
+    else: # a file system that shares extents
+        ok(b'new disk'.hex() in text, 'its disk shares the image', text)
+    ok(images(w)[first].num(T_USERS) == 1, 'the image knows it')
+    m = w.ask(C_DESCRIBE, (T_VM, vm))
+    ok(m.str(T_IMAGE) == 'old:latest', 'and it the image', m.str(T_IMAGE))
+    m = w.ask(C_IMAGE_DELETE, (T_NAME, 'old'))
+    ok(refused(m, 409, f"VM '{vm}'"), 'which cannot be deleted now', says(m))
+    m = w.create('missing')
+    ok(refused(m, 409, "'nowhere:1', which is not there"), 'an image that is not there', says(m))
+    m = w.create('tight')
+    ok(refused(m, 409, 'larger storage_size'), 'an image larger than the disk', says(m))
+    return vm
+
+
+def test_restart(w, first, vm):
+    b = builder(w).str(T_VM)
+    keep(w, builder(w).str(T_VM))
+    nameless = [i for i, m in images(w).items() if not m.all(T_NAME)]
+    ok(len(nameless) == 1, 'an image without a name')
+    open(os.path.join(w.state, 'images', nameless[0], 'meta'), 'a').write('rubbish')
+    os.mkdir(os.path.join(w.state, 'images', '.img-0123456789abcdef'))
+    open(os.path.join(w.state, 'images', '.img-0123456789abcdef', 'disk.img'), 'w').write('half')
+    before = images(w)
+    w.kill9()
+    w.start(GROUPS)
+    w.read_lines()
+    ok(w.wait_for(lambda: b not in w.names()) and b not in w.folders(), 'a builder does not outlive the daemon')
+    after = images(w)
+    ok(set(before) - set(after) == set(nameless) and any('is left alone' in x for x in w.lines), 'images are read again, a damaged one is told of', w.lines)
+    ok('.img-0123456789abcdef' not in store(w) and nameless[0] in store(w), 'an unfinished one is removed, the damaged one stays')
+    ok(any("wants image 'nowhere:1'" in x for x in w.lines), 'and what a host group lacks is told')
+    w.ask(C_SHUTDOWN, (T_VM, vm))
+    m = w.ask(C_RELAUNCH, (T_VM, vm), (core_fake.T_WAIT, 'agent'), (T_TIMEOUT, 8000))
+    ok(m.type == OK and b'new disk'.hex() in console(w, vm), 'a VM over an image is relaunched', says(m))
+    w.ask(C_DELETE, (T_GROUP, 'stored'), (T_VM, vm))
+    m = w.ask(C_IMAGE_DELETE, (T_NAME, 'old'))
+    ok(refused(m, 409, "host group 'stored'"), 'a host group holds its image', says(m))
+    m = w.ask(C_IMAGE_DELETE, (T_NAME, 'web:1'))
+    ok(refused(m, 409, "host group 'tight'"), 'also by one name of two', says(m))
+    m = w.ask(C_IMAGE_DELETE, (T_NAME, 'ghcr.io/x/web'))
+    ok(m.type == OK and 'has others' in m.str(T_CTEXT) and len(images(w)) == 2, 'the other name goes alone', says(m))
+    spare = keep(w, builder(w).str(T_VM), 'spare').str(T_IMAGE)
+    m = w.ask(C_IMAGE_DELETE, (T_NAME, 'spare'))
+    ok(m.type == OK and len(images(w)) == 2, 'with the last name the image', says(m))
+    ok(w.wait_for(lambda: not any(spare in x for x in store(w))), 'and its files', store(w))
+
+
+CONFIG = '''config:
+  host_groups:
+  - { name: stored, count: 0, vcpu: 1, ram_mb: 64, storage_size: 128M, image: old, network: { mode: none } }
+  - { name: missing, count: 0, vcpu: 1, ram_mb: 64, storage_size: 128M, image: "nowhere:1", network: { mode: none } }
+  - { name: tight, count: 0, vcpu: 1, ram_mb: 64, storage_size: 32M, image: "web:1", network: { mode: none } }
+  api: { port: %d }
+'''
+GROUPS = ()
+
+
+class StoreWorld(World):
+    def start(self, *args, **how):
+        return super().start(config=CONFIG % self.port)
+
+
+def main():
+    core_fake.CORE = sys.argv[1]
+    w = StoreWorld()
+    try:
+        w.start()
+        first = test_make(w)
+        test_from(w, first)
+        vm = test_vms(w, first)
+        test_restart(w, first, vm)
+        ok(w.term() == 0, 'ends well')
+    except (OSError, EOFError, TimeoutError):
+        w.read_lines()
+        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
+        raise
+    finally:
+        if os.path.exists(os.path.join(w.root, 'vmm-error')):
+            print('# vmm: ' + open(os.path.join(w.root, 'vmm-error')).read())
+        w.done()
+    print(f'1..{core_fake.count}')
+    return 1 if core_fake.failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
