@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/core/requests.h"
+#include "api/core/timers.h"
 
 static const struct { uint16_t front, vmm; } tags[] = {
 	{ C_T_NET_HEAL, V_T_HEAL }, { C_T_NET_CUT, V_T_CUT }, { C_T_NET_DELAY_US, V_T_DELAY_US }, { C_T_NET_JITTER_US, V_T_JITTER_US },
@@ -87,4 +88,87 @@ void ask_net(struct ask *a)
 		reply_err(a->core, a->id, 503, "VM '%s' cannot be asked", a->name);
 		free(q);
 	}
+}
+
+/* ---- the counters of all, for /metrics ---- */
+
+struct gather {
+	struct core *core;
+	uint32_t id;
+	unsigned pending; /* vmms asked that have not answered, and one until all are asked */
+	bool over;        /* front has its answer */
+	struct ev_timer timer;
+	void (*done)(struct core *c, uint32_t id);
+};
+struct gathering {
+	struct gather *g;
+	const struct vm *vm; /* borrowed: answers all its calls before it is freed */
+};
+
+static void gather_end(struct gather *g)
+{
+	if (!g->over && peer_there(&g->core->front))
+		g->done(g->core, g->id);
+	g->over = true;
+	ev_timer_del(g->core->loop, &g->timer);
+	if (!g->pending)
+		free(g);
+}
+
+static void gather_late(struct ev_timer *t)
+{
+	gather_end(t->arg);
+}
+
+static void on_counters(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct gathering *one = arg;
+	struct gather *g = one->g;
+
+	(void)fds; (void)n_fds;
+	if (!g->over && m && m->type == WIRE_OK && peer_there(&g->core->front)) {
+		struct buf *b = peer_begin_reply(&g->core->front, C_ITEM, g->id);
+
+		wire_str(b, C_T_VM, one->vm->r.name);
+		wire_str(b, C_T_GROUP, one->vm->r.group);
+		put_counters(b, m);
+		peer_send(&g->core->front, NULL, 0);
+	}
+	free(one);
+	if (--g->pending == 0)
+		gather_end(g);
+}
+
+static void gather_one(struct gather *g, struct vm *vm)
+{
+	struct gathering *one = malloc(sizeof(*one));
+
+	if (!one)
+		return;
+	*one = (struct gathering){ g, vm };
+	peer_begin(&vm->vmm, V_NET);
+	if (peer_call(&vm->vmm, NULL, 0, on_counters, one))
+		free(one);
+	else
+		g->pending++;
+}
+
+void net_gather(struct ask *a, void (*done)(struct core *c, uint32_t id))
+{
+	struct gather *g = calloc(1, sizeof(*g));
+
+	if (!g) {
+		done(a->core, a->id);
+		return;
+	}
+	*g = (struct gather){ .core = a->core, .id = a->id, .pending = 1, .done = done, .timer = { .fn = gather_late, .arg = g } };
+	if (ev_timer_set(a->core->loop, &g->timer, GATHER_MS))
+		g->over = true;
+	for (struct vm *vm = a->core->reg.first; vm; vm = vm->next)
+		if (vm->state == VM_RUNNING && peer_there(&vm->vmm) && token_sees(a->token, vm->r.group))
+			gather_one(g, vm);
+	if (g->over)
+		done(a->core, a->id);
+	if (--g->pending == 0)
+		gather_end(g);
 }

@@ -13,6 +13,7 @@
 #define AGENT_GROW_MS 10000u
 #define AGENT_ASK_MS 10000u
 #define USERDATA_POLL_MS 200u
+#define GATHER_MS 1000u        /* counters of all VMs; who is later is left out */
 #define CREATE_WAIT_MS 300000u /* `timeout` of a create that gave none */
 #define TOKEN_LOOK_MS 60000u   /* the clock may be set: tokens' ends are looked at this often while one has an end */
 

@@ -97,6 +97,9 @@ def case_bytes(env):
         same([hashlib.sha256(g).hexdigest() for g in server.got], [hashlib.sha256(small).hexdigest()], "out of " + vm)
         after = counters(env, vm)
         same([after[k] for k in ("rx_bad", "tx_bad", "tx_refused")], [0, 0, 0], "no packet was wrong")
+    status, _, text = env.api.call("GET", "/metrics")
+    rows = [line for line in text.decode().split("\n") if line.startswith("mica_vm_net_rx_bytes_total{")]
+    must(status == 200 and [row for row in rows if 'hostname="%s"' % env.vm(2) in row and int(row.split()[-1]) >= len(many)], "in /metrics", rows)
 
 
 def put_and_send(env, vm, data, server):

@@ -73,6 +73,7 @@ STATUS, TEXT = 1, 2
 C_LISTEN, C_TLS, C_ITEM = 16, 17, 31
 T_TLS, T_CERT, T_KEY, T_FINGERPRINT, T_NOW = range(81, 86)
 (V_HELLO, V_BOOT, V_CONNECT, V_LISTEN, V_INCOMING, V_PAUSE, V_RESUME, V_STATS, V_QUIT, V_EXITED) = range(16, 26)
+T_NET_BYTES_S, T_NET_PACKETS_S = 202, 203
 (VT_VERSION, VT_STATE, VT_VCPUS, VT_RAM, VT_CMDLINE, VT_KERNEL, VT_INITRD, VT_CONSOLE, VT_REPORT, VT_DISK, VT_NET, VT_CID, VT_FD,
  VT_READONLY, VT_ID, VT_MAC, VT_PORT, VT_GUEST_PORT, VT_REASON, VT_TEXT) = range(16, 36)
 A_HELLO, A_SHUTDOWN, A_HEALTH, A_GROW, A_USERDATA, A_HEALTH_IS = 16, 17, 36, 43, 45, 90
@@ -582,18 +583,20 @@ def test_serving(w):
 def test_create(w):
     for fields, word in (([(T_CPUS, 3)], 'cpus'), ([(T_RAM, 65 << 20)], 'ram_bytes'), ([(T_RAM, 4096)], 'ram_bytes'), ([(T_IP, 'x')], 'ip'),
                          ([(T_IP, '10.99.0.5')], 'ip'), ([(T_TAG, 'a\nb')], 'tag'), ([(T_TAG, '')], 'tag'), ([(T_SECRET, 's')], 'secrets'),
-                         ([(T_TAG, 'name=ok-7')], 'ok'), ([(T_TAG, 'x' * 300)], 'tag'), ([(T_SET_ALLOW, 1)], 'isolated')):
+                         ([(T_TAG, 'name=ok-7')], 'ok'), ([(T_TAG, 'x' * 300)], 'tag'), ([(T_NET_BYTES_S, 999)], 'bytes_per_s'), ([(T_NET_PACKETS_S, 1 << 60)], 'packets_per_s'), ([(T_SET_ALLOW, 1)], 'isolated')):
         m = w.create('ok', *fields)
         ok(refused(m, 400, word), f'create refused: {word}', says(m))
     ok(refused(w.create('ok', wait='later'), 400, 'wait'), 'create refused: wait')
     ok(w.folders() == ['ok-1'], 'nothing of them is left', w.folders())
-    m = w.create('ok', (T_TAG, 'a=1'), (T_TAG, 'name=bob'), (T_RAM, 64 << 20), (T_CPUS, 1))
+    m = w.create('ok', (T_TAG, 'a=1'), (T_TAG, 'name=bob'), (T_RAM, 64 << 20), (T_CPUS, 1), (T_NET_BYTES_S, 1250000), (T_NET_PACKETS_S, 5000))
     ok(m.type == OK and m.str(T_VM) == 'ok-2' and m.str(T_IP) == '10.77.0.3/24' and m.num(T_CPUS) == 1, 'created', says(m))
     disk = os.path.join(w.state, 'vm/ok-2/disk.img')
     data = open(disk, 'rb').read()
     ok(len(data) == 4 << 20 and data[:1 << 20] == open(w.image, 'rb').read() and not any(data[1 << 20:]), 'its disk is the image and zeros')
     ok(os.stat(disk).st_blocks * 512 < 400000, 'and sparse', os.stat(disk).st_blocks)
     ok(w.netd.taps[-1] == 'vmtap1', 'with a tap', w.netd.taps)
+    kept = open(os.path.join(w.state, 'vm/ok-2/record')).read()
+    ok('\nnet_bytes_s=1250000\n' in kept and '\nnet_packets_s=5000\n' in kept, 'and the limits of its network card', kept)
     m = w.ask(C_CONNECT, (T_VM, 'ok-2'))
     s = socket.socket(fileno=m.fds[0])
     s.sendall(frame(99, 7))
