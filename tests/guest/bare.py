@@ -2,7 +2,7 @@
 
 Memory of such a guest: program at 2 MiB, rings and buffers where the test puts them (from 4 MiB up), 32 MiB in all.
 """
-import os, struct, subprocess, tempfile
+import os, struct, subprocess, tempfile, time
 
 import vmmctl
 
@@ -160,6 +160,11 @@ class Guest(vmmctl.Vmm):
 
     def lines(self):
         return self.console().decode(errors="replace").split()
+
+    def wait_values(self, count, limit_s=20):
+        until = time.monotonic() + limit_s
+        while len(self.values()) < count and time.monotonic() < until:
+            time.sleep(0.02)
 
     def values(self):
         """What the guest printed with '='."""

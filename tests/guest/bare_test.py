@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """bare_test.py VMM [TEST…]: bare guests straight on /dev/kvm (or $KVM): devices, exits, ends, hostile drivers. TAP. Needs no more than a KVM
 that runs a few instructions; without one it skips."""
-import os, shutil, struct, sys, tempfile, threading, time
+import os, shutil, socket, struct, sys, tempfile, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bare
 from bare import *
-from vmmctl import Refused
+import vmmctl
+from vmmctl import Refused, first
 
 KVM = os.environ.get("KVM", "/dev/kvm")
 count = failed = 0
@@ -245,6 +246,8 @@ def test_bad_boots():
     refused("a kernel that is empty", "neither", kernel=disk(0))
     refused("a disk of 700 bytes", "512", disks=[(disk(700), False)])
     refused("a CID of the host's", "context id", cid=2)
+    with open(os.devnull) as null:
+        refused("a network card of five queues", "more than 4", nets=[([null.fileno()] * 5, b"\2\0\0\0\0\1")])
     refused("a kernel without ACPI", "ACPI", extra=vmmctl.field(vmmctl.T_NO_ACPI, 1))
 
 
@@ -327,6 +330,81 @@ def test_rng():
     s.op(DUMP, d.buffer(0, 0), 16).read(d.places(0)[2] + 8).power_off()
     _, _, v, _ = run(s, cid=0)
     ok(len(set(v[:16])) > 12 and v[16] == 64, "64 random bytes", v)
+
+
+# ---- virtio-net, on datagram sockets that stand for a tap of two queues
+
+NET_FEATURES = 1 << 5 | 1 << 16 | 1 << 17 | 1 << 22  # MAC, STATUS, CTRL_VQ, MQ
+MAC = bytes((2, 0, 0, 0, 0, 7))
+
+
+def test_net():
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM) for _ in range(2)]
+    s = Script()
+    d = Device(s, 0, 0x400000, features=NET_FEATURES)
+    d.start(5)
+    for i in range(3):
+        d.add(0, [(d.buffer(0, i), 2000, True)])
+        d.add(2, [(d.buffer(2, i), 2000, True)])
+    d.kick(0)
+    d.kick(2)
+    n = 0
+
+    def send(queue, head, data):
+        nonlocal n
+        at = d.buffer(1, n)
+        n += 1
+        s.put(at, head.ljust(12, b"\0") + data)
+        d.add(queue, [(at, 12 + len(data), False)])
+        d.kick(queue)
+
+    def command(number, *data):
+        at = d.buffer(3, number)
+        s.put(at, bytes(data))
+        d.add(4, [(at, len(data), False), (at + 64, 1, True)])
+        d.kick(4)
+        d.wait(4, number + 1)
+        s.read(at + 64, 1)
+
+    s.read(d.base + 0x100).read(d.base + 0x104).read(d.base + 0x108, 2)
+    send(1, b"", b"one")
+    send(1, b"\1\1\xff\xff\0\0\xff\xff\xff\xff", b"a header that lies")
+    send(1, b"\0\x85", b"another")
+    d.wait(1, 3)
+    command(0, 4, 0, 2, 0)  # two pairs
+    command(1, 4, 0, 3, 0)
+    send(3, b"", b"two")
+    d.wait(3, 1)
+    d.wait(2, 1, 50000000)
+    s.op(DUMP, d.buffer(2, 0) + 12, 1)
+    s.op(WAIT16, d.base + 0x106, 0, 50000000)  # the link goes
+    s.read(d.base + 0x106, 2).read(d.base + 0x70)
+    s.op(WAIT16, d.base + 0x106, 1, 50000000)
+    send(1, b"", b"three")
+    d.wait(1, 4)
+    s.op(HALT)
+    with Guest(kvm=KVM) as g:
+        g.start(ELF, s, cid=0, nets=[([p[0].fileno() for p in pairs], MAC)])
+        for p in pairs:
+            p[0].close()
+            p[1].settimeout(20)
+        wire = [p[1] for p in pairs]
+        one, two = wire[0].recv(100), wire[1].recv(100)
+        ok(one == bytes(12) + b"one" and two == bytes(12) + b"two", "each queue sends by its own descriptor", (one, two))
+        wire[1].send(bytes(12) + b"back")
+        g.wait_values(6)
+        state = g.call(vmmctl.NET, vmmctl.field(vmmctl.T_CUT, 1)).payload
+        ok(first(state, vmmctl.T_CUT, int) == 1, "cut")
+        g.wait_values(8)
+        stats = g.stats()
+        ok(stats["net0.tx_bad"] == 2 and stats["net0.needs_reset"] == 0 and stats["net0.tx_packets"] == 2, "headers that lie are dropped and counted", stats)
+        g.call(vmmctl.NET, vmmctl.field(vmmctl.T_HEAL, 1))
+        ok(wire[0].recv(100) == bytes(12) + b"three", "healed")
+        v = g.values()
+    ok(v[0] == 2 and v[1] == 0x10700 and v[2] == 2, "MAC, link, two queue pairs", v)
+    ok(v[3] == 0 and v[4] == 1, "two are set, three refused", v)
+    ok(v[5] == 0x6b636162, "the host's bytes", v)
+    ok(v[6] == 0 and v[7] == 15, "while it is cut the link is down, and all else as it was", v)
 
 
 # ---- virtio-vsock

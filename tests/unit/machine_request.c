@@ -130,6 +130,39 @@ static void many_disks(struct buf *b)
 		disk(b, 1 + i, NULL);
 }
 
+static void net(struct buf *b, unsigned queues, uint64_t bytes_s)
+{
+	size_t mark;
+
+	wire_u64(b, V_T_KERNEL_FD, 0);
+	mark = wire_open(b, V_T_NET);
+	for (unsigned i = 0; i < queues; i++)
+		wire_u64(b, V_T_FD, 1 + i);
+	wire_bytes(b, V_T_MAC, "\2\0\0\0\0\1", 6);
+	wire_u64(b, V_T_TX_BYTES_S, bytes_s);
+	wire_close(b, mark);
+}
+
+static void two_queues(struct buf *b)
+{
+	net(b, 2, 125000);
+}
+
+static void five_queues(struct buf *b)
+{
+	net(b, 5, 0);
+}
+
+static void no_queue(struct buf *b)
+{
+	net(b, 0, 0);
+}
+
+static void slow_card(struct buf *b)
+{
+	net(b, 1, 10);
+}
+
 static void broken_disk(struct buf *b)
 {
 	wire_u64(b, V_T_KERNEL_FD, 0);
@@ -157,5 +190,9 @@ int main(void)
 	ok(parse(1, 64 << 20, "", no_kernel) == -EINVAL && strstr(f.text, "kernel"), "no kernel");
 	ok(parse(1, 64 << 20, "", many_disks) < 0, "more disks than there can be");
 	ok(parse(1, 64 << 20, "", broken_disk) < 0, "a broken record");
+	ok(parse(1, 64 << 20, "", two_queues) == 0 && r.net[0].n_fds == 2 && r.net[0].limit[SHAPE_OUT].bytes_s == 125000 && !r.net[0].limit[SHAPE_IN].bytes_s,
+	   "a network card of two queues with a limit: %s", f.text);
+	ok(parse(1, 64 << 20, "", five_queues) < 0 && parse(1, 64 << 20, "", no_queue) == -EINVAL, "of five, and of none");
+	ok(parse(1, 64 << 20, "", slow_card) == -EINVAL && strstr(f.text, "slow"), "a limit that is a cut");
 	return tap_done();
 }
