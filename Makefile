@@ -67,7 +67,7 @@ VMM_MACHINE := vmm/machine/machine.o vmm/machine/virtio.o vmm/machine/devices.o 
 	vmm/machine/console.o vmm/machine/request.o vmm/machine/control.o vmm/machine/control_ask.o vmm/machine/control_net.o vmm/machine/sandbox.o vmm/machine/probe.o
 VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(DEVICE_ROOMS) $(VMM_X86) $(VMM_MACHINE) \
 	vmm/kvm/vm.o vmm/kvm/vcpu.o vmm/bus/bus.o vmm/main.o
-JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/netns.o vmm/jail/jail.o vmm/jail/main.o
+JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/cgroup.o vmm/jail/netns.o vmm/jail/jail.o vmm/jail/main.o
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) lib/nfnl/subscribe.o api/netd/main.o api/netd/serve.o api/netd/state.o api/netd/bridge.o api/netd/iso.o \
 	api/netd/rtnl.o api/netd/rtnl_link.o api/netd/nft_msg.o api/netd/nft_rule.o api/netd/nft_probe.o api/netd/nft_host.o api/netd/nft_ns.o \
 	api/netd/nft_tap.o api/netd/nft_count.o api/netd/ct.o api/netd/sysctl.o api/netd/tap.o
@@ -207,6 +207,10 @@ FUZZ_record := $(LIB_BASE) api/core/addr.o api/core/record.o api/core/secrets.o
 FUZZ_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 FUZZLIBS_config := $(O)/deps/libyaml.a
 FUZZINC_config := -isystem $(O)/deps/yaml/include
+FUZZ_TESTS += group
+FUZZ_group := $(LIB_BASE) $(LIB_WIRE) $(LIB_YAML) $(CORE_CONFIG) api/core/group_tree.o
+FUZZLIBS_group := $(O)/deps/libyaml.a
+FUZZINC_group := -isystem $(O)/deps/yaml/include
 FUZZ_TESTS += json policy dns nfnl
 FUZZ_json := $(LIB_BASE) $(LIB_JSON)
 UNIT_TESTS += cli_lz4 cli_payload cli_opt cli_forward
