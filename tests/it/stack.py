@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""The daemon of real parts, without KVM: real core, real front, one real agent per VM as a process of this host. Made up are netd,
+"""The daemon of real parts, without KVM: real core, real front, one real agent per VM as a process of this host. Made up are netd, gate,
 jail and, in this file's second half, the vmm: it answers core's frames, joins streams to its agent, stops and goes on by signal.
 For tests: Stack(bin folder, agent) … .unix .tcp .token .fingerprint … close()."""
 import ctypes
+import json
 import os
 import select
 import shutil
@@ -20,7 +21,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from frames import ERR, OK, STATUS, TEXT, Chan, frame  # noqa: E402
 
-J_SPAWN, J_KILL, J_ADOPT, J_EXITED = range(16, 20)
+J_SPAWN, J_KILL, J_ADOPT, J_EXITED, J_NETNS = 16, 17, 18, 19, 21
+J_NETNS_FDS = 6
+N_TAP_UP, N_ISO_UP = 18, 25
+G_VM_UP, GT_FD_LOG = 16, 30
 JT_NAME, JT_PID, JT_STATUS = 16, 20, 21
 (V_HELLO, V_BOOT, V_CONNECT, V_LISTEN, V_INCOMING, V_PAUSE, V_RESUME, V_STATS, V_QUIT, V_EXITED) = range(16, 26)
 (VT_VERSION, VT_STATE, VT_VCPUS, VT_RAM, VT_CMDLINE, VT_KERNEL, VT_INITRD, VT_CONSOLE, VT_REPORT) = range(16, 25)
@@ -32,6 +36,7 @@ CONFIG = """config:
   host_groups:
   - {name: demo, count: 0, vcpu: 2, ram_mb: 1024, storage_size: 4M, network: {bridge: brdemo, gateway: 10.77.1.1/24}}
   - {name: fixed, count: 1, vcpu: 1, ram_mb: 64, storage_size: 4M, network: {bridge: brfixed, gateway: 10.77.2.1/24}}
+  - {name: iso, count: 0, vcpu: 1, ram_mb: 1024, storage_size: 4M, network: {mode: isolated, range: 169.254.100.0/22, allow: [192.0.2.0/24]}}
   api:
     port: %(port)d
     tls: {enabled: %(tls)s}
@@ -75,6 +80,11 @@ class Jail(threading.Thread):
             self.answer(OK, [(JT_PID, p.pid)], m.id, [pidfd])
             os.close(pidfd)
             threading.Thread(target=self.reap, args=(name, p), daemon=True).start()
+        elif m.kind == J_NETNS:
+            ends = [end for _ in range(J_NETNS_FDS // 2) for end in socket.socketpair()]
+            self.answer(OK, [], m.id, [s.fileno() for s in ends])
+            for s in ends:
+                s.close()
         elif m.kind == J_KILL and name in self.vmms:
             self.vmms[name].kill()
             self.answer(OK, [], m.id)
@@ -103,13 +113,42 @@ class Netd(threading.Thread):
                 m = self.chan.recv()
                 if m is None:
                     return
-                if m.kind == 18:
+                if m.kind in (N_TAP_UP, N_ISO_UP):
                     r, w = os.pipe()
                     self.chan.send(OK, [], ident=m.id, fds=[r])
                     os.close(r)
                     os.close(w)
                 else:
                     self.chan.send(OK, [], ident=m.id)
+                for fd in m.fds:
+                    os.close(fd)
+            except OSError:
+                return
+
+
+class Gate(threading.Thread):
+    """Agrees to everything; of each VM it records a denial and a gap."""
+
+    def __init__(self, chan):
+        super().__init__(daemon=True)
+        self.chan = chan
+        chan.sock.settimeout(None)
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                m = self.chan.recv()
+                if m is None:
+                    return
+                if m.kind == G_VM_UP and m.num(GT_FD_LOG) is not None:
+                    name = m.text(16)
+                    for line in ({"event": "denied", "proto": "tcp", "src": "169.254.100.2", "dst": "192.0.2.1", "sport": 40000, "dport": 80, "rule": "default:deny",
+                                  "verdict": "denied"}, {"event": "gap", "lost": 3, "why": "made up"}):
+                        os.write(m.fds[m.num(GT_FD_LOG)], (json.dumps(dict({"time": "2026-09-01T10:00:00Z", "vm": name}, **line)) + "\n").encode())
+                self.chan.send(OK, [], ident=m.id)
+                for fd in m.fds:
+                    os.close(fd)
             except OSError:
                 return
 
@@ -123,9 +162,9 @@ def free_port():
 
 
 def program(argv, fds, files_max=0, **kw):
-    """argv with these descriptors as 3, 4, …, and at most so many of them in all"""
-    high = [os.dup2(fd, 200 + i, inheritable=True) for i, fd in enumerate(fds)]
-    place = "; ".join(["exec %d<&%d-" % (3 + i, fd) for i, fd in enumerate(high)] + (["ulimit -n %d" % files_max] if files_max else []))
+    """argv with these descriptors as 3, 4, … (None: nothing there), and at most so many of them in all"""
+    high = [os.dup2(fd, 200 + i, inheritable=True) for i, fd in enumerate(fds) if fd is not None]
+    place = "; ".join(["exec %d<&%d-" % (3 + i, 200 + i) for i, fd in enumerate(fds) if fd is not None] + (["ulimit -n %d" % files_max] if files_max else []))
     p = subprocess.Popen(["bash", "-c", place + '; exec "$@"', "start", *argv], pass_fds=high, stdin=subprocess.DEVNULL, **kw)
     for fd in high:
         os.close(fd)
@@ -141,11 +180,11 @@ class Stack:
         for name, data in (("mica.yaml", (config % dict(port=self.port, tls=str(tls).lower())).encode()), ("kernel", b"\x7fELF"), ("image", bytes(1 << 20))):
             with open(os.path.join(self.dir, name), "wb") as f:
                 f.write(data)
-        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3)]
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(4)]
         status_r, status_w = os.pipe()
         files = [os.open(os.path.join(self.dir, n), os.O_RDONLY) for n in ("kernel", "image")]
         self.core = program([os.path.join(bin_folder, "core"), "--config", os.path.join(self.dir, "mica.yaml"), "--state", self.state, "--flavour", "min"],
-                            [p[0].fileno() for p in pairs] + files + [status_w])
+                            [p[0].fileno() for p in pairs[:3]] + files + [status_w, None, pairs[3][0].fileno()])
         own_user = ["--uid", "1835597825", "--gid", "1835597825"] if os.getuid() == 0 else []
         self.front = program([os.path.join(bin_folder, "front"), *own_user, *front_words], [pairs[0][1].fileno()], front_files)
         for fd in files + [status_w]:
@@ -153,7 +192,7 @@ class Stack:
         for ours, theirs in pairs:
             ours.close()
         pairs[0][1].close()
-        self.jail, self.netd = Jail(self, Chan(pairs[1][1])), Netd(Chan(pairs[2][1]))
+        self.jail, self.netd, self.gate = Jail(self, Chan(pairs[1][1])), Netd(Chan(pairs[2][1])), Gate(Chan(pairs[3][1]))
         self.lines = self.wait_ready(status_r)
         self.status = status_r  # core ends when nobody holds it
         self.unix = os.path.join(self.state, "api.sock")
