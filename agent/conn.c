@@ -125,18 +125,17 @@ ssize_t conn_read_some(struct buf *b, int fd)
 	return buf_read_fd(b, fd, small ? FIRST_READ_BYTES - buf_len(b) : left);
 }
 
-static void on_ready(struct ev_io *io, uint32_t events)
+/* What there is of the request. False: not all of it; true: served or refused, and c is gone. */
+static bool take_request(struct conn *c)
 {
-	struct conn *c = io->arg;
 	struct wire_msg m;
 	size_t used;
-	(void)events;
 	ssize_t n = conn_read_some(&c->in, c->fd);
 	if (n == -EAGAIN)
-		return;
+		return false;
 	int rc = n > 0 ? wire_parse(buf_data(&c->in), buf_len(&c->in), &m, &used) : -EPIPE;
 	if (rc == -EAGAIN)
-		return;
+		return false;
 	if (rc == -EPROTO)
 		refuse(c, 0, -EPROTO, "not a frame of this protocol");
 	if (rc == 0) {
@@ -145,11 +144,26 @@ static void on_ready(struct ev_io *io, uint32_t events)
 		dispatch(c, &m);
 	}
 	conn_free(c);
+	return true;
 }
 
+static void on_ready(struct ev_io *io, uint32_t events)
+{
+	(void)events;
+	(void)take_request(io->arg);
+}
+
+/* The time is the host's. When a crowd keeps us busy its request may have been here for long. */
 static void on_limit(struct ev_timer *t)
 {
-	conn_free(t->arg);
+	struct conn *c = t->arg;
+	size_t before;
+	do { /* a frame comes in a few reads */
+		before = buf_len(&c->in);
+		if (take_request(c))
+			return;
+	} while (buf_len(&c->in) > before);
+	conn_free(c);
 }
 
 void conn_accept(struct agent *a, int fd_taken)

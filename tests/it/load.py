@@ -15,6 +15,7 @@ import traceback
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+from agent_wire import Agent, EXEC, EXIT, T_ARG, T_CMD, T_CODE  # noqa: E402
 from client import Api, Broken, Conn, WebSocket, payload, query, wait_for  # noqa: E402
 from frames import Tap  # noqa: E402
 from loadrig import Daemon, children, memory_kib, raise_limits  # noqa: E402
@@ -316,12 +317,39 @@ def case_nothing_left(d):
     tap.ok(wait_for(lambda: all(open_fds(a) < 20 for a in d.agents), 10), "agents %s" % [open_fds(a) for a in d.agents])
 
 
+class Late:
+    """An agent that is kept from its work for longer than a stream may take to ask: begun before the other cases, looked at after them."""
+
+    def __init__(self, program):
+        self.agent = Agent(program)
+        self.streams = [self.agent.open(timeout=30) for _ in range(200)]
+        wait_for(lambda: len(os.listdir("/proc/%d/fd" % self.agent.p.pid)) > 200, 10)
+        os.kill(self.agent.p.pid, signal.SIGSTOP)
+        self.began = time.monotonic()
+        for i, s in enumerate(self.streams):
+            s.send(EXEC, [(T_CMD, "sh"), (T_ARG, "-c"), (T_ARG, "exit %d" % (i % 100))] + [(T_ARG, "x" * 8000)] * (i % 2))
+
+    def end(self):
+        time.sleep(max(0, 10.5 - (time.monotonic() - self.began)))
+        os.kill(self.agent.p.pid, signal.SIGCONT)
+        good = 0
+        for i, s in enumerate(self.streams):
+            m = s.recv()
+            while m is not None and m.kind != EXIT:
+                m = s.recv()
+            good += m is not None and m.num(T_CODE) == i % 100
+            s.close()
+        same(good, 200, "requests that waited for a busy agent beyond a stream's time limit are served")
+        self.agent.stop()
+
+
 def main():
     words = sys.argv[2:]
     if raise_limits() < 8192:
         tap.skip("load", "at most %d descriptors for a process here, 8192 are needed" % raise_limits())
         return tap.done()
     d = Daemon(sys.argv[1])
+    late = Late(d.agent_program) if not words or "late" in words else None
     for case in [f for name, f in globals().items() if name.startswith("case_")]:
         if words and not any(word in case.__name__ for word in words):
             continue
@@ -337,6 +365,8 @@ def main():
         if d.front.poll() is not None or d.core.poll() is not None:
             tap.ok(False, "front or core ended: %s %s" % (d.front.returncode, d.core.returncode))
             break
+    if late:
+        late.end()
     same(d.close(), 0, "core and front end as they should")
     return tap.done()
 
