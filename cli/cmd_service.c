@@ -73,10 +73,15 @@ static void put_unit(struct buf *b, const struct unit *u)
 		   "TimeoutStopSec=%llu\n\n"
 		   "# A stream is a descriptor or two, a VM a few tasks.\nLimitNOFILE=1048576\nTasksMax=infinity\n\n",
 		   u->name, u->stop_sec);
+	buf_adds(b, "# Every VM has a cgroup in this unit's, with limits of its own; the daemon's processes are in 'daemon' beside them. systemd starts the next\n"
+		    "# daemon in the unit's own cgroup, which works only while nothing is limited beneath it; the daemon then sets the limits once more.\n"
+		    "Delegate=cpu memory pids\n"
+		    "ExecStopPost=-/bin/sh -c 'f=/sys/fs/cgroup$$(sed -n \"s,^0::\\\\(.*\\\\)/.control$$,\\\\1,p\" /proc/self/cgroup)/cgroup.subtree_control; "
+		    "for c in $$(cat $$f); do echo -$$c; done > $$f'\n\n");
 	buf_adds(b, "# Every process of the daemon confines itself further: namespaces, system-call filters, user ids of their own. What stands here holds\n"
 		    "# for all of them, so it allows what one of them needs: root's rights to make cages, taps and bridges, and /proc/sys (forwarding).\n"
 		    "NoNewPrivileges=yes\nProtectSystem=full\nPrivateTmp=yes\nProtectClock=yes\nProtectHostname=yes\nProtectKernelLogs=yes\n"
-		    "ProtectKernelModules=yes\nProtectControlGroups=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes\n"
+		    "ProtectKernelModules=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes\n"
 		    "SystemCallArchitectures=native\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n"
 		    "DevicePolicy=closed\nDeviceAllow=/dev/kvm rw\nDeviceAllow=/dev/net/tun rw\n"
 		    "UMask=0027\n\n[Install]\nWantedBy=multi-user.target\n");

@@ -10,7 +10,7 @@
 #include "vmm/machine/control.h"
 #include "vmm/machine/probe.h"
 
-static const char usage[] = "usage: vmm                      serve one VM; fd 3: listening control socket, fd 4: /dev/kvm\n"
+static const char usage[] = "usage: vmm [NAME]               serve one VM (its name is for people); fd 3: listening control socket, fd 4: /dev/kvm\n"
 			    "       vmm --probe [--kvm PATH] say what this KVM can do, as one line of JSON (fd 4, or PATH)\n"
 			    "       vmm --version\n";
 
@@ -67,7 +67,7 @@ static int serve(void)
 int main(int argc, char **argv)
 {
 	prctl(PR_SET_NAME, "mica-vmm"); /* by this name a later jail knows it again */
-	if (argc == 1)
+	if (argc == 1 || (argc == 2 && argv[1][0] != '-'))
 		return serve();
 	if (argc == 2 && !strcmp(argv[1], "--version"))
 		return say(STDOUT_FILENO, "vmm " MICA_VERSION "\n");

@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import Chan, Tap, start, ERR, OK, TEXT
 
 SPAWN, KILL, ADOPT, EXITED, DESCRIBE, NETNS = 16, 17, 18, 19, 20, 21
-NAME, SLOT, RAM, VCPUS, PID, STATUS, DESCRIPTION = 16, 17, 18, 19, 20, 21, 22
+NAME, SLOT, RAM, VCPUS, PID, STATUS, DESCRIPTION, WEIGHT = 16, 17, 18, 19, 20, 21, 22, 23
 V_HELLO = 16
 UID_FIRST = 1835597824 + 16
 
@@ -76,6 +76,76 @@ def check_netns(t, c, pid):
         os.close(fd)
 
 
+def hierarchy():
+    """where cgroup v2 is mounted, or None"""
+    for line in proc('self', 'mountinfo').splitlines():
+        left, right = line.split(' - ')
+        if right.startswith('cgroup2 ') and left.split()[3] == '/':
+            return left.split()[4]
+    return None
+
+
+def group_of(pid):
+    return next((l[3:] for l in proc(pid, 'cgroup').splitlines() if l.startswith('0::')), None)
+
+
+def limits_hold(path, vcpus, ram, weight):
+    """what the kernel says of this group; a controller that is not there is not asked"""
+    want = {'memory.max': str(ram + ram // 128 + (128 << 20)), 'memory.oom.group': '1', 'cpu.max': '%d 100000' % ((vcpus + 1) * 100000),
+            'cpu.weight': str(weight), 'pids.max': str(vcpus + 32)}
+    said = {}
+    for name in want:
+        try:
+            with open(os.path.join(path, name)) as f:
+                said[name] = f.read().strip()
+        except FileNotFoundError:
+            pass
+    return all(want[k] == v for k, v in said.items()), said
+
+
+def check_cgroup(t, pid, said):
+    top = hierarchy()
+    if os.geteuid() != 0 or not top:
+        t.ok('rlimits' in said, 'no cgroup to be had, and it says so')
+        return
+    group = group_of(pid)
+    t.ok(group.startswith('/mica/vm-demo-1.') and group.count('/') == 2, 'a cgroup of its own: %s' % group)
+    good, found = limits_hold(top + group, 3, 64 << 20, 250)
+    t.ok(good and ('rlimits' in said) == (len(found) < 5), 'its limits: %s; what is missing is said: %s' % (found, said))
+
+
+def delegated(t, jail, program, folder):
+    """as systemd does with Delegate=yes: a group marked as given away, the daemon's processes in it"""
+    top = hierarchy()
+    if os.geteuid() != 0 or not top:
+        t.skip('delegation', 'needs root and cgroup v2')
+        return
+    base = '%s/mica-test-%d' % (top, os.getpid())
+    os.mkdir(base)
+    os.setxattr(base, 'trusted.delegate', b'1')
+    try:
+        with open(base + '/cgroup.procs', 'w') as f, open(top + group_of('self') + '/cgroup.procs', 'w') as back:
+            f.write(str(os.getpid()))
+            f.flush()
+            p, c = start([jail], [program])
+            c.ask(DESCRIBE)
+            t.ok(group_of(p.pid) == '/%s/daemon' % os.path.basename(base) == group_of('self'), 'it and its supervisor go one down: %s' % group_of(p.pid))
+            ctl = listener(folder, 'ctl-d')
+            m = c.ask(SPAWN, [(NAME, 'demo-5'), (SLOT, 7), (RAM, 64 << 20), (VCPUS, 1)], [ctl.fileno()])
+            t.ok(group_of(m.num(PID)).startswith('/%s/vm-demo-5.' % os.path.basename(base)), 'a VM beside them')
+            t.ok(limits_hold(top + group_of(m.num(PID)), 1, 64 << 20, 100)[0], 'with its limits')
+            c.ask(KILL, [(NAME, 'demo-5')])
+            c.recv()
+            t.ok([n for n in os.listdir(base) if n.startswith('vm-')] == [], 'its group goes with it')
+            c.close()
+            p.wait(5)
+            back.write(str(os.getpid()))
+    finally:
+        for name in ('daemon', '.'):
+            if os.path.isdir(base + '/' + name):
+                os.rmdir((base + '/' + name).removesuffix('/.'))
+
+
 def main(jail, vmm):
     t = Tap()
     if not os.access('/dev/kvm', os.R_OK | os.W_OK):
@@ -89,13 +159,15 @@ def main(jail, vmm):
     t.ok(c.ask(KILL, [(NAME, 'nobody')]).kind == ERR, 'killing an unknown VM is refused')
     ctl = listener(folder, 'ctl')
     begun = time.monotonic()
-    m = c.ask(SPAWN, [(NAME, 'demo-1'), (SLOT, 7), (RAM, 64 << 20)], [ctl.fileno()])
+    described = m.text(DESCRIPTION)
+    m = c.ask(SPAWN, [(NAME, 'demo-1'), (SLOT, 7), (RAM, 64 << 20), (VCPUS, 3), (WEIGHT, 250)], [ctl.fileno()])
     if not t.ok(m.kind == OK and len(m.fds) == 1, f'a vmm starts ({(time.monotonic() - begun) * 1000:.1f} ms): {m.text(TEXT) or ""}'):
         return t.done()
     pid = m.num(PID)
     h = hello(folder, 'ctl')
     t.ok(h is not None and h.kind == V_HELLO, 'it answers on its socket')
     check_cage(t, pid)
+    check_cgroup(t, pid, described)
     check_netns(t, c, pid)
     t.ok(c.ask(SPAWN, [(NAME, 'demo-1'), (SLOT, 8), (RAM, 64 << 20)], [ctl.fileno()]).kind == ERR, 'a second of that name is refused')
 
@@ -103,15 +175,26 @@ def main(jail, vmm):
     t.ok(p.wait(5) == 0, 'jail ends with its channel')
     h = hello(folder, 'ctl')
     t.ok(h is not None and h.kind == V_HELLO, 'the vmm lives on')
+    ours = hierarchy() + '/mica/' if hierarchy() and os.geteuid() == 0 else None
+    if ours:
+        os.mkdir(ours + 'vm-left.1')
+        os.mkdir(ours + 'other')
     p, c = start([jail], [program])
     t.ok(c.ask(ADOPT, [(NAME, 'demo-1'), (SLOT, 7), (PID, os.getpid())]).kind == ERR, 'a process that is no vmm is not adopted')
     if os.geteuid() == 0:
         t.ok(c.ask(ADOPT, [(NAME, 'demo-1'), (SLOT, 8), (PID, pid)]).kind == ERR, 'nor one of another slot')
-    t.ok(c.ask(ADOPT, [(NAME, 'demo-1'), (SLOT, 7), (PID, pid)]).kind == OK, 'a new jail adopts it')
+    t.ok(c.ask(ADOPT, [(NAME, 'demo-1'), (SLOT, 7), (PID, pid), (RAM, 128 << 20), (VCPUS, 1), (WEIGHT, 90)]).kind == OK, 'a new jail adopts it')
+    if ours:
+        t.ok(not os.path.exists(ours + 'vm-left.1') and os.path.exists(ours + 'other'), 'the group of a VM that is gone is removed, no other')
+        os.rmdir(ours + 'other')
+        group = hierarchy() + group_of(pid)
+        t.ok(limits_hold(group, 1, 128 << 20, 90)[0], 'its limits are set once more')
     t.ok(c.ask(KILL, [(NAME, 'demo-1')]).kind == OK, 'kill')
     m = c.recv()
     t.ok(m.kind == EXITED and m.text(NAME) == 'demo-1', 'its end is told')
     t.ok(not os.path.exists(f'/proc/{pid}') or status(pid, 'State')[0] in 'ZX', 'it is gone')
+    if ours:
+        t.ok(not os.path.exists(group), 'with its cgroup')
 
     m = c.ask(SPAWN, [(NAME, 'demo-2'), (SLOT, 9), (RAM, 64 << 20)], [ctl.fileno()])
     os.kill(m.num(PID), signal.SIGKILL)
@@ -133,6 +216,7 @@ def main(jail, vmm):
     c.send(SPAWN, [(NAME, '../../x'), (SLOT, 1)], fds=[ctl.fileno()])
     t.ok(c.recv() is None, 'a bad name cuts core off')
     t.ok(p.wait(5) == 0, 'and jail ends')
+    delegated(t, jail, program, folder)
     return t.done()
 
 

@@ -22,20 +22,26 @@
 enum {
 	ERROR_FD = 5,  /* in the child: where its sentence goes if the cage fails; closes by itself at exec */
 	PROGRAM_FD = 6,
+	GROUP_TRIES = 3,
 	VMM_FILES_MAX = 8192, /* a vsock stream is a descriptor or two */
 };
 #define CAGE_NAMESPACES (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
 
-static long clone_process(uint64_t flags, int *pidfd)
+/* cgroup_fd -1: the one we are in. */
+static long clone_process(uint64_t flags, int cgroup_fd, int *pidfd)
 {
 	struct clone_args args = {.flags = flags | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)pidfd, .exit_signal = SIGCHLD};
+	if (cgroup_fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (uint64_t)cgroup_fd;
+	}
 	return syscall(SYS_clone3, &args, sizeof args);
 }
 
 static bool user_namespaces_work(void)
 {
 	int pidfd = -1;
-	long pid = clone_process(CLONE_NEWUSER, &pidfd);
+	long pid = clone_process(CLONE_NEWUSER, -1, &pidfd);
 	if (pid == 0)
 		_exit(0);
 	if (pid < 0)
@@ -50,18 +56,22 @@ void cage_host_probe(struct cage_host *h, int vmm_fd, const char *kvm_path, uid_
 	*h = (struct cage_host){.vmm_fd = vmm_fd, .kvm_path = kvm_path, .uid_base = uid_base, .uid = geteuid()};
 	h->root = h->uid == 0;
 	h->user_ns = !h->root && user_namespaces_work();
+	cgroups_init(&h->groups);
 }
 
 void cage_host_describe(const struct cage_host *h, char *out, size_t cap)
 {
+	char limits[320];
+	snprintf(limits, sizeof limits, "%s%s", h->groups.why[0] ? "; " : ", a cgroup with limits of memory, cpu and tasks", h->groups.why);
 	if (h->root)
-		snprintf(out, cap, "each vmm: own uid from %u, own user-less root, mount, pid, net, ipc and uts namespaces, no capabilities, seccomp",
-			 h->uid_base + SANDBOX_UID_VMM_FIRST);
+		snprintf(out, cap, "each vmm: own uid from %u, own user-less root, mount, pid, net, ipc and uts namespaces, no capabilities, seccomp%s",
+			 h->uid_base + SANDBOX_UID_VMM_FIRST, limits);
 	else if (h->user_ns)
-		snprintf(out, cap, "each vmm: own user, mount, pid, net, ipc and uts namespaces, no capabilities, seccomp; shares uid %u (not started as root)", h->uid);
+		snprintf(out, cap, "each vmm: own user, mount, pid, net, ipc and uts namespaces, no capabilities, seccomp; shares uid %u (not started as root)%s", h->uid,
+			 limits);
 	else
-		snprintf(out, cap, "each vmm: no capabilities, seccomp; no namespaces and shares uid %u (not started as root, and this host refuses user namespaces)",
-			 h->uid);
+		snprintf(out, cap, "each vmm: no capabilities, seccomp; no namespaces and shares uid %u (not started as root, and this host refuses user namespaces)%s",
+			 h->uid, limits);
 }
 
 int cage_open_kvm(const struct cage_host *h, struct fault *f)
@@ -130,11 +140,12 @@ static void limit_resources(uint64_t ram_bytes)
 	setrlimit(RLIMIT_MEMLOCK, &locked);
 }
 
-__attribute__((noreturn)) static void child(const struct cage_host *h, unsigned slot, uint64_t ram_bytes, const int fds[4])
+__attribute__((noreturn)) static void child(const struct cage_host *h, const struct cage_ask *a, const int fds[4])
 {
-	char name[] = "mica-vmm", *argv[] = {name, NULL}, *envp[] = {NULL};
+	char name[] = "mica-vmm", vm[CGROUP_LEAF_MAX], *argv[] = {name, vm, NULL}, *envp[] = {NULL};
 	struct fault f = {""};
 	sigset_t all;
+	snprintf(vm, sizeof vm, "%s", a->vm);
 	sigemptyset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	int err = place_fds(fds);
@@ -143,10 +154,10 @@ __attribute__((noreturn)) static void child(const struct cage_host *h, unsigned 
 	if ((err = quiet_standard_fds()))
 		say(&f, err, "/dev/null");
 	setsid();
-	limit_resources(ram_bytes);
+	limit_resources(a->limits.ram_bytes);
 	if ((h->root || h->user_ns) && sandbox_empty_root(&f))
 		say(&f, 0, NULL);
-	uid_t uid = h->root ? h->uid_base + SANDBOX_UID_VMM_FIRST + slot : h->uid;
+	uid_t uid = h->root ? h->uid_base + SANDBOX_UID_VMM_FIRST + a->slot : h->uid;
 	if (h->root ? sandbox_become(uid, uid, 0, &f) : sandbox_keep_caps(0, &f))
 		say(&f, 0, NULL);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -154,7 +165,7 @@ __attribute__((noreturn)) static void child(const struct cage_host *h, unsigned 
 	say(&f, -errno, "cannot start the vmm program");
 }
 
-int cage_spawn(const struct cage_host *h, unsigned slot, uint64_t ram_bytes, int listen_fd, pid_t *pid, int *pidfd, struct fault *f)
+static int spawn_in(const struct cage_host *h, const struct cage_ask *a, int cgroup_fd, pid_t *pid, int *pidfd, struct fault *f)
 {
 	int says[2];
 	AUTO_FD kvm = cage_open_kvm(h, f);
@@ -162,11 +173,11 @@ int cage_spawn(const struct cage_host *h, unsigned slot, uint64_t ram_bytes, int
 		return kvm;
 	if (pipe2(says, O_CLOEXEC) < 0)
 		return fault_errno(f, -errno, "pipe");
-	const int fds[4] = {listen_fd, kvm, says[1], h->vmm_fd};
+	const int fds[4] = {a->listen_fd, kvm, says[1], h->vmm_fd};
 	uint64_t flags = h->root ? CAGE_NAMESPACES : h->user_ns ? CAGE_NAMESPACES | CLONE_NEWUSER : 0;
-	long got = clone_process(flags, pidfd);
+	long got = clone_process(flags, cgroup_fd, pidfd);
 	if (got == 0)
-		child(h, slot, ram_bytes, fds);
+		child(h, a, fds);
 	int err = got < 0 ? -errno : 0;
 	close(says[1]);
 	if (err) {
@@ -183,6 +194,22 @@ int cage_spawn(const struct cage_host *h, unsigned slot, uint64_t ram_bytes, int
 	}
 	*pid = (pid_t)got;
 	return 0;
+}
+
+int cage_spawn(const struct cage_host *h, const struct cage_ask *a, pid_t *pid, int *pidfd, char leaf[CGROUP_LEAF_MAX], struct fault *f)
+{
+	int err = -ENODEV;
+	for (int i = 0; i < GROUP_TRIES && err == -ENODEV; i++) { /* another daemon that starts removes groups that are empty yet */
+		AUTO_FD group = -1;
+		if (h->groups.dir_fd >= 0 && (group = cgroup_make(&h->groups, a->vm, &a->limits, leaf, f)) < 0) {
+			err = group;
+			continue;
+		}
+		err = spawn_in(h, a, group, pid, pidfd, f);
+		if (err)
+			cgroup_remove(&h->groups, leaf);
+	}
+	return err;
 }
 
 /* "Uid:\t1000 …" of /proc/PID/status, or -1. */

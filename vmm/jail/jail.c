@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -11,7 +12,8 @@
 #include "lib/wire/jail.h"
 #include "vmm/jail/netns.h"
 
-enum { OUT_MAX = 1 << 20, SLOTS = 65536, INMATES_MAX = 4096 };
+enum { OUT_MAX = 1 << 20, SLOTS = 65536, INMATES_MAX = 4096, VCPUS_MAX = 4096 };
+#define RAM_MAX (1ull << 50)
 
 static void watch_core(struct jail *j)
 {
@@ -74,6 +76,7 @@ static void on_exit(struct ev_io *io, uint32_t events)
 	size_t mark = wire_begin(&j->out, J_EXITED, 0);
 	wire_str(&j->out, J_T_NAME, i->name);
 	wire_u64(&j->out, J_T_STATUS, (uint64_t)((info.si_code << 8) + (info.si_status & 255)));
+	cgroup_remove(&j->host.groups, i->leaf);
 	forget(i);
 	reply(j, mark, NULL, 0);
 }
@@ -92,7 +95,7 @@ static bool lives(struct jail *j, const char *name)
 }
 
 /* Takes pidfd. 0 or -ENOMEM. */
-static int remember(struct jail *j, const char *name, unsigned slot, pid_t pid, int pidfd)
+static int remember(struct jail *j, const char *name, unsigned slot, pid_t pid, int pidfd, const char *leaf)
 {
 	struct inmate *i = calloc(1, sizeof *i);
 	if (!i || ev_add(j->loop, &i->exited, pidfd, EPOLLIN) < 0) {
@@ -106,6 +109,7 @@ static int remember(struct jail *j, const char *name, unsigned slot, pid_t pid, 
 	i->pid = pid;
 	i->slot = slot;
 	memcpy(i->name, name, strlen(name) + 1);
+	snprintf(i->leaf, sizeof i->leaf, "%s", leaf);
 	i->next = j->inmates;
 	j->inmates = i;
 	return 0;
@@ -118,22 +122,35 @@ static void confirm(struct jail *j, uint32_t id, const struct inmate *i)
 	reply(j, mark, &i->pidfd, 1);
 }
 
+/* As core says; 0 where it says nothing. */
+static struct cgroup_limits limits_of(const struct wire_msg *m)
+{
+	uint64_t ram = 0, vcpus = 0, weight = 0;
+	wire_get_u64(m, J_T_RAM_BYTES, &ram);
+	wire_get_u64(m, J_T_VCPUS, &vcpus);
+	wire_get_u64(m, J_T_CPU_WEIGHT, &weight);
+	return (struct cgroup_limits){.ram_bytes = ram < RAM_MAX ? ram : RAM_MAX, .vcpus = vcpus < VCPUS_MAX ? (unsigned)vcpus : VCPUS_MAX,
+				      .cpu_weight = weight < CGROUP_WEIGHT_MAX ? (unsigned)weight : CGROUP_WEIGHT_MAX};
+}
+
 static void do_spawn(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
 {
 	struct fault f = {""};
-	uint64_t slot = 0, ram = 0;
+	uint64_t slot = 0;
+	char leaf[CGROUP_LEAF_MAX] = "";
 	pid_t pid;
 	int pidfd = -1;
 	wire_get_u64(m, J_T_SLOT, &slot);
-	wire_get_u64(m, J_T_RAM_BYTES, &ram);
 	if (lives(j, name) || count(j) >= INMATES_MAX) {
 		refuse(j, m->id, 409, -EEXIST, "a VM of that name runs already, or there are too many");
 		return;
 	}
-	int err = cage_spawn(&j->host, (unsigned)slot, ram, fds[0], &pid, &pidfd, &f);
-	if (!err && (err = remember(j, name, (unsigned)slot, pid, pidfd))) {
+	struct cage_ask ask = {.vm = name, .slot = (unsigned)slot, .limits = limits_of(m), .listen_fd = fds[0]};
+	int err = cage_spawn(&j->host, &ask, &pid, &pidfd, leaf, &f);
+	if (!err && (err = remember(j, name, (unsigned)slot, pid, pidfd, leaf))) {
 		pidfd_signal(pidfd, SIGKILL);
 		waitpid(pid, NULL, 0);
+		cgroup_remove(&j->host.groups, leaf);
 		fd_close(&pidfd);
 	}
 	if (err)
@@ -158,11 +175,15 @@ static void do_adopt(struct jail *j, const struct wire_msg *m, const char *name,
 {
 	(void)fds;
 	uint64_t slot = 0, pid = 0;
+	struct cgroup_limits limits = limits_of(m);
+	char leaf[CGROUP_LEAF_MAX] = "";
 	int pidfd = -1;
 	wire_get_u64(m, J_T_SLOT, &slot);
 	wire_get_u64(m, J_T_PID, &pid);
 	int err = lives(j, name) || pid > INT32_MAX ? -EEXIST : cage_adopt(&j->host, (unsigned)slot, (pid_t)pid, &pidfd);
-	if (!err && (err = remember(j, name, (unsigned)slot, (pid_t)pid, pidfd)))
+	if (!err)
+		cgroup_adopt(&j->host.groups, (pid_t)pid, &limits, leaf);
+	if (!err && (err = remember(j, name, (unsigned)slot, (pid_t)pid, pidfd, leaf)))
 		fd_close(&pidfd);
 	if (err)
 		refuse(j, m->id, 409, err, "that process is not the vmm of this VM");
@@ -172,7 +193,7 @@ static void do_adopt(struct jail *j, const struct wire_msg *m, const char *name,
 
 static void do_describe(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
 {
-	char text[512];
+	char text[768];
 	(void)name;
 	(void)fds;
 	cage_host_describe(&j->host, text, sizeof text);

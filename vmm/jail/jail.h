@@ -16,6 +16,7 @@ struct inmate {
 	pid_t pid;
 	unsigned slot;
 	char name[JAIL_NAME_MAX];
+	char leaf[CGROUP_LEAF_MAX]; /* its cgroup; "" */
 };
 
 struct jail {
