@@ -110,8 +110,6 @@ static int take_rest(const struct ask *a, struct vm_wish *w, char **userdata, st
 
 	if (wire_get_u64(a->m, C_T_GPU_COUNT, &v) && v)
 		return fault_set(f, -EINVAL, "GPUs are not in this version");
-	if (has_tag(a->m, C_T_NET_ALLOW) || has_tag(a->m, C_T_NET_DROP) || has_tag(a->m, C_T_NET_SET_ALLOW) || has_tag(a->m, C_T_NET_SET_DROP))
-		return fault_set(f, -EINVAL, "'network' rules belong to isolated host groups, which are not in this version");
 	if (err != -ENOENT && (err || (ip[0] && cidr_parse(ip, addr_pool_bits(&w->group->pool), &c))))
 		return fault_set(f, -EINVAL, "'ip' is no IPv4 address");
 	if (!err && ip[0])

@@ -12,6 +12,19 @@ from frames import Tap  # noqa: E402
 from stack import Stack  # noqa: E402
 
 
+def run(tap, words, what):
+    p = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    for line in p.stdout:
+        good = line.startswith("ok ")
+        if good or line.startswith("not ok "):
+            tap.n += 1
+            tap.failed += not good
+            line = "%sok %d - %s" % ("" if good else "not ", tap.n, line.split(" - ", 1)[1])
+        if not line.startswith("1.."):
+            print(line, end="", flush=True)
+    tap.ok(p.wait() in (0, 1), "conform.py ran to its end over " + what)
+
+
 def main():
     tap = Tap()
     for tls, kinds in ((False, ("unix", "http")), (True, ("https",))):
@@ -21,17 +34,9 @@ def main():
                 words = [sys.executable, os.path.join(HERE, "conform.py"), "--base", stack.base(kind), "--group", "demo"]
                 words += [] if kind == "unix" else ["--token", stack.token]
                 words += ["--fingerprint", stack.fingerprint] if tls else []
-                words += ["--end"] if kind == kinds[-1] else []
-                p = subprocess.Popen(words + sys.argv[3:], stdout=subprocess.PIPE, text=True)
-                for line in p.stdout:
-                    good = line.startswith("ok ")
-                    if good or line.startswith("not ok "):
-                        tap.n += 1
-                        tap.failed += not good
-                        line = "%sok %d - %s" % ("" if good else "not ", tap.n, line.split(" - ", 1)[1])
-                    if not line.startswith("1.."):
-                        print(line, end="", flush=True)
-                tap.ok(p.wait() in (0, 1), "conform.py ran to its end over " + kind)
+                if kind == "unix":
+                    run(tap, words[:-1] + ["iso", "case_create", "network", "describe"], "unix, in an isolated group")
+                run(tap, words + (["--end"] if kind == kinds[-1] else []) + sys.argv[3:], kind)
         finally:
             codes = stack.close()
         tap.ok(codes == [0, 0], "core and front ended well: %s" % codes)
