@@ -4,14 +4,8 @@
 #include "vmm/dev/net.h"
 
 #include <errno.h>
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <linux/if_packet.h>
-#include <linux/if_tun.h>
 #include <linux/virtio_net.h>
-#include <net/if.h>
-#include <sched.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -241,94 +235,6 @@ static void test_reset(void)
 	ok(gm.iov_live == 0, "no iovec left behind");
 }
 
-/* ---- a real tap, in a network namespace of our own, where that is allowed ---- */
-
-static int new_tap(short flags, struct ifreq *ifr)
-{
-	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
-
-	*ifr = (struct ifreq){ .ifr_flags = flags };
-	if (fd >= 0 && ioctl(fd, TUNSETIFF, ifr) < 0)
-		fd_close(&fd);
-	return fd;
-}
-
-/* A packet socket on the interface, which is up: what the host's network sees. */
-static int new_packet_socket(struct ifreq *ifr)
-{
-	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons(0x88b5) };
-
-	if (fd < 0 || ioctl(fd, SIOCGIFINDEX, ifr) < 0)
-		return -1;
-	a.sll_ifindex = ifr->ifr_ifindex;
-	ifr->ifr_flags = IFF_UP;
-	if (ioctl(fd, SIOCSIFFLAGS, ifr) < 0 || bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return -1;
-	return fd;
-}
-
-static void test_tap(void)
-{
-	static const uint8_t mac[6] = { 2, 1, 2, 3, 4, 5 };
-	uint64_t all = VDEV_F(VIRTIO_NET_F_CSUM) | VDEV_F(VIRTIO_NET_F_GUEST_CSUM) | VDEV_F(VIRTIO_NET_F_GUEST_TSO4) |
-		       VDEV_F(VIRTIO_NET_F_GUEST_TSO6) | VDEV_F(VIRTIO_NET_F_HOST_TSO4) | VDEV_F(VIRTIO_NET_F_HOST_TSO6) |
-		       VDEV_F(VIRTIO_NET_F_MRG_RXBUF);
-	struct ifreq ifr;
-	struct fault f = { "" };
-	int plain, fd = -1, net_fd = -1;
-	uint32_t id, len = 0;
-
-	if (unshare(CLONE_NEWNET) == 0 || unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0)
-		fd = new_tap(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR, &ifr);
-	if (fd >= 0)
-		net_fd = new_packet_socket(&ifr);
-	if (net_fd < 0) {
-		ok(true, "a real tap # SKIP no network namespace or no /dev/net/tun here");
-		return;
-	}
-	plain = new_tap(IFF_TAP | IFF_NO_PI, &ifr);
-	ok(net_new(&n, &gm, &plain, 1, mac, &f) == -EINVAL && strstr(f.text, "IFF_VNET_HDR"), "a tap without headers is refused: %s", f.text);
-	close(plain);
-	ok(net_new(&n, &gm, &fd, 1, mac, &f) == 0 && vdev_attach(net_vdev(n), loop) == 0, "a card on a tap");
-	d.v = net_vdev(n);
-	ok((vdrv_offered(&d) & all) == all, "offloads are offered");
-	ok(vdrv_start(&d, &gm, d.v, all & ~VDEV_F(VIRTIO_NET_F_GUEST_CSUM), 64) != 15, "segments without checksums are refused");
-	turn();
-	ok(vdrv_start(&d, &gm, d.v, all, 64) == 15, "up with all of them");
-	turn();
-	ok(vdev_stats_get(d.v).host_errors == 0, "the tap accepts them");
-	memset(packet, 0, sizeof(packet));
-	memset(packet + 12, 0xff, 6);
-	memcpy(packet + 18, mac, 6);
-	packet[24] = 0x88; /* an Ethernet type for experiments */
-	packet[25] = 0xb5;
-	strcpy((char *)packet + 26, "from the guest");
-	transmit(packet, 12 + 60);
-	ok(recv(net_fd, back, sizeof(back), 0) == 60 && !memcmp(back, packet + 12, 60), "guest to host");
-	strcpy((char *)packet + 26, "from the host");
-	ok(send(net_fd, packet + 12, 60, 0) == 60, "host sends");
-	for (unsigned i = 0; i < 8; i++) /* the interface has things of its own to say (IPv6), which come first */
-		buffer(0x60000 + i * 0x1000, 2000);
-	usleep(1000);
-	turn();
-	memset(back, 0, sizeof(back));
-	for (unsigned i = 0; i < 8 && vdrv_used(&d, 0, &id, &len); i++) {
-		gm_read(&gm, 0x60000 + i * 0x1000, back, len);
-		if (len == 72 && !strcmp((char *)back + 26, "from the host"))
-			break;
-	}
-	ok(!strcmp((char *)back + 26, "from the host"), "host to guest");
-	memset(packet, 0, 12);
-	packet[0] = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-	packet[6] = 0xff;
-	packet[7] = 0xff; /* csum_start beyond the packet */
-	transmit(packet, 12 + 60);
-	ok(vdev_stats_get(d.v).errors == 1 && !vdrv_broken(&d), "a header that lies to the tap loses its packet, no more");
-	net_free(n);
-	close(net_fd);
-}
-
 int main(void)
 {
 	static const uint8_t mac[6] = { 2, 1, 2, 3, 4, 5 };
@@ -356,7 +262,6 @@ int main(void)
 	test_reset();
 	test_transmit_full();
 	net_free(n);
-	test_tap();
 	ev_free(loop);
 	gm_done(&gm);
 	close(wire);
