@@ -134,6 +134,19 @@ static void made(struct core *c, uint32_t id, struct host_group *g, const struct
 	core_moved(c);
 }
 
+/* What netd had to say although it is done: no IPv6, and why. */
+static void say_more(struct host_group *g, struct config_notes *notes, const struct wire_msg *m)
+{
+	char text[600];
+	const char *kept;
+
+	if (wire_get_str(m, WIRE_T_TEXT, text, sizeof(text)) || !text[0] || notes->n == NOTES_MAX)
+		return;
+	kept = yaml_doc_strdup(&g->doc, text);
+	if (kept)
+		notes->text[notes->n++] = kept;
+}
+
 static void on_bridge(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
 {
 	struct making *k = arg;
@@ -146,6 +159,7 @@ static void on_bridge(void *arg, const struct wire_msg *m, int *fds, unsigned n_
 	if (peer_result(m, "netd", &f, &status) == 0) {
 		c->net_up[g - c->config.groups] = true;
 		g->pending = false;
+		say_more(g, &k->notes, m);
 		made(c, k->id, g, &k->notes);
 	} else {
 		groups_unlink(c, k->name);
@@ -280,7 +294,8 @@ static bool same_node(const struct yaml_node *a, const struct yaml_node *b)
 /* NULL, or the key of `one`'s network that differs and may not, now that there are VMs. */
 static const char *differs(const struct yaml_node *one, const struct yaml_node *other)
 {
-	static const char *const others[] = { "range", "addresses", "mode", "bridge", "gateway", "tap_prefix" }; /* may, or are looked at as numbers */
+	/* these may, or are looked at as numbers */
+	static const char *const others[] = { "range", "addresses", "bytes_per_s", "packets_per_s", "mode", "bridge", "gateway", "tap_prefix" };
 
 	for (const struct yaml_node *n = one ? one->first : NULL; n; n = n->next) {
 		bool looked_at = false;

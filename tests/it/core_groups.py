@@ -186,6 +186,18 @@ def test_life(w):
     ok(m.type == OK and open(os.path.join(w.state, 'vm/img-1/disk.img'), 'rb').read(2048) == open(w.ext4, 'rb').read(2048), 'is what a VM of it gets', says(m))
 
 
+def test_isolated(w):
+    """Rules of an isolated group: checked as the file's, changed while it has no VMs; limits of cards always."""
+    iso = {'mode': 'isolated', 'range': '10.93.0.0/24'}
+    ok(refused(make(w, name='iso', network={**iso, 'allow': ['nonsense/99']}, **SMALL), 400, 'allow'), 'a bad rule: 400')
+    m = make(w, name='iso', network={**iso, 'allow': ['10.0.0.0/8'], 'drop': ['0.0.0.0/0']}, **SMALL)
+    ok(m.type == OK and m.str(T_NET_MODE) == 'isolated' and m.str(T_GATEWAY) == '10.93.0.0/24' and m.str(T_BRIDGE) is None, 'an isolated group', says(m))
+    ok(refused(make(w, name='iso2', network={'mode': 'isolated', 'range': '10.93.0.128/25'}, **SMALL), 409, 'overlaps'), 'its range is taken')
+    ok(change(w, 'iso', network={'allow': ['10.1.0.0/16'], 'bytes_per_s': '10M'}).type == OK, 'other rules and limits')
+    ok(refused(change(w, 'iso', network={'range': '10.94.0.0/24'}), 409, 'cannot get another network'), 'not another range')
+    ok(delete(w, 'iso').type == OK, 'deleted')
+
+
 def test_change(w):
     m = change(w, 'dyn', vcpu=2, ram_bytes=128 << 20, userdata=None)
     ok(m.type == OK and m.num(T_CPUS) == 2 and m.num(T_RAM) == 128 << 20, 'larger', says(m))
@@ -289,6 +301,7 @@ def main():
         w.start(config=w.config)
         test_refusals(w)
         test_life(w)
+        test_isolated(w)
         test_change(w)
         test_restart(w)
         test_full(w)
