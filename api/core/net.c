@@ -189,4 +189,8 @@ void core_net_stop(struct core *c)
 	for (size_t i = 0; i < c->config.n_groups; i++)
 		if (c->net_up[i] && !bridge_seen(c, i))
 			net_group_down(c, &c->config.groups[i]);
+	if (!peer_there(&c->netd))
+		return;
+	peer_begin(&c->netd, N_HOST_DOWN);
+	peer_send(&c->netd, NULL, 0);
 }

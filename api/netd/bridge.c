@@ -30,6 +30,13 @@ int host_up(struct request *r, struct fault *f)
 	return nft_host_base(n, f);
 }
 
+int host_down(struct request *r, struct fault *f)
+{
+	int err = nft_host_none(r->n);
+	r->n->synced = false;
+	return err ? fault_errno(f, err, "the host's rules cannot be removed") : 0;
+}
+
 /* ---- what an earlier netd left ---- */
 
 struct sweep {

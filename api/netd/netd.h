@@ -137,6 +137,7 @@ int nft_host_base(struct netd *n, struct fault *f);          /* our table and ba
 int nft_host_range(struct netd *n, const struct range *r, bool up);
 int nft_host_iso(struct netd *n, struct iso *i, bool up);
 int nft_host_all(struct netd *n);                            /* everything anew from what is known, guards too */
+int nft_host_none(struct netd *n);                           /* no table of ours is left */
 int nft_tap_guard(struct netd *n, const struct guard *g, bool up);
 void nft_tap_put(struct nft_batch *b, const struct guard *g);
 int nft_ns_policy(struct netd *n, struct iso *i);            /* the namespace's table anew; names that were opened are closed */
@@ -160,6 +161,7 @@ int tap_up(struct request *r, struct fault *f);
 int tap_down(struct request *r, struct fault *f);
 int tap_adopt(struct request *r, struct fault *f);
 int host_up(struct request *r, struct fault *f);
+int host_down(struct request *r, struct fault *f);
 int host_sync(struct request *r, struct fault *f);
 int range_up(struct request *r, struct fault *f);
 int range_down(struct request *r, struct fault *f);

@@ -47,7 +47,9 @@ void nft_chain_flush(struct nft_batch *b, const char *chain);
 void nft_chain_del(struct nft_batch *b, const char *chain); /* with its rules; it must be there */
 void nft_counter_add(struct nft_batch *b, const char *name);
 enum nft_set_flag { NFT_SET_OF_VERDICTS = 1, NFT_SET_TIMED = 2 };
-void nft_set_add(struct nft_batch *b, const char *set, unsigned key_bytes, unsigned flags);
+/* What a key is: nft(8) shows it by this number, the kernel only looks at its length. */
+enum nft_key { NFT_KEY_ADDR4 = 7, NFT_KEY_ADDR6 = 8, NFT_KEY_LINK = 41, NFT_KEY_ADDR4_PORT = 7 << 6 | 13, NFT_KEY_ADDR6_PORT = 8 << 6 | 13 };
+void nft_set_add(struct nft_batch *b, const char *set, enum nft_key key, unsigned flags);
 struct nft_elem {
 	const void *key;
 	unsigned key_bytes;

@@ -38,9 +38,9 @@ static void put_base(struct nft_batch *b)
 		{.chain = "forward", .in = ANY_VM, .in_not = true, .out_set = "links", .then = NFT_THEN_DROP},
 	};
 	nft_table_add(b);
-	nft_set_add(b, "links", IFNAMSIZ, 0);
-	nft_set_add(b, "bridges", IFNAMSIZ, 0);
-	nft_set_add(b, "vms", IFNAMSIZ, NFT_SET_OF_VERDICTS);
+	nft_set_add(b, "links", NFT_KEY_LINK, 0);
+	nft_set_add(b, "bridges", NFT_KEY_LINK, 0);
+	nft_set_add(b, "vms", NFT_KEY_LINK, NFT_SET_OF_VERDICTS);
 	nft_chain_add(b, "input", &input);
 	nft_chain_add(b, "forward", &forward);
 	nft_chain_flush(b, "input");
@@ -170,17 +170,30 @@ int nft_host_iso(struct netd *n, struct iso *i, bool up)
 	return err;
 }
 
+static void put_none(struct nft_batch *b)
+{
+	static const uint8_t families[] = {NFPROTO_NETDEV, NFPROTO_INET};
+	for (size_t i = 0; i < ARRAY_LEN(families); i++) {
+		nft_family(b, families[i]);
+		nft_table_add(b); /* so that there is one to delete */
+		nft_table_del(b);
+	}
+}
+
+int nft_host_none(struct netd *n)
+{
+	struct nft_batch b;
+	nft_begin(&b, &n->nft, NFPROTO_INET, n->table);
+	put_none(&b);
+	return nft_commit(&b);
+}
+
 /* The tables as they shall be, in place of those that an earlier netd left. */
 int nft_host_all(struct netd *n)
 {
-	static const uint8_t families[] = {NFPROTO_NETDEV, NFPROTO_INET};
 	struct nft_batch b;
 	nft_begin(&b, &n->nft, NFPROTO_INET, n->table);
-	for (size_t i = 0; i < ARRAY_LEN(families); i++) {
-		nft_family(&b, families[i]);
-		nft_table_add(&b); /* so that there is one to delete */
-		nft_table_del(&b);
-	}
+	put_none(&b);
 	put_base(&b);
 	for (const struct range *r = n->ranges; r; r = r->next)
 		put_range(&b, r);

@@ -185,18 +185,30 @@ void nft_counter_add(struct nft_batch *b, const char *name)
 	nft_end(b, nft_nest(b, NFTA_OBJ_DATA));
 }
 
-void nft_set_add(struct nft_batch *b, const char *set, unsigned key_bytes, unsigned flags)
+static unsigned key_bytes(enum nft_key key)
+{
+	switch (key) {
+	case NFT_KEY_ADDR4: return 4;
+	case NFT_KEY_ADDR4_PORT: return 8;
+	case NFT_KEY_ADDR6_PORT: return 20;
+	default: return 16;
+	}
+}
+
+void nft_set_add(struct nft_batch *b, const char *set, enum nft_key key, unsigned flags)
 {
 	uint32_t kernel_flags = (flags & NFT_SET_OF_VERDICTS ? (uint32_t)NFT_SET_MAP : 0) | (flags & NFT_SET_TIMED ? (uint32_t)NFT_SET_TIMEOUT : 0);
 	command(b, NFT_MSG_NEWSET, NLM_F_CREATE);
 	nft_put_str(b, NFTA_SET_TABLE, b->table);
 	nft_put_str(b, NFTA_SET_NAME, set);
 	nft_put_u32(b, NFTA_SET_FLAGS, kernel_flags);
-	nft_put_u32(b, NFTA_SET_KEY_TYPE, 0); /* how nft(8) would show it: as bytes */
-	nft_put_u32(b, NFTA_SET_KEY_LEN, key_bytes);
+	nft_put_u32(b, NFTA_SET_KEY_TYPE, key);
+	nft_put_u32(b, NFTA_SET_KEY_LEN, key_bytes(key));
 	if (flags & NFT_SET_OF_VERDICTS)
 		nft_put_u32(b, NFTA_SET_DATA_TYPE, NFT_DATA_VERDICT);
 	nft_put_u32(b, NFTA_SET_ID, ++b->set_id);
+	/* a note for nft(8): type 0 (byte order of the key), 4 bytes, 1 the machine's own (names), 2 the network's */
+	nft_put(b, NFTA_SET_USERDATA, (const uint8_t[]){0, 4, key == NFT_KEY_LINK ? 1 : 2, 0, 0, 0}, 6);
 }
 
 static void element(struct nft_batch *b, unsigned type, uint16_t flags, const char *set, const struct nft_elem *e)

@@ -224,13 +224,13 @@ static void put_policy(struct nft_batch *b, const struct iso *i)
 
 static void make_sets(struct nft_batch *b)
 {
-	static const struct { const char *name; unsigned bytes, flags; } sets[] = {
-		{"own4", 4, 0}, {"own6", 16, 0}, {"peers4", 4, 0}, {"peers6", 16, 0},
-		{"open4", 4, NFT_SET_OF_VERDICTS | NFT_SET_TIMED}, {"open6", 16, NFT_SET_OF_VERDICTS | NFT_SET_TIMED},
-		{"port4", 8, NFT_SET_OF_VERDICTS | NFT_SET_TIMED}, {"port6", 20, NFT_SET_OF_VERDICTS | NFT_SET_TIMED},
+	static const struct { const char *name; enum nft_key key; unsigned flags; } sets[] = {
+		{"own4", NFT_KEY_ADDR4, 0}, {"own6", NFT_KEY_ADDR6, 0}, {"peers4", NFT_KEY_ADDR4, 0}, {"peers6", NFT_KEY_ADDR6, 0},
+		{"open4", NFT_KEY_ADDR4, NFT_SET_OF_VERDICTS | NFT_SET_TIMED}, {"open6", NFT_KEY_ADDR6, NFT_SET_OF_VERDICTS | NFT_SET_TIMED},
+		{"port4", NFT_KEY_ADDR4_PORT, NFT_SET_OF_VERDICTS | NFT_SET_TIMED}, {"port6", NFT_KEY_ADDR6_PORT, NFT_SET_OF_VERDICTS | NFT_SET_TIMED},
 	};
 	for (size_t k = 0; k < ARRAY_LEN(sets); k++)
-		nft_set_add(b, sets[k].name, sets[k].bytes, sets[k].flags);
+		nft_set_add(b, sets[k].name, sets[k].key, sets[k].flags);
 }
 
 static void add_own(void *arg, const struct net_addr *a)

@@ -33,6 +33,7 @@ enum netd_type {
 	                       then running flows are judged again → OK */
 	N_OPEN = 29,        /* VM ADDR (4 or 16 bytes) PORT (0: any) RULE (index in allow) TTL_S → OK once packets pass. Never opens what builtin rules deny */
 	N_COUNTERS = 30,    /* VM → OK COUNTER*: new flows by rule since that VM's policy was set */
+	N_HOST_DOWN = 32,   /* → OK: our tables go; when no VM is left */
 	N_TAP_ADOPT = 31,   /* TAP MAC GUEST4 GUEST6, as in N_TAP_UP, of a VM that runs → OK */
 };
 enum netd_tag { /* str unless said */

@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import Tap, start, ERR, OK, TEXT
 import netlab
 from netlab import Guest, Servers, connect, ping, tcp, udp
-from netd_iso import (BRIDGE, BRIDGE_DOWN, BRIDGE_UP, GATEWAY, GATEWAY6, GUEST4, GUEST6, HOST_UP, LIST, MAC, OWNER, PUBLIC_HOST4, SYNC, TAPNAME, TAP_ADOPT,
+from netd_iso import (BRIDGE, BRIDGE_DOWN, BRIDGE_UP, GATEWAY, GATEWAY6, GUEST4, GUEST6, HOST_DOWN, HOST_UP, LIST, MAC, OWNER, PUBLIC_HOST4, SYNC, TAPNAME, TAP_ADOPT,
                       TAP_DOWN, TAP_UP, WEB4, WEB6, snapshot, world)
 
 PREFIX6 = 'fd12:3456:789a:2'
@@ -127,8 +127,7 @@ def main(program):
         t.ok(c.ask(TAP_DOWN, [(TAPNAME, vm.tap)]).kind == OK, f'{vm.tap} goes')
     t.ok('chain' not in host.run('nft', 'list', 'table', 'netdev', 'mica-t2').stdout, 'with its guard')
     t.ok(c.ask(BRIDGE_DOWN, [(BRIDGE, 'brmica0')]).kind == OK, 'the bridge goes')
-    for family in ('inet', 'netdev'):
-        host.run('nft', 'delete', 'table', family, 'mica-t2')
+    t.ok(c.ask(HOST_DOWN).kind == OK, 'and our tables')
     now = snapshot(host)
     t.ok(now == begun, f'nothing is left: {[x ^ y for x, y in zip(now, begun)]}')
     for x in servers:

@@ -11,7 +11,7 @@ import netlab
 from netlab import Guest, Ns, Servers, connect, ping, tcp, udp
 
 HOST_UP, SYNC, RANGE_UP, RANGE_DOWN, ISO_UP, ISO_ADOPT, VM_DOWN, POLICY, OPEN, COUNTERS = 21, 22, 23, 24, 25, 26, 27, 28, 29, 30
-BRIDGE_UP, BRIDGE_DOWN, TAP_UP, TAP_DOWN, LIST, TAP_ADOPT = 16, 17, 18, 19, 20, 31
+BRIDGE_UP, BRIDGE_DOWN, TAP_UP, TAP_DOWN, LIST, TAP_ADOPT, HOST_DOWN = 16, 17, 18, 19, 20, 31, 32
 (BRIDGE, GATEWAY, TAPNAME, QUEUES, GATEWAY6, OWNER, NAME, RANGE4, RANGE6, VM, LINK, MAC, GUEST4, GW4, GUEST6, GW6, DEFAULT, RULE, ADDR, PORT, TTL, COUNTER, ID,
  FLOWS, UNLOGGED) = range(16, 41)
 
@@ -340,7 +340,7 @@ def main(program):
         b.end() # its vmm just ends
         t.ok(c.ask(VM_DOWN, [(VM, b.name)]).kind == OK, 'the other one')
         t.ok(c.ask(RANGE_DOWN, [(NAME, 'iso')]).kind == OK, 'the range goes')
-        host.run('nft', 'delete', 'table', 'inet', 'mica-t1')
+        t.ok(c.ask(HOST_DOWN).kind == OK, 'and our table')
         now = snapshot(host)
         t.ok(now == begun, f'nothing is left: {[x ^ y for x, y in zip(now, begun)]}')
     finally:
