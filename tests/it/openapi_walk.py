@@ -243,6 +243,8 @@ class Walk:
             return self.upgrade(name, target, headers)
         status, heads, data = (api or self.api).call(method, target, body, headers)
         bad = self.judge(name, status, heads, data)
+        if isinstance(body, dict) and want < 400:
+            bad += check(self.spec, self.ops[name][2]["requestBody"]["content"]["application/json"]["schema"], body, "request")
         if status != want:
             bad.insert(0, "status %d, not %s: %r" % (status, want, data[:200]))
         tap.ok(not bad, "%s: %s %s %s: %s" % (name, method, target[:70], status, "; ".join(bad)[:500] or "as described"))
