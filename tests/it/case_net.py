@@ -202,6 +202,36 @@ def case_limit(env):
     chaos(env, vm)
 
 
+@limit(180)
+def case_flood(env):
+    """a flood from outside: exec in the VM that is flooded and in the other one goes on, its chaos can be changed, its network is back afterwards"""
+    vm, stop = env.vm(2), threading.Event()
+    to = (address_of(env, vm), 9)
+
+    def blast(size):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        while not stop.is_set():
+            sock.sendto(bytes(size), to)
+
+    threads = [threading.Thread(target=blast, args=(size,), daemon=True) for size in (1, 1400)]
+    before = counters(env, vm)
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            same(env.api.sh(vm, "echo through", timeout_s=100)[1], b"through\n", "the flooded VM")
+            same(env.api.sh(env.vm(1), "echo through", timeout_s=100)[1], b"through\n", "the other VM")
+        chaos(env, vm, rx_packets_per_s=100)
+        same(env.api.sh(vm, "echo through", timeout_s=100)[1], b"through\n", "with a limit")
+        chaos(env, vm)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    must(counters(env, vm)["rx_packets"] > before["rx_packets"] + 1000, "it was a flood", counters(env, vm))
+    must(wait_for(lambda: answers(env, vm), 30), "ping afterwards")
+
+
 @limit(60)
 def case_words(env):
     """mica vm net: what it says, and what is refused"""
