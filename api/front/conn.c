@@ -366,14 +366,17 @@ static void conn_tick(struct conn *c, uint64_t now_ms)
 		if (c->secure) {
 			trim(&c->secure->in);
 			trim(&c->secure->out);
-			if (c->secure->tls && !buf_len(&c->out))
+			if (c->secure->tls && !c->secure->rested && !buf_len(&c->out))
 				tls_rest(c->secure->tls);
+			c->secure->rested = true;
 		}
 		if (r) {
 			trim(&r->agent.in);
 			trim(&r->agent.out);
 			r->agent.read_bytes = 0;
 		}
+	} else if (c->secure) {
+		c->secure->rested = false;
 	}
 	if (guard_late(c, now_ms))
 		;

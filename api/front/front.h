@@ -195,6 +195,7 @@ struct secure {
 	bool eof;          /* the socket has no more */
 	bool over;         /* the client ended TLS, or broke it: only what stands in out still goes */
 	bool said_end;     /* our close_notify is written */
+	bool rested;       /* its buffers were given back since something happened */
 };
 
 struct front {

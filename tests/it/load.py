@@ -124,7 +124,8 @@ def case_streams_used_up(d):
     cats, started = start_all(d.api, [d.vms[0]] * AGENT_STREAMS)
     same(started, AGENT_STREAMS, "%d commands in one VM" % AGENT_STREAMS)
     status, headers, body = d.api.call("POST", exec_path(d.vms[0], "true"))
-    same((status, headers.get("retry-after"), "512" in json.loads(body)["error"]), (503, "1", True), "one more: 503, Retry-After, and what is used up: %s" % body.decode())
+    same((status, headers.get("retry-after"), "512" in json.loads(body)["error"]), (503, "1", True),
+         "one more: 503, Retry-After, and what is used up: %s" % body.decode())
     same(d.api.call("POST", query("/vm/%s/cp" % d.vms[0], path="/tmp/x", mode="binary"), b"x")[0], 503, "a copy as well")
     same(d.api.run(d.vms[1], "echo", ["else"])[1], b"else\n", "another VM serves")
     same(echo_all(cats, b"still"), AGENT_STREAMS, "those that are there go on")

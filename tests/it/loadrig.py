@@ -120,7 +120,8 @@ class Hosts:
         name = text(body, 16)
         if kind == J_SPAWN:
             p = subprocess.Popen(["sleep", "100000"], stdin=subprocess.DEVNULL)
-            vm = dict(name=name, p=p, listener=socket.socket(fileno=os.dup(fds[0])), state="new", core=None, agent=self.agents[(int(name.rsplit("-", 1)[1]) - 1) % len(self.agents)])
+            number = int(name.rsplit("-", 1)[1]) - 1
+            vm = dict(name=name, p=p, listener=socket.socket(fileno=os.dup(fds[0])), state="new", core=None, agent=self.agents[number % len(self.agents)])
             vm["listener"].setblocking(True)
             self.by_name[name] = vm
             self.watch(vm["listener"], vm)
@@ -238,8 +239,8 @@ class Daemon:
         self.front = self.spawn([os.path.join(folder, "front"), *own], [front[1].fileno()])
         status_r, status_w = os.pipe()
         fds = [os.open(os.path.join(self.dir, name), os.O_RDONLY) for name in ("kernel", "image")]
-        self.core = self.spawn([os.path.join(folder, "core"), "--config", os.path.join(self.dir, "m.yaml"), "--state", self.state, "--flavour", "min", "--no-netd"],
-                               [front[0].fileno(), jail[0].fileno(), fds[0], fds[0], fds[1], status_w])
+        argv = [os.path.join(folder, "core"), "--config", os.path.join(self.dir, "m.yaml"), "--state", self.state, "--flavour", "min", "--no-netd"]
+        self.core = self.spawn(argv, [front[0].fileno(), jail[0].fileno(), fds[0], fds[0], fds[1], status_w])
         for s in (*front, jail[0]):
             s.close()
         for fd in (*fds, status_w):

@@ -62,7 +62,8 @@ def ended(p, seconds=20):
 def case_ends_told_apart(d):
     for name, api in both(d):
         ends = {}
-        for what, script in (("zero", "exit 0"), ("seven", "exit 7"), ("255", "exit 255"), ("term", "kill -TERM $$"), ("kill", "kill -KILL $$"), ("143", "exit 143")):
+        for what, script in (("zero", "exit 0"), ("seven", "exit 7"), ("255", "exit 255"), ("term", "kill -TERM $$"), ("kill", "kill -KILL $$"),
+                             ("143", "exit 143")):
             last = api.frames("load-1", "sh", ["-c", script])[-1]
             ends[what] = (last["type"], last["exit_code"], last["signal"], last.get("error"), last.get("code"))
         same(ends, {"zero": ("exit", 0, "", None, None), "seven": ("exit", 7, "", None, None), "255": ("exit", 255, "", None, None),
@@ -335,7 +336,8 @@ def case_half_close(d):
     want = hashlib.sha256(blob).hexdigest().encode()
     for chunked in (False, True):  # the command takes its input late: what was sent waits in buffers and in the socket when the half close comes
         conn = d.api.conn()
-        conn.start("POST", path("load-1", "sh", "-c", "sleep 1; sha256sum", stdin=True), None if chunked else {"Content-Length": str(len(blob))}, chunked=chunked)
+        conn.start("POST", path("load-1", "sh", "-c", "sleep 1; sha256sum", stdin=True), None if chunked else {"Content-Length": str(len(blob))},
+                   chunked=chunked)
 
         def send():
             if chunked:
@@ -362,8 +364,11 @@ def case_half_close(d):
         conn = api.conn()
         there = d.dir + "/there"
         os.kill(d.agents[0].pid, signal.SIGSTOP)  # nothing is taken when the half close comes
-        sender = threading.Thread(target=lambda: (conn.start("POST", query("/vm/load-1/cp", path=there, mode="binary"), {"Content-Length": str(len(blob))}, blob),
-                                                  half_close(conn)))
+
+        def send_all():
+            conn.start("POST", query("/vm/load-1/cp", path=there, mode="binary"), {"Content-Length": str(len(blob))}, blob)
+            half_close(conn)
+        sender = threading.Thread(target=send_all)
         sender.start()
         sender.join(1)
         os.kill(d.agents[0].pid, signal.SIGCONT)
@@ -488,7 +493,8 @@ def case_numbers_and_gaps(d):
         d.api.get("/vm/load-1/exec/%s/wait-exit?timeout=30" % ident)  # it never waits for a reader
         frames = list(reply.lines())
     good, out, dropped = told(frames)
-    same((good, out + dropped, frames[-1]["type"], dropped > 0), (True, 60000000, "exit", True), "a follower that fell behind learns what it missed (%d bytes)" % dropped)
+    same((good, out + dropped, frames[-1]["type"], dropped > 0), (True, 60000000, "exit", True),
+         "a follower that fell behind learns what it missed (%d bytes)" % dropped)
     # how the log is written
     for start, ask, want in (("base64", None, True), (None, None, False), ("text", "base64", True), ("base64", "text", False)):
         ident = launch(d, "echo out; echo err >&2", stdio=start)
@@ -502,7 +508,8 @@ def case_numbers_and_gaps(d):
         with d.api.conn() as conn:
             frames = list(conn.call("GET", query("/vm/load-1/exec/%s/logs" % ident, stdio="base64", **which)).lines())
         live = d.api.run("load-1", "sh", ["-c", "echo out; echo err >&2"], **which)
-        same((tuple(b"".join(payload(f, s) for f in frames) for s in ("stdout", "stderr")), live), (want, (0, *want)), "%s: what is asked for, in logs and live" % which)
+        same((tuple(b"".join(payload(f, s) for f in frames) for s in ("stdout", "stderr")), live), (want, (0, *want)),
+             "%s: what is asked for, in logs and live" % which)
 
 
 def case_lost_log(d):
