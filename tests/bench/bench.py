@@ -91,29 +91,16 @@ def part_start():
 
 # -- boot
 
-def net_words(tap):
-    if tap is None:
-        return ""
-    import net
-    return net.CMDLINE
-
-
-def net_cards(tap):
-    if tap is None:
-        return ()
-    import net
-    return [(tap, net.MAC)]
-
-
 class Ours:
     name = "vmm"
 
-    def __init__(self, wrap=(), tap=None):
+    def __init__(self, wrap=(), line=None):
         self.start = time.monotonic()
         self.vmm = vc.Vmm("./vmm", wrap=wrap)
         self.proc = self.vmm.proc
         self.vmm.listen(HELLO_PORT)
-        self.vmm.boot("vmlinux", CMDLINE + net_words(tap), RAM_MIB << 20, disks=[("disk.vmm", False, "root")], nets=net_cards(tap))
+        self.vmm.boot("vmlinux", CMDLINE + (line.words if line else ""), RAM_MIB << 20, disks=[("disk.vmm", False, "root")],
+                      nets=[(line.fd, line.mac)] if line else ())
 
     def wait_hello(self):
         _, self.stream = self.vmm.accept(LIMIT_S)
@@ -134,18 +121,18 @@ class Ours:
 class Qemu:
     name = "qemu"
 
-    def __init__(self, wrap=(), tap=None):
+    def __init__(self, wrap=(), line=None):
         self.listener = socket.socket(socket.AF_VSOCK)
         self.listener.bind((socket.VMADDR_CID_ANY, HELLO_PORT))
         self.listener.listen(4)
         self.listener.settimeout(LIMIT_S)
         self.start = time.monotonic()
         argv = qemu_argv(True)
-        if tap is not None:
-            argv[argv.index("-append") + 1] += net_words(tap)
-            argv += ["-global", "virtio-mmio.force-legacy=false", "-netdev", "tap,id=n,fd=%d,vhost=off" % tap,
-                     "-device", "virtio-net-device,netdev=n,mrg_rxbuf=on,mac=" + ":".join("%02x" % b for b in net_cards(tap)[0][1])]
-        self.proc = subprocess.Popen([*wrap, *argv], stdin=subprocess.DEVNULL, pass_fds=[] if tap is None else [tap])
+        if line:
+            argv[argv.index("-append") + 1] += line.words
+            argv += ["-global", "virtio-mmio.force-legacy=false", "-netdev", "tap,id=n,fd=%d,vhost=off" % line.fd,
+                     "-device", "virtio-net-device,netdev=n,mrg_rxbuf=on,mac=" + ":".join("%02x" % b for b in line.mac)]
+        self.proc = subprocess.Popen([*wrap, *argv], stdin=subprocess.DEVNULL, pass_fds=[line.fd] if line else [])
 
     def wait_hello(self):
         self.stream, _ = self.listener.accept()
@@ -255,25 +242,25 @@ def part_boot():
 
 # -- net
 
-def net_one(kind):
-    import net
-    fresh_disks()
-    tap = net.make_tap("bench0")
-    vm = kind(tap=tap[0])
-    for fd in tap:
-        os.close(fd)
-    vm.wait_hello()
-    try:
-        return net.measure(vm, vm.connect)
-    finally:
-        if os.environ.get("BENCH_STATS"):
-            print(vm.stats(), file=sys.stderr)
-        end(vm)
-
-
 def part_net():
     import net
-    net.rows(say, net_one(Ours), net_one(Qemu))
+    fresh_disks()
+    vms, rounds = [], ([], [])
+    try:
+        for number, kind in enumerate((Ours, Qemu)):
+            line = net.Line(number)
+            vms.append((kind(line=line), line))
+            os.close(line.fd)
+        for vm, _ in vms:
+            vm.wait_hello()
+            net.prepare(vm)
+        for _ in range(net.ROUNDS):
+            for (vm, line), results in zip(vms, rounds):
+                results.append(net.measure(vm, line))
+    finally:
+        for vm, _ in vms:
+            end(vm)
+    net.rows(say, *(net.best(results) for results in rounds))
 
 
 def main():
