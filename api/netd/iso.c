@@ -68,11 +68,11 @@ static int unpack(const struct wire_field *f, struct iso_rule *out)
 	if (f->n != NETD_RULE_BYTES)
 		return -EINVAL;
 	uint32_t flags = (uint32_t)p[24] | (uint32_t)p[25] << 8 | (uint32_t)p[26] << 16 | (uint32_t)p[27] << 24;
-	*out = (struct iso_rule){.allow = p[0], .explicit_ = flags & NETD_RULE_EXPLICIT, .proto = p[3], .port = (uint16_t)(p[4] | p[5] << 8),
+	*out = (struct iso_rule){.allow = p[0], .explicit_ = p[0] && flags & NETD_RULE_EXPLICIT, .proto = p[3], .port = (uint16_t)(p[4] | p[5] << 8),
 				 .index = (uint16_t)(p[6] | p[7] << 8), .net = {.family = p[1], .bits = p[2]}};
 	memcpy(out->net.a, p + 8, 16);
 	bool fits = p[0] <= 1 && (p[1] == 4 || p[1] == 6) && p[2] <= (p[1] == 4 ? 32 : 128) && (p[3] == 0 || p[3] == 6 || p[3] == 17) && out->index < 256;
-	return fits && (!out->explicit_ || (out->allow && out->net.bits)) ? 0 : -EINVAL;
+	return fits && (!out->explicit_ || out->net.bits) ? 0 : -EINVAL;
 }
 
 /* The rules of a request: *out is malloc'ed (NULL for none). */

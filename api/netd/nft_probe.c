@@ -25,7 +25,8 @@ static const struct {
 	{"CONFIG_NFT_CT", NFPROTO_INET, &filter, {.chain = PROBE_CHAIN, .ct = NFT_CT_ESTABLISHED, .then = NFT_THEN_ACCEPT}},
 	{"CONFIG_NFT_REJECT_INET", NFPROTO_INET, &filter, {.chain = PROBE_CHAIN, .then = NFT_THEN_REFUSE}},
 	{"CONFIG_NFT_LIMIT", NFPROTO_INET, &filter, {.chain = PROBE_CHAIN, .limit_per_s = 1}},
-	{"CONFIG_NFT_LOG", NFPROTO_INET, &filter, {.chain = PROBE_CHAIN, .log = "probe"}},
+	{"CONFIG_NFT_OBJREF", NFPROTO_INET, &filter, {.chain = PROBE_CHAIN, .counter = "probe"}},
+	{"CONFIG_NFT_LOG and CONFIG_NETFILTER_NETLINK_LOG", NFPROTO_INET, &filter, {.chain = PROBE_CHAIN, .log = "probe"}},
 	{"CONFIG_NFT_NAT", NFPROTO_INET, &nat, {0}},
 	{"CONFIG_NFT_MASQ", NFPROTO_INET, &nat, {.chain = PROBE_CHAIN, .then = NFT_THEN_MASQUERADE}},
 	{"CONFIG_NF_TABLES_NETDEV", NFPROTO_NETDEV, NULL, {0}},
@@ -40,6 +41,8 @@ const char *nft_missing(struct nft *n)
 		nft_begin(&b, n, parts[i].family, PROBE_TABLE);
 		nft_table_add(&b);
 		nft_chain_add(&b, PROBE_CHAIN, parts[i].hook);
+		if (parts[i].rule.counter)
+			nft_counter_add(&b, parts[i].rule.counter);
 		if (parts[i].rule.chain)
 			nft_rule(&b, &parts[i].rule);
 		nft_table_del(&b);

@@ -26,7 +26,7 @@ def rule(allow, net, port=0, proto=0, index=0):
     family = 6 if ':' in addr else 4
     bits = int(bits) if bits else (128 if family == 6 else 32)
     raw = socket.inet_pton(socket.AF_INET6 if family == 6 else socket.AF_INET, addr).ljust(16, b'\0')
-    return struct.pack('<BBBBHH16sI', allow, family, bits, proto, port, index, raw, 1 if allow and bits else 0)
+    return struct.pack('<BBBBHH16sI', allow, family, bits, proto, port, index, raw, 1 if bits else 0)
 
 
 def policy(allow=(), drop=()):
