@@ -66,7 +66,11 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" }
 
 static const struct opt create_opts[] = { KEY_OPTS, { 0 } };
-static const struct opt update_opts[] = { KEY_OPTS, { "unset", 0, OPT_LIST, "KEY", "back to the default: a key of the YAML, as ram_mb or network.range" }, { 0 } };
+static const struct opt update_opts[] = {
+	KEY_OPTS,
+	{ "unset", 0, OPT_LIST, "KEY", "back to the default: a key of the YAML, as ram_mb or network.range" },
+	{ 0 },
+};
 
 /* ---- what was given, as JSON ---- */
 
@@ -183,7 +187,8 @@ static int take_name(const char *given)
 	if (name_is_valid(given, GROUP_NAME_MAX))
 		return 0;
 	out_clean(shown, sizeof(shown), given);
-	return out_error(EXIT_USAGE, "a host group has small letters, digits and '-', at most 40", "choose another name", "'%s' is no name for a host group", shown);
+	return out_error(EXIT_USAGE, "a host group has small letters, digits and '-', at most 40", "choose another name", "'%s' is no name for a host group",
+		shown);
 }
 
 /* name NULL: /hostgroup itself. The caller ends *an when 0 is returned. */

@@ -149,7 +149,7 @@ static int run_group(struct args *a)
 }
 
 const struct cmd cmd_vm_group = { .group = "vm", .name = "group", .aliases = "groups",
-	.summary = "List the host groups of the daemon's config", .opts = json_opts,
+	.summary = "List the host groups ('mica group' does more)", .opts = json_opts,
 	.examples = "mica vm group\nmica vm group --json", .command_at = -1, .flags = CMD_REMOTE, .run = run_group };
 
 /* ---- describe ---- */

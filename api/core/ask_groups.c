@@ -172,9 +172,12 @@ static void on_bridge(void *arg, const struct wire_msg *m, int *fds, unsigned n_
 /* Another group with the same bridge. */
 static const struct host_group *bridge_is_up(const struct core *c, const struct host_group *g)
 {
-	for (size_t i = 0; i < c->config.n_groups; i++)
-		if (&c->config.groups[i] != g && c->net_up[i] && c->config.groups[i].net_mode == NET_BRIDGE && strcmp(c->config.groups[i].bridge, g->bridge) == 0)
-			return &c->config.groups[i];
+	for (size_t i = 0; i < c->config.n_groups; i++) {
+		const struct host_group *other = &c->config.groups[i];
+
+		if (other != g && c->net_up[i] && other->net_mode == NET_BRIDGE && strcmp(other->bridge, g->bridge) == 0)
+			return other;
+	}
 	return NULL;
 }
 

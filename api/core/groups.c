@@ -159,8 +159,8 @@ void groups_load(struct core *c)
 		struct fault f = { "" };
 
 		if (load(c, names[i], &f))
-			core_say(c, "NOTE", "host group '%s', made by the API, is left out: %s; its file groups/%s" SUFFIX " in the state folder is kept", names[i],
-				 f.text, names[i]);
+			core_say(c, "NOTE", "host group '%s', made by the API, is left out: %s; its file groups/%s" SUFFIX " in the state folder is kept",
+				 names[i], f.text, names[i]);
 	}
 	free(names);
 }

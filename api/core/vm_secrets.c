@@ -82,7 +82,8 @@ static bool drop_next(struct vm *vm)
 			err = agent_ask(vm, &b, AGENT_ASK_MS, on_dropped);
 		buf_done(&b);
 		if (err)
-			core_say(vm->core, "NOTE", "%s: secret '%s' is deleted, but stays in the guest until it boots again: %s", vm->r.name, name, strerror(-err));
+			core_say(vm->core, "NOTE", "%s: secret '%s' is deleted, but stays in the guest until it boots again: %s", vm->r.name, name,
+				 strerror(-err));
 		buf_eat(&vm->secrets_gone, strlen(name) + 1);
 		if (!err)
 			return vm->secrets_busy = true;
