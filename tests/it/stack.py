@@ -46,9 +46,9 @@ CONFIG = """config:
 # ---- the made-up jail and netd: threads ---------------------------------------------------------------------------
 
 class Jail(threading.Thread):
-    def __init__(self, stack, chan):
+    def __init__(self, stack, chan, vmms=None):
         super().__init__(daemon=True)
-        self.stack, self.chan, self.vmms, self.lock = stack, chan, {}, threading.Lock()
+        self.stack, self.chan, self.vmms, self.lock = stack, chan, {} if vmms is None else vmms, threading.Lock()
         chan.sock.settimeout(None)
         self.start()
 
@@ -88,6 +88,10 @@ class Jail(threading.Thread):
         elif m.kind == J_KILL and name in self.vmms:
             self.vmms[name].kill()
             self.answer(OK, [], m.id)
+        elif m.kind == J_ADOPT and name in self.vmms:
+            pidfd = os.pidfd_open(self.vmms[name].pid)
+            self.answer(OK, [], m.id, [pidfd])
+            os.close(pidfd)
         else:
             self.answer(ERR, [(STATUS, 404), (TEXT, "unknown")], m.id)
 
@@ -175,25 +179,35 @@ class Stack:
     def __init__(self, bin_folder, agent, tls=False, front_words=(), config=CONFIG, front_files=0):
         self.dir = tempfile.mkdtemp(prefix="mica-stack-", dir="/var/tmp" if os.getuid() == 0 else None)
         os.chmod(self.dir, 0o755)
-        self.agent, self.tls, self.port = os.path.abspath(agent), tls, free_port()
+        self.bin, self.front_words, self.front_files = bin_folder, front_words, front_files
+        self.agent, self.tls, self.port, self.jail = os.path.abspath(agent), tls, free_port(), None
         self.state = os.path.join(self.dir, "state")
         for name, data in (("mica.yaml", (config % dict(port=self.port, tls=str(tls).lower())).encode()), ("kernel", b"\x7fELF"), ("image", bytes(1 << 20))):
             with open(os.path.join(self.dir, name), "wb") as f:
                 f.write(data)
+        self.start()
+
+    def start(self):
         pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(4)]
         status_r, status_w = os.pipe()
         files = [os.open(os.path.join(self.dir, n), os.O_RDONLY) for n in ("kernel", "image")]
-        self.core = program([os.path.join(bin_folder, "core"), "--config", os.path.join(self.dir, "mica.yaml"), "--state", self.state, "--flavour", "min"],
+        self.core = program([os.path.join(self.bin, "core"), "--config", os.path.join(self.dir, "mica.yaml"), "--state", self.state, "--flavour", "min"],
                             [p[0].fileno() for p in pairs[:3]] + files + [status_w, None, pairs[3][0].fileno()])
         own_user = ["--uid", "1835597825", "--gid", "1835597825"] if os.getuid() == 0 else []
-        self.front = program([os.path.join(bin_folder, "front"), *own_user, *front_words], [pairs[0][1].fileno()], front_files)
+        self.front = program([os.path.join(self.bin, "front"), *own_user, *self.front_words], [pairs[0][1].fileno()], self.front_files)
         for fd in files + [status_w]:
             os.close(fd)
         for ours, theirs in pairs:
             ours.close()
         pairs[0][1].close()
         self.jail, self.netd, self.gate = Jail(self, Chan(pairs[1][1])), Netd(Chan(pairs[2][1])), Gate(Chan(pairs[3][1]))
-        self.lines = self.wait_ready(status_r)
+        try:
+            self.lines = self.wait_ready(status_r)
+        except AssertionError:
+            for p in (self.core, self.front):
+                p.kill()
+            shutil.rmtree(self.dir, ignore_errors=True)
+            raise
         self.status = status_r  # core ends when nobody holds it
         self.unix = os.path.join(self.state, "api.sock")
         with open(os.path.join(self.state, "auth", "token")) as f:
@@ -208,7 +222,7 @@ class Stack:
                 raise AssertionError("core is not ready: " + text)
             data = os.read(fd, 65536)
             if not data:
-                raise AssertionError("core ended: " + text)
+                raise AssertionError("core ended with %s: %s" % (self.core.wait(5), text))
             text += data.decode()
         return text.splitlines()
 
@@ -220,6 +234,13 @@ class Stack:
         folder = os.path.join(self.dir, "vm", name + "-%d" % time.monotonic_ns())
         os.makedirs(folder)
         return program([sys.executable, os.path.abspath(__file__), self.agent, folder], [fd], start_new_session=True)
+
+    def crash(self):
+        """core is killed, and front ends with it; the VMs live on, and start() finds them again"""
+        self.core.kill()
+        self.core.wait()
+        self.front.wait(10)
+        os.close(self.status)
 
     def close(self):
         """Ends all; core's and front's exit codes."""
