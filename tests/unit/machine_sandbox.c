@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -28,6 +29,22 @@ static void waits(void)
 	poll(NULL, 0, 300);
 }
 
+/* As a network card's thread waits. */
+static void waits_for_events(void)
+{
+	int fd = (int)syscall(SYS_epoll_create1, 0);
+	struct epoll_event e;
+
+	machine_sandbox_net(NULL);
+	epoll_wait(fd, &e, 1, 300);
+}
+
+static void maps(void)
+{
+	machine_sandbox_net(NULL);
+	syscall(SYS_mmap, NULL, 4096, 0, 0, -1, 0);
+}
+
 static void waits_for_vcpus(void)
 {
 	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -44,7 +61,7 @@ static void waits_for_vcpus(void)
 }
 
 /* Wait status of a child that does this behind the filter; stopped and continued meanwhile, as a host that sleeps does to all. */
-static int behind_filter(void (*fn)(void), bool stop)
+static int behind(int (*filter)(struct fault *f), void (*fn)(void), bool stop)
 {
 	int status = 0;
 	pid_t pid;
@@ -52,7 +69,7 @@ static int behind_filter(void (*fn)(void), bool stop)
 	fflush(stdout);
 	pid = fork();
 	if (pid == 0) {
-		if (machine_sandbox_main(NULL))
+		if (filter(NULL))
 			_exit(99);
 		fn();
 		_exit(7);
@@ -67,6 +84,17 @@ static int behind_filter(void (*fn)(void), bool stop)
 	return status;
 }
 
+static int behind_filter(void (*fn)(void), bool stop)
+{
+	return behind(machine_sandbox_main, fn, stop);
+}
+
+static int no_filter(struct fault *f)
+{
+	(void)f;
+	return 0; /* fn sets its own */
+}
+
 int main(void)
 {
 	int s = behind_filter(opens, false);
@@ -78,5 +106,9 @@ int main(void)
 	ok(WIFEXITED(s) && WEXITSTATUS(s) == 7, "so it is for one that was stopped");
 	s = behind_filter(waits_for_vcpus, true);
 	ok(WIFEXITED(s) && WEXITSTATUS(s) == 7, "and while vCPUs are being paused");
+	s = behind(no_filter, waits_for_events, true);
+	ok(WIFEXITED(s) && WEXITSTATUS(s) == 7, "a network card's thread may wait, stopped or not");
+	s = behind(no_filter, maps, false);
+	ok(WIFSIGNALED(s) && WTERMSIG(s) == SIGSYS, "it may not get memory");
 	return tap_done();
 }
