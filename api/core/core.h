@@ -1,7 +1,7 @@
 /*
  * api/core: the daemon's mind: registry of VMs, their lives, who may ask for what. Started by `mica up` (or `mica run`,
  * --ephemeral) with channels to front, jail and netd; talks to each vmm by its control socket. Opens paths, parses YAML and binds
- * sockets only before core_drop(); afterwards it works beneath the state folder's descriptor alone. Holds no capability, parses
+ * sockets only before core_drop_rights() (walls.h); afterwards it works beneath the state folder's descriptor alone. Holds no capability, parses
  * nothing from the network. One thread, one ev loop, nothing in it blocks: disks are copied and removed by helper children.
  * What must survive is on disk (record.h) before it is acknowledged; VMs outlive core and are adopted when it is back (adopt.h).
  *

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -18,7 +19,7 @@
 #include "api/core/auth.h"
 #include "api/core/groups.h"
 #include "api/core/gate.h"
-#include "lib/sandbox/sandbox.h"
+#include "api/core/walls.h"
 #include "lib/wire/core.h"
 #include "lib/wire/jail.h"
 
@@ -122,19 +123,6 @@ static int open_all(struct core *c, const struct args *a, struct fault *f)
 	if (!err && a->uid != (uid_t)-1)
 		err = core_own_files(c, a->uid, a->gid, f);
 	return err;
-}
-
-/* The one place where rights end. Afterwards paths are opened beneath the state folder only. */
-static int core_drop(struct core *c, const struct args *a, struct fault *f)
-{
-	int err = a->uid == (uid_t)-1 ? sandbox_keep_caps(0, f) : sandbox_become(a->uid, a->gid, 0, f);
-
-	if (!err)
-		err = sandbox_no_new_privs();
-	if (err)
-		return err;
-	err = sandbox_paths_beneath(c->state_fd);
-	return err == -EOPNOTSUPP ? 0 : err ? fault_errno(f, err, "Landlock") : 0; /* older kernels: file rights alone hold */
 }
 
 /* ---- events ---- */
@@ -266,6 +254,7 @@ static void prepare_process(struct core *c)
 	cpu_set_t cpus;
 	struct stat st;
 
+	prctl(PR_SET_NAME, "mica-core");
 	umask(0027);
 	c->has_control = fstat(CORE_FD_CONTROL, &st) == 0 && S_ISSOCK(st.st_mode);
 	c->has_gate = fstat(CORE_FD_GATE, &st) == 0 && S_ISSOCK(st.st_mode);
@@ -327,7 +316,7 @@ int main(int argc, char **argv)
 	if (!err)
 		err = open_all(c, &a, &f);
 	if (!err)
-		err = core_drop(c, &a, &f);
+		err = core_drop_rights(a.uid, a.gid, c->state_fd, &f);
 	if (!err) {
 		err = fchdir(c->state_fd) ? -errno : watch_all(c);
 		if (err)
@@ -337,6 +326,8 @@ int main(int argc, char **argv)
 		fault_errno(&f, err, "folder 'secrets' in the state folder");
 	if (!err)
 		auth_watch(c);
+	if (!err)
+		err = core_filter_calls(&f);
 	if (err) {
 		core_say(c, "FATAL", "%s", f.text[0] ? f.text : strerror(-err));
 		return 1;

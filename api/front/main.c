@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include "api/front/front.h"
@@ -95,6 +96,7 @@ int main(int argc, char **argv)
 	limits_init(&front.limits, raise_fd_limit());
 	if (parse_args(argc, argv, &uid, &gid, &front.limits))
 		return usage();
+	prctl(PR_SET_NAME, "mica-front");
 	signal(SIGPIPE, SIG_IGN);
 	err = front_drop_rights((uid_t)uid, (gid_t)gid, &fault);
 	if (!err && (err = front_init(&front)))

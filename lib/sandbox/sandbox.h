@@ -36,7 +36,7 @@ struct sandbox_rule {
 };
 #define SANDBOX_ALLOW(name) {__NR_##name, -1, 0}
 #define SANDBOX_ALLOW_ARG(name, arg, value) {__NR_##name, (arg), (value)}
-#define SANDBOX_RULES_MAX 96u
+#define SANDBOX_RULES_MAX 128u
 
 /* Installs the filter on this thread: the rows are allowed, anything else kills the process (SIGSYS). Sets no_new_privs. */
 int sandbox_seccomp(const struct sandbox_rule *rules, unsigned n);

@@ -1,5 +1,4 @@
 #include <errno.h>
-#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,13 +8,9 @@
 
 #include "lib/sandbox/sandbox.h"
 #include "vmm/jail/jail.h"
+#include "vmm/jail/walls.h"
 
 enum { CORE_FD = 3, VMM_PROGRAM_FD = 4 };
-
-/* What building a cage takes, ending or looking at a vmm that has another uid, and opening sockets in its network namespace (the last two). */
-#define CAP(name) (1ull << CAP_##name)
-static const uint64_t jail_caps = CAP(SYS_ADMIN) | CAP(SETUID) | CAP(SETGID) | CAP(SETPCAP) | CAP(KILL) | CAP(SYS_PTRACE) | CAP(SYS_RESOURCE) | CAP(DAC_OVERRIDE) |
-				  CAP(NET_ADMIN) | CAP(NET_BIND_SERVICE);
 
 static int usage(void)
 {
@@ -44,11 +39,10 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	fd_set_cloexec(VMM_PROGRAM_FD, true);
 	cage_host_probe(&host, VMM_PROGRAM_FD, kvm, (uid_t)uid_base);
-	if (geteuid() == 0 && sandbox_keep_caps(jail_caps, &f)) {
+	if (jail_drop_rights(&f)) {
 		fprintf(stderr, "mica-jail: %s\n", f.text);
 		return 1;
 	}
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	int err = jail_init(&jail, CORE_FD, &host);
 	if (!err)
 		err = jail_run(&jail);
