@@ -148,7 +148,8 @@ static int run_stats(struct args *a)
 
 #define NET_CMD(...) { .group = "vm net", .command_at = -1, .flags = CMD_REMOTE, __VA_ARGS__ }
 
-const struct cmd cmd_net_cut = NET_CMD(.name = "cut", .synopsis = "VM", .summary = "Take the VM's network away: its link is down, packets are dropped both ways",
+const struct cmd cmd_net_cut = NET_CMD(.name = "cut", .synopsis = "VM",
+	.summary = "Take the VM's network away: its link is down, packets are dropped both ways",
 	.opts = json_opts, .examples = "mica vm net cut db-1\nmica vm net heal db-1", .min_pos = 1, .max_pos = 1, .run = run_cut);
 
 const struct cmd cmd_net_heal = NET_CMD(.name = "heal", .synopsis = "VM", .summary = "End cut, delay, loss and limit; limits of the host group stay",
@@ -159,7 +160,8 @@ static const struct opt delay_opts[] = {
 	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
 	{ 0 },
 };
-const struct cmd cmd_net_delay = NET_CMD(.name = "delay", .synopsis = "VM TIME", .summary = "Hold every packet that leaves the VM: each round trip takes longer by that",
+const struct cmd cmd_net_delay = NET_CMD(.name = "delay", .synopsis = "VM TIME",
+	.summary = "Hold every packet that leaves the VM: each round trip takes longer by that",
 	.opts = delay_opts, .examples = "mica vm net delay db-1 100ms --jitter 10ms\nmica vm net delay db-1 0ms", .min_pos = 2, .max_pos = 2, .run = run_delay);
 
 const struct cmd cmd_net_loss = NET_CMD(.name = "loss", .synopsis = "VM SHARE%", .summary = "Lose that share of packets, each way",
@@ -172,8 +174,10 @@ static const struct opt limit_opts[] = {
 	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
 	{ 0 },
 };
-const struct cmd cmd_net_limit = NET_CMD(.name = "limit", .synopsis = "VM [RATE]", .summary = "Let only so much through, each way; beside the host group's own limit the stricter holds",
-	.opts = limit_opts, .examples = "mica vm net limit db-1 10mbit\nmica vm net limit db-1 --pps 1k --out\nmica vm net limit db-1 0bit", .min_pos = 1, .max_pos = 2, .run = run_limit);
+const struct cmd cmd_net_limit = NET_CMD(.name = "limit", .synopsis = "VM [RATE]",
+	.summary = "Let only so much through, each way; beside the host group's own limit the stricter holds",
+	.opts = limit_opts, .examples = "mica vm net limit db-1 10mbit\nmica vm net limit db-1 --pps 1k --out\nmica vm net limit db-1 0bit",
+	.min_pos = 1, .max_pos = 2, .run = run_limit);
 
 const struct cmd cmd_net_stats = NET_CMD(.name = "stats", .synopsis = "VM", .summary = "What the VM's network card counted: packets, bytes, drops by reason",
 	.opts = json_opts, .examples = "mica vm net stats db-1\nmica vm net stats db-1 --json", .min_pos = 1, .max_pos = 1, .run = run_stats);

@@ -137,7 +137,8 @@ void h_net_chaos_change(struct req *r)
 		return;
 	for (const struct json_val *v = json_first(json_root(&j)); v && good; v = json_next(json_root(&j), v))
 		if (!is_setting(v->key)) {
-			reply_error(r, 400, "'%.40s' is no setting: cut, delay_us, jitter_us, loss_ppm, rx_bytes_per_s, tx_bytes_per_s, rx_packets_per_s and tx_packets_per_s are", v->key);
+			reply_error(r, 400, "'%.40s' is no setting: cut, delay_us, jitter_us, loss_ppm, rx_bytes_per_s, tx_bytes_per_s, "
+				    "rx_packets_per_s and tx_packets_per_s are", v->key);
 			good = false;
 		}
 	b = good ? begin(r) : NULL;

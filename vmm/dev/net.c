@@ -214,7 +214,7 @@ static void tap_event(struct ev_io *io, uint32_t events)
 		n->v.stats.host_errors++; /* the interface is gone: the link is dead, the machine is not */
 		ev_del(n->v.loop, &p->io);
 	} else {
-		pair_watch(p);
+		net_watch(n); /* packets that waited may have filled another queue of the tap */
 	}
 	vdev_leave(&n->v);
 }
