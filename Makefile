@@ -75,11 +75,11 @@ CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_Y
 	api/core/net.o api/core/net_vm.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
 	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_disk.o api/core/vm_keep.o api/core/images.o api/core/ask_images.o api/core/vm_boot.o api/core/vm_net.o api/core/ask_net.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
 	api/core/req.o api/core/requests.o api/core/auth.o api/core/tokens.o api/core/ask_tokens.o api/core/ask_list.o api/core/groups.o api/core/group_tree.o api/core/ask_groups.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
-	api/core/secrets.o api/core/vm_secrets.o api/core/ssh_keys.o api/core/ask_secrets.o api/core/metrics.o api/core/ask_metrics.o
+	api/core/secrets.o api/core/vm_secrets.o api/core/ssh_keys.o api/core/ask_secrets.o api/core/metrics.o api/core/ask_metrics.o api/core/publish.o api/core/publish_connect.o
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) $(LIB_TLS) api/front/cert.o api/front/secure.o \
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_groups.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/loss.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
-	api/front/h_secrets.o api/front/h_images.o api/front/h_tokens.o api/front/cut.o api/front/h_net_policy.o api/front/h_net_log.o api/front/h_metrics.o api/front/h_net.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o
+	api/front/h_secrets.o api/front/h_images.o api/front/h_tokens.o api/front/cut.o api/front/h_net_policy.o api/front/h_net_log.o api/front/h_metrics.o api/front/h_net.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o api/front/publish.o
 GATE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_JSON) $(LIB_POLICY) $(LIB_DNS) $(LIB_NFNL) api/gate/main.o api/gate/walls.o api/gate/link.o \
 	api/gate/vm.o api/gate/serve.o api/gate/decide.o api/gate/local.o api/gate/upstream.o api/gate/cache.o api/gate/open.o api/gate/seen.o api/gate/events.o \
 	api/gate/flows.o api/gate/record.o
@@ -123,10 +123,12 @@ UNIT_yaml_write := $(LIB_BASE) $(LIB_YAML)
 UNITLIBS_yaml_write := $(O)/deps/libyaml.a
 UNIT_base_sha256 := $(LIB_BASE)
 CORE_CONFIG := $(LIB_POLICY) api/core/addr.o api/core/config.o api/core/config_keys.o api/core/config_group.o api/core/config_net.o api/core/config_iso.o api/core/config_policy.o \
-	api/core/config_file.o api/core/image_name.o api/core/config_api.o api/core/config_add.o api/core/config_show.o api/core/ssh_line.o
+	api/core/config_file.o api/core/image_name.o api/core/config_api.o api/core/config_publish.o api/core/publish_spec.o api/core/config_add.o api/core/config_show.o api/core/ssh_line.o
 UNIT_core_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 UNITLIBS_core_config := $(O)/deps/libyaml.a
 UNIT_core_addr := $(LIB_BASE) api/core/addr.o
+UNIT_TESTS += core_publish
+UNIT_core_publish := $(LIB_BASE) api/core/publish_spec.o
 UNIT_TESTS += core_record
 UNIT_core_record := $(LIB_BASE) api/core/addr.o api/core/record.o api/core/secrets.o
 UNIT_TESTS += core_secrets
@@ -399,7 +401,7 @@ $(O)/tests/bench/nettool: $(O)/obj/tests/bench/nettool.o
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
 PROC_ITEMS = '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '@120 =core-images tests/it/core_images.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@120 =guest-gaps tests/it/guest_gaps.py $(O)/bin $(O)/guest/agent' '@120 =cli-group tests/it/cli_group.py $(O)/bin $(O)/guest/agent' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '@180 =gate tests/it/gate.py $(O)/bin/gate' '=netd tests/it/netd.py $(O)/bin/netd' '@180 =netd-iso tests/it/netd_iso.py $(O)/bin/netd' '@120 =netd-bridge tests/it/netd_bridge.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
-	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '@300 =streams tests/it/streams.py $(O)/bin' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
+	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '@300 =streams tests/it/streams.py $(O)/bin' '=front-net tests/it/front_net.py $(O)/bin/front $(O)/guest/agent' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
 	'@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' '=openapi-walk tests/it/openapi_walk.py $(O)/bin $(O)/guest/agent' \
 	'@180 =hostile tests/it/hostile_http.py $(O)/bin $(O)/guest/agent http' '@180 =hostile-tls tests/it/hostile_http.py $(O)/bin $(O)/guest/agent https' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'

@@ -71,8 +71,8 @@ class Server(threading.Thread):
 
 
 def take_sum(env, vm, server):
-    """SHA-256 of what the guest got from it."""
-    code, out, err = env.api.sh(vm, "nc %s %d </dev/null | sha256sum" % (GATEWAY, server.port), timeout_s=240)
+    """MD5 of what the guest got from it: quick on an emulated CPU."""
+    code, out, err = env.api.sh(vm, "nc %s %d </dev/null | md5sum" % (GATEWAY, server.port), timeout_s=240)
     same(code, 0, err)
     return out.split()[0].decode()
 
@@ -83,7 +83,7 @@ def case_bytes(env):
     many = some_bytes((256 if env.full else 64) << 20)
     for vm, data in (env.vm(1), many[:8 << 20]), (env.vm(2), many):
         before = counters(env, vm)
-        same(take_sum(env, vm, Server(data)), hashlib.sha256(data).hexdigest(), "into " + vm)
+        same(take_sum(env, vm, Server(data)), hashlib.md5(data).hexdigest(), "into " + vm)
         after = counters(env, vm)
         packets = after["rx_packets"] - before["rx_packets"]
         must(after["rx_bytes"] - before["rx_bytes"] >= len(data), "counted", before, after)
@@ -94,7 +94,7 @@ def case_bytes(env):
         code, _, err = put_and_send(env, vm, small, server)
         same(code, 0, err)
         server.join(120)
-        same([hashlib.sha256(g).hexdigest() for g in server.got], [hashlib.sha256(small).hexdigest()], "out of " + vm)
+        same([hashlib.md5(g).hexdigest() for g in server.got], [hashlib.md5(small).hexdigest()], "out of " + vm)
         after = counters(env, vm)
         same([after[k] for k in ("rx_bad", "tx_bad", "tx_refused")], [0, 0, 0], "no packet was wrong")
     status, _, text = env.api.call("GET", "/metrics")
@@ -115,9 +115,9 @@ def case_queues(env):
         same(len(out), cpus, "queues of " + vm)
     data = some_bytes(2 << 20)
     server = Server(data, count=6)
-    script = "for i in 1 2 3 4 5 6; do (nc %s %d </dev/null | sha256sum >/tmp/sum$i) & done; wait; cat /tmp/sum*; rm /tmp/sum*" % (GATEWAY, server.port)
+    script = "for i in 1 2 3 4 5 6; do (nc %s %d </dev/null | md5sum >/tmp/sum$i) & done; wait; cat /tmp/sum*; rm /tmp/sum*" % (GATEWAY, server.port)
     code, out, err = env.api.sh(env.vm(2), script, timeout_s=240)
-    same((code, out.decode().split()[::2]), (0, [hashlib.sha256(data).hexdigest()] * 6), err)
+    same((code, out.decode().split()[::2]), (0, [hashlib.md5(data).hexdigest()] * 6), err)
 
 
 @limit(120)
@@ -189,7 +189,7 @@ def case_limit(env):
     vm, data = env.vm(2), some_bytes(1 << 20)
     same(chaos(env, vm, rx_bytes_per_s=250000, tx_bytes_per_s=250000)["rx_bytes_per_s"], 250000)
     start = time.monotonic()
-    same(take_sum(env, vm, Server(data)), hashlib.sha256(data).hexdigest(), "in")
+    same(take_sum(env, vm, Server(data)), hashlib.md5(data).hexdigest(), "in")
     took = time.monotonic() - start
     must(took > 2, "1 MiB at 250 kB/s came in", took, "s")
     server, start = Server(), time.monotonic()
