@@ -31,7 +31,7 @@ if "$here/../rig/setup.sh" >/dev/null; then
 	"$here/../rig/rig.sh" -w -m 1536 -t 900 -d "$dir" -- 'BENCH_NO_STEPS=1 BENCH_RUNS=7 python3 bench.py start boot net' || rc=1
 	if [ -n "${BENCH_ICOUNT:-}" ]; then
 		echo "== in the rig, -icount shift=$BENCH_ICOUNT: a clock that counts instructions"
-		"$here/../rig/rig.sh" -I "$BENCH_ICOUNT" -m 1536 -t 1800 -d "$dir" -- 'BENCH_NO_STEPS=1 BENCH_RUNS=3 python3 bench.py start boot' || rc=1
+		"$here/../rig/rig.sh" -I "$BENCH_ICOUNT" -m 1536 -t 1800 -d "$dir" -- 'BENCH_NO_STEPS=1 BENCH_RUNS=3 BENCH_NET_MIB=16 BENCH_NET_ROUNDS=1 BENCH_NET_ASKS=100 python3 bench.py start boot net' || rc=1
 	fi
 fi
 echo "== sizes in bytes"

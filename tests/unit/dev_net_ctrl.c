@@ -129,6 +129,17 @@ static void test_hostile(void)
 	ok(vdrv_broken(&d), "half a one");
 }
 
+static void test_storm(void)
+{
+	unsigned refused = 0;
+
+	ctrl_queue = 2 * PAIRS;
+	start(MQ);
+	for (uint16_t i = 0; i < 400; i++)
+		refused += set_pairs((uint16_t)(1 + i % 2)) == VIRTIO_NET_ERR;
+	ok(refused > 50 && refused < 400 && !vdrv_broken(&d), "one and two pairs in turn without end: the host is spared (%u of 400 are refused)", refused);
+}
+
 int main(void)
 {
 	if (gm_init(&gm, 1 << 20, NULL) || ev_new(&loop) || !make_card(1))
@@ -143,6 +154,7 @@ int main(void)
 	test_without_mq();
 	test_mac();
 	test_hostile();
+	test_storm();
 	drop_card(PAIRS);
 	ok(gm.iov_live == 0, "no iovec left behind");
 	ev_free(loop);

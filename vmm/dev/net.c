@@ -122,8 +122,12 @@ void net_apply_offloads(struct net *n)
 		.uso = on & VDEV_F(VIRTIO_NET_F_GUEST_USO4) && on & VDEV_F(VIRTIO_NET_F_GUEST_USO6),
 	};
 
-	if (n->can.csum && tap_set_offload(n->pair[0].fd, &o) < 0)
+	if (!n->can.csum || !memcmp(&o, &n->applied, sizeof(o))) /* the host's networking stands still for a change */
+		return;
+	if (tap_set_offload(n->pair[0].fd, &o) < 0)
 		n->v.stats.host_errors++;
+	else
+		n->applied = o;
 }
 
 void net_timer(struct net *n, uint64_t wait_ns)

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #define CTRL_TURN 64          /* commands per turn of the loop */
+#define CHANGE_BURST 32u
+#define CHANGE_NS 100000000u  /* one costs that much of the time */
 #define MAC_ENTRIES_MAX 4096u /* of one table; we filter nothing by it, the host does */
 
 struct command {
@@ -71,6 +73,17 @@ static bool announced(const struct command *c, uint8_t cmd)
 	return true;
 }
 
+/* Each change of a tap takes the one lock of the host's networking: a driver may make some at a time and a few a second, no more. */
+static bool may_change(struct net *n)
+{
+	uint64_t now_ns = now_mono_ns();
+
+	if (n->change_clear_ns > now_ns + CHANGE_BURST * CHANGE_NS)
+		return false;
+	n->change_clear_ns = (n->change_clear_ns > now_ns ? n->change_clear_ns : now_ns) + CHANGE_NS;
+	return true;
+}
+
 static bool queue_pairs(const struct command *c, uint8_t cmd)
 {
 	struct net *n = c->n;
@@ -84,6 +97,8 @@ static bool queue_pairs(const struct command *c, uint8_t cmd)
 	for (unsigned i = 0; i < pairs; i++)
 		if (!net_rxq(&n->pair[i])->ready || !net_txq(&n->pair[i])->ready)
 			return false;
+	if (pairs != n->active_pairs && !may_change(n))
+		return false;
 	n->active_pairs = pairs;
 	net_watch(n);
 	return true;
@@ -121,6 +136,8 @@ static bool guest_offloads(const struct command *c, uint8_t cmd)
 		return false;
 	want = le64toh(want);
 	if (want & ~(n->v.driver_features & NET_GUEST_OFFLOADS) || !net_offloads_make_sense(want))
+		return false;
+	if (want != n->guest_offloads && !may_change(n))
 		return false;
 	n->guest_offloads = want;
 	net_apply_offloads(n);

@@ -47,9 +47,10 @@ struct net {
 	struct vdev v; /* first */
 	unsigned pairs, active_pairs; /* queues there are; those that the driver uses */
 	bool tap;                     /* a real one */
-	struct tap_offload can;
+	struct tap_offload can, applied; /* what the tap is able to, what it was told last */
 	uint64_t guest_offloads;      /* features GUEST_* in force */
 	uint8_t mac[6], own_mac[6];   /* the driver may change the one */
+	uint64_t change_clear_ns;     /* net_ctrl.c: changes of the tap are paid for until then */
 	bool announce;                /* the driver shall tell the network where it is */
 	struct shape shape;
 	struct delay delay;
