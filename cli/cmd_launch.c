@@ -30,6 +30,7 @@ static const struct opt launch_opts[] = {
 	{ "ip", 0, OPT_TEXT, "ADDRESS", "address to have" },
 	{ "net-limit", 0, OPT_TEXT, "RATE", "of its network card, each way: 10mbit, 512kbit or 5MiB a second" },
 	{ "net-pps", 0, OPT_TEXT, "N", "packets a second, each way" },
+	{ "publish", 'p', OPT_LIST, "SPEC", "port of this host that leads into it, without token: [ADDRESS:]PORT:GUEST-PORT, or :/SOCKET" },
 	{ "persistent", 0, OPT_FLAG, NULL, "keep the disk after a shutdown (default; --persistent=false: gone with the VM)" },
 	{ "wait", 0, OPT_FLAG, NULL, "until the agent answers" },
 	{ "wait-userdata", 0, OPT_FLAG, NULL, "until userdata has run" },
@@ -119,6 +120,18 @@ static void put_lists(struct json_out *o, const struct args *a)
 	json_end(o);
 }
 
+static void put_ports(struct json_out *o, const struct args *a)
+{
+	const char *v;
+	unsigned i = 0;
+	if (!arg_text(a, "publish"))
+		return;
+	json_arr(o, "publish");
+	while ((v = arg_next(a, "publish", &i)))
+		json_put_str(o, NULL, v);
+	json_end(o);
+}
+
 static int put_network(struct json_out *o, const struct args *a)
 {
 	static const struct { const char *opt, *key; bool (*parse)(const char *text, uint64_t *out); } rows[] = {
@@ -163,6 +176,7 @@ static int launch_body(struct buf *b, const struct args *a)
 		json_put_str(&o, "import_user", arg_text(a, "import-user"));
 	if (arg_text(a, "ip"))
 		json_put_str(&o, "ip", arg_text(a, "ip"));
+	put_ports(&o, a);
 	int code = put_network(&o, a);
 	if (!code)
 		code = put_userdata(&o, a);
@@ -201,6 +215,8 @@ static void print_created(const struct json_val *v, const struct json_val *more,
 	created_row("IP:", ip);
 	if (cpus && bytes)
 		created_row("Specs:", specs);
+	for (const struct json_val *p = json_first(json_get(v, "publish")); p; p = json_next(json_get(v, "publish"), p))
+		created_row("Published:", json_str(p) ? json_str(p) : "?");
 	created_row("Persistent:", persistent ? "true" : "false");
 	created_row("Created:", created);
 }

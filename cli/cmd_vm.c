@@ -161,6 +161,13 @@ static void line(const char *label, const char *value)
 	printf("%-14s %s\n", label, clean);
 }
 
+/* One line each. */
+static void lines_of(const char *label, const struct json_val *list)
+{
+	for (const struct json_val *v = json_first(list); v; v = json_next(list, v))
+		line(label, json_str(v) ? json_str(v) : "?");
+}
+
 static void describe(const struct json_val *v)
 {
 	char ram[WORDS_MAX], specs[80], tags[400], n[32], chaos[300];
@@ -185,6 +192,8 @@ static void describe(const struct json_val *v)
 	net_chaos_words(json_get(json_get(v, "network"), "chaos"), chaos, sizeof(chaos));
 	if (chaos[0])
 		printf("%-14s %s\n", "Chaos:", chaos);
+	lines_of("Published:", json_get(v, "publish"));
+	lines_of("Waits:", json_get(v, "publish_faults"));
 	snprintf(n, sizeof(n), "%lld", (long long)json_int(v, "open_agent_connections"));
 	line("Open calls:", n);
 	line("Tags:", tags[0] ? tags : "-");

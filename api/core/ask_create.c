@@ -181,6 +181,25 @@ static int take_ssh_keys(const struct ask *a, struct vm_wish *w, struct buf *lin
 	return 0;
 }
 
+/* Ports of the host that lead into it: what a forward needs is needed here too. */
+static int take_publish(struct ask *a, struct vm_wish *w, struct buf *lines, struct fault *f)
+{
+	struct wire_iter it;
+	struct wire_field fd;
+	int err = 0;
+
+	wire_iter_init(&it, a->m->p, a->m->n);
+	while (!err && wire_next(&it, &fd)) { /* as many as the frame holds */
+		char *text = fd.tag == C_T_PUBLISH ? wire_field_dup(&fd) : NULL;
+
+		if (fd.tag == C_T_PUBLISH)
+			err = text ? publish_add(lines, text, f) : fault_set(f, -EINVAL, "'publish' holds a NUL byte");
+		free(text);
+	}
+	w->publish = buf_len(lines) ? buf_cstr(lines) : NULL;
+	return err;
+}
+
 static int take_wait(const struct ask *a, enum req_goal *goal, uint64_t *timeout_ms, struct fault *f)
 {
 	char wait[16] = "";
@@ -253,11 +272,12 @@ void ask_create(struct ask *a)
 	struct fault f = { "" };
 	uint64_t timeout_ms;
 	char *userdata = NULL;
-	struct buf secrets, keys;
+	struct buf secrets, keys, ports;
 	int err;
 
-	if (!w.group)
+	if (!w.group || (has_tag(a->m, C_T_PUBLISH) && !auth_has(a, SCOPE_NET)))
 		return;
+	buf_init(&ports, PUBLISH_LINES_MAX);
 	buf_init(&keys, SSH_KEYS_BYTES_MAX / 2);
 	buf_init(&secrets, SECRETS_MAX * (SECRET_NAME_MAX + 1));
 	err = take_wait(a, &goal, &timeout_ms, &f);
@@ -265,6 +285,8 @@ void ask_create(struct ask *a)
 		err = take_secrets(a, &w, &secrets, &f);
 	if (!err)
 		err = take_ssh_keys(a, &w, &keys, &f);
+	if (!err)
+		err = take_publish(a, &w, &ports, &f);
 	if (!err)
 		err = take_sizes(a, &w, &f);
 	if (!err)
@@ -285,6 +307,7 @@ void ask_create(struct ask *a)
 	policy_lists_done(&rules);
 	buf_done(&secrets);
 	buf_done(&keys);
+	buf_done(&ports);
 	free(userdata);
 }
 

@@ -77,7 +77,12 @@ static void describe(struct core *c, uint32_t id, const struct vm *vm, uint64_t 
 	wire_str(b, C_T_IMAGE, vm->r.image);
 	wire_str(b, C_T_NET_MODE, net_mode_of(vm));
 	policy_put(b, vm);
+	publish_put_faults(b, vm);
 	wire_u64(b, C_T_OPEN_CONNS, streams);
+	if (vm->r.net_bytes_s)
+		wire_u64(b, C_T_NET_BYTES_S, vm->r.net_bytes_s);
+	if (vm->r.net_packets_s)
+		wire_u64(b, C_T_NET_PACKETS_S, vm->r.net_packets_s);
 	if (stats)
 		net_put(b, stats, true);
 	peer_send(&c->front, NULL, 0);

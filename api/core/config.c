@@ -153,6 +153,8 @@ static int check_all(struct checking *x)
 	if (!r)
 		r = config_check_api(x);
 	if (!r)
+		r = config_check_ports(x);
+	if (!r)
 		note_unused(x);
 	x->c->graceful_shutdown = x->k->graceful_shutdown.line ? x->k->graceful_shutdown.v : true;
 	return r;

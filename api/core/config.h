@@ -69,6 +69,7 @@ struct host_group {
 	bool ipv6;             /* guests have an IPv6 address too … */
 	uint8_t prefix6[8];    /* … of this /64, set by net.c */
 	struct policy policy; /* owned: what isolated VMs may reach unless they have lists of their own */
+	char *publish;        /* in the document: ports of the VM of count, as in struct record; NULL: none */
 	bool audit_required;  /* network.audit: no new connections while the record cannot be written */
 	struct conf_file image, kernel, initrd; /* initrd.path NULL: none */
 };

@@ -63,7 +63,7 @@ static int check(struct bench *b, const struct config *c, const struct host_grou
 		r = config_check_group(&x, k, &b->groups[b->config.n_groups - 1]);
 	if (!r)
 		r = config_check_total(&x, k->count.line);
-	if (!r && config_check_overlaps(&x))
+	if (!r && (config_check_overlaps(&x) || config_check_ports(&x)))
 		r = -EEXIST;
 	return r;
 }

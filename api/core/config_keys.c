@@ -1,6 +1,7 @@
 #include "api/core/config_keys.h"
 
 #include "api/core/config.h"
+#include "api/core/publish_spec.h"
 
 #define AT(field) offsetof(struct KEYS, field)
 
@@ -52,6 +53,7 @@ const struct yaml_key config_group_keys[] = {
 	{ "image", Y_STR, AT(image) },             /* ours: per group */
 	{ "kernel_file", Y_STR, AT(kernel_file) }, /* ours: per group */
 	{ "initrd_file", Y_STR, AT(initrd_file) }, /* ours */
+	{ "publish", Y_STRS, AT(publish), PUBLISH_MAX }, /* ours */
 	{ NULL },
 };
 #undef KEYS

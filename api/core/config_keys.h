@@ -17,7 +17,7 @@ struct keys_group {
 	struct yaml_str name, storage, userdata, userdata_file, sleep_action, image, kernel_file, initrd_file;
 	struct yaml_num count, vcpu, ram_gb, ram_mb, ram_bytes, storage_size, gpu_count;
 	struct yaml_flag persistent, share_home, rosetta;
-	struct yaml_strs dns_servers;
+	struct yaml_strs dns_servers, publish;
 	struct keys_ca ca;
 	struct keys_network network;
 };

@@ -55,7 +55,7 @@ uint64_t core_ram_total(const struct core *c)
 
 static void start_one(struct core *c, const struct host_group *g)
 {
-	struct vm_wish w = { .group = g, .persistent = g->persistent, .protected_ = true };
+	struct vm_wish w = { .group = g, .persistent = g->persistent, .protected_ = true, .publish = g->publish };
 	struct fault f = { "" };
 	struct vm *vm;
 	unsigned status;
@@ -88,6 +88,7 @@ void core_keep_count(struct core *c, const struct host_group *g)
 
 	for (; have > g->count; have--)
 		let_go(c, g);
+	publish_follow(c, g);
 	for (struct vm *vm = c->reg.first, *next; vm; vm = next) {
 		next = vm->next;
 		if (vm->r.protected_ && vm->state == VM_STOPPED && strcmp(vm->r.group, g->name) == 0)
@@ -133,6 +134,7 @@ void core_serve(struct core *c)
 		if (!vm->group)
 			core_say(c, "NOTE", "%s belongs to host group '%s', which is there no more: it is kept, and cannot be started", vm->r.name,
 				 vm->r.group);
+	publish_start(c);
 	say_ready(c);
 	for (size_t i = 0; i < c->config.n_groups; i++)
 		core_keep_count(c, &c->config.groups[i]);

@@ -15,6 +15,7 @@
 #include "api/core/images.h"
 #include "api/core/metrics.h"
 #include "api/core/peer.h"
+#include "api/core/publish.h"
 #include "api/core/registry.h"
 #include "api/core/secrets.h"
 #include "api/core/tokens.h"
@@ -57,6 +58,7 @@ struct core {
 	struct images images;
 	struct host_group builder; /* of the VMs that make images; in no list */
 	struct metrics metrics;
+	struct publishing publishing;
 	struct peer front, jail, netd, control, gate;
 	enum core_phase phase;
 	bool ephemeral, emulated, no_netd;

@@ -18,6 +18,7 @@ void record_done(struct record *r)
 	free(r->secrets);
 	free(r->allow);
 	free(r->drop);
+	free(r->publish);
 	memset(r, 0, sizeof(*r));
 }
 
@@ -135,6 +136,7 @@ static const struct row rows[] = {
 	{ "target_bytes", F_U64, AT(target_bytes), INT64_MAX, false },
 	{ "allow", F_LINES, AT(allow), LINES_MAX, false },
 	{ "drop", F_LINES, AT(drop), LINES_MAX, false },
+	{ "publish", F_LINES, AT(publish), LINES_MAX, false },
 	{ "net_bytes_s", F_U64, AT(net_bytes_s), NET_RATE_MAX, false },
 	{ "net_packets_s", F_U64, AT(net_packets_s), NET_RATE_MAX, false },
 };

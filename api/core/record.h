@@ -34,6 +34,7 @@ struct record {
 	unsigned n_tags;
 	char *fault;             /* owned; NULL: it did not fail */
 	char *allow, *drop;      /* owned: its own network rules, one a line; NULL: the group's */
+	char *publish;           /* owned: its published ports (publish_spec.h), one a line; NULL: none */
 	char *secrets;           /* owned: names of the secrets it may have, a blank between; NULL: all */
 };
 

@@ -63,6 +63,7 @@ void node_put(struct buf *b, const struct vm *vm, bool with_prefix)
 		wire_str(b, C_T_TAG, r->tags[i]);
 	wire_str(b, C_T_STATUS, vm_status(vm));
 	wire_u64(b, C_T_PERSISTENT, r->persistent || r->protected_);
+	publish_put(b, vm);
 	wire_str(b, C_T_FAULT, r->fault);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define SCOPE_SAID 128u /* the request says what it is for: FOR */
+#define SCOPE_NONE 256u /* asked by front for whoever reaches a published port */
 
 struct row {
 	uint16_t type;
@@ -41,6 +42,7 @@ static const struct row rows[] = {
 	{ C_SECRET_PUT, false, false, ask_secret_put, SCOPE_ADMIN },
 	{ C_SECRET_PATCH, false, false, ask_secret_patch, SCOPE_ADMIN },
 	{ C_SECRET_DELETE, false, false, ask_secret_delete, SCOPE_ADMIN },
+	{ C_PUB_CONNECT, false, true, ask_pub_connect, SCOPE_NONE },
 	{ C_TOKEN_LIST, false, true, ask_token_list, SCOPE_ADMIN },
 	{ C_TOKEN_CREATE, false, true, ask_token_create, SCOPE_ADMIN },
 	{ C_TOKEN_REVOKE, false, true, ask_token_revoke, SCOPE_ADMIN },
@@ -93,7 +95,7 @@ void core_on_request(struct peer *front, const struct wire_msg *m, int *fds, uns
 		r++;
 	if (r == rows + ARRAY_LEN(rows))
 		reply_err(a.core, a.id, 400, "unknown request %u", m->type);
-	else if (!auth_admits(&a, scope_of(r, m)))
+	else if (r->scope != SCOPE_NONE && !auth_admits(&a, scope_of(r, m)))
 		return;
 	else if (a.core->phase == CORE_STARTING)
 		reply_err(a.core, a.id, 503, "the daemon is starting: try again");

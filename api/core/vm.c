@@ -65,6 +65,7 @@ static void drop_process(struct vm *vm)
 void vm_free(struct vm *vm)
 {
 	req_free_all(vm);
+	publish_drop(vm);
 	helper_cancel(&vm->helper);
 	drop_process(vm);
 	peer_forget(&vm->core->jail, vm);

@@ -101,8 +101,10 @@ struct vm_wish {                 /* what a creator asks for; zeros: the group's 
 	const char *secrets;         /* borrowed, as in struct record; NULL: all */
 	const char *ssh_keys;        /* borrowed, lines; NULL: those of the file alone */
 	const char *allow, *drop;    /* borrowed, as in struct record; NULL: the group's */
+	const char *publish;         /* borrowed, as in struct record; NULL: nothing */
 	const struct image *image;   /* of the store; NULL: the group's */
 	uint64_t target_bytes;       /* a builder: size of its second disk, which starts as `image` or empty */
+	uint64_t disk_bytes;         /* of its root disk; 0: the group's */
 	const char *const *tags;     /* borrowed, valid tags */
 	unsigned n_tags;
 };

@@ -61,6 +61,7 @@ void vm_remove_files(struct vm *vm)
 {
 	int err;
 
+	publish_drop(vm);
 	helper_cancel(&vm->helper);
 	vm->state = VM_REMOVING;
 	vm->helper.done = removed;
@@ -181,7 +182,7 @@ static int fill(struct vm *vm, const struct vm_wish *w, const struct image *im)
 	snprintf(r->group, sizeof(r->group), "%s", g->name);
 	r->ram_bytes = w->ram_bytes ? w->ram_bytes : g->ram_bytes;
 	r->vcpus = w->vcpus ? w->vcpus : g->vcpus;
-	r->disk_bytes = g->disk_bytes;
+	r->disk_bytes = w->disk_bytes ? w->disk_bytes : g->disk_bytes;
 	r->target_bytes = w->target_bytes;
 	if (w->target_bytes)
 		err = image_id_new(r->target);
@@ -208,6 +209,10 @@ static int fill(struct vm *vm, const struct vm_wish *w, const struct image *im)
 	if (w->drop && !err) {
 		r->drop = strdup(w->drop);
 		err = r->drop ? 0 : -ENOMEM;
+	}
+	if (w->publish && !err) {
+		r->publish = strdup(w->publish);
+		err = r->publish ? 0 : -ENOMEM;
 	}
 	if (!err)
 		err = fill_ssh_keys(vm, w);
@@ -249,7 +254,7 @@ static int begin(struct core *c, struct vm *vm, const struct vm_wish *w, unsigne
 		return err;
 	}
 	mac_of_name(vm->r.name, vm->r.mac);
-	return 0;
+	return publish_claim(vm, status, f);
 }
 
 int vm_create(struct core *c, const struct vm_wish *w, struct vm **out, unsigned *status, struct fault *f)

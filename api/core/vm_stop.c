@@ -103,6 +103,7 @@ void vm_stop(struct vm *vm, const char *action)
 void vm_remove(struct vm *vm)
 {
 	vm->remove = vm->stop_asked = true;
+	publish_drop(vm);
 	switch (vm->state) {
 	case VM_MAKING: case VM_STOPPED:
 		vm_remove_files(vm);

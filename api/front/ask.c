@@ -83,8 +83,10 @@ static void answer(struct front *f, const struct wire_msg *m, int *fds, unsigned
 	struct conn *c = r ? r->conn : NULL;
 	ask_fn *fn = r ? r->ask_fn : NULL;
 
-	if (!r) /* the client has gone */
+	if (!r) { /* a published port's, or the client has gone */
+		publish_answer(f, m, fds, n_fds);
 		return;
+	}
 	if (m->type != C_ITEM)
 		ask_drop(r);
 	if (fn)
@@ -97,6 +99,11 @@ static void on_frame(struct front *f, const struct wire_msg *m, int *fds, unsign
 	if (m->type == C_LISTEN && n_fds == 1) {
 		listener_add(f, m, fds[0]);
 		fds[0] = -1;
+	} else if (m->type == C_PUBLISH && n_fds == 1) {
+		publish_add(f, m, fds[0]);
+		fds[0] = -1;
+	} else if (m->type == C_UNPUBLISH) {
+		publish_remove(f, m);
 	} else if (m->type == C_TLS) {
 		cert_frame(f, m);
 	} else if (m->type == C_CUT) {

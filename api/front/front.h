@@ -13,6 +13,7 @@
 
 #include "api/front/guard.h"
 #include "api/front/metrics.h"
+#include "api/front/publish.h"
 #include "lib/ev/ev.h"
 #include "lib/http/chunk.h"
 #include "lib/http/http.h"
@@ -208,6 +209,7 @@ struct front {
 	struct conn *conns, *oldest; /* newest first */
 	struct limits limits;
 	struct rejects rejects;
+	struct published published;
 	uint32_t next_id;
 	struct req *asks[ASK_BUCKETS];
 	struct buf frame; /* the frame being written, to core or an agent */
@@ -348,6 +350,7 @@ void put_field_u64(struct json_out *o, const char *key, const struct wire_msg *m
 void put_field_list(struct json_out *o, const char *key, const struct wire_msg *m, uint16_t tag); /* [] when none */
 void put_ip_bare(struct json_out *o, const char *key, const struct wire_msg *m); /* without /24 */
 void put_time_field(struct json_out *o, const char *key, const struct wire_msg *m, uint16_t tag); /* when there and not 0 */
+void put_publish(struct json_out *o, const struct wire_msg *m); /* published ports, when there are any */
 void put_field_bool(struct json_out *o, const char *key, const struct wire_msg *m, uint16_t tag); /* absent is false */
 typedef void put_fn(struct json_out *o, const struct wire_msg *m);
 /* Answers a question to core with the object that put() writes from its OK, or with its refusal. */

@@ -14,6 +14,7 @@ static void put_created(struct json_out *o, const struct wire_msg *m)
 	put_field_str(o, "arch", m, C_T_ARCH);
 	put_field_bool(o, "persistent", m, C_T_PERSISTENT);
 	put_field_list(o, "tags", m, C_T_TAG);
+	put_publish(o, m);
 }
 
 /* Ours: what of the request was not done. */
@@ -131,6 +132,8 @@ static const char *put_create(struct buf *b, const struct json_val *root)
 		wire_u64(b, C_T_PERSISTENT, 1);
 	if (!bad && body_put_strings(b, root, "tags", C_T_TAG) < 0)
 		bad = "tags";
+	if (!bad && body_put_strings(b, root, "publish", C_T_PUBLISH) < 0)
+		bad = "publish";
 	if (!bad && body_put_strings(b, root, "ssh_keys", C_T_SSH_KEY) < 0)
 		bad = "ssh_keys";
 	secrets = bad ? 0 : body_put_strings(b, root, "secrets", C_T_SECRET);

@@ -237,6 +237,7 @@ static void answer(struct req *r, const struct wire_msg *m, int *fds, unsigned n
 	put_host(&r->gather, m);
 	counts_put(&r->conn->front->counts, &r->gather);
 	rejects_put(&r->conn->front->rejects, &r->gather);
+	published_put(&r->conn->front->published, &r->gather);
 	if (r->gather.failed)
 		reply_error(r, 500, "the answer is too large or memory ran out");
 	else

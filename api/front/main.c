@@ -64,6 +64,7 @@ static void sweep(struct ev_timer *t)
 	struct front *f = t->arg;
 
 	listeners_resume(f);
+	publish_sweep(f);
 	conn_sweep(f, now_mono_ms());
 	ev_timer_set(f->loop, t, SWEEP_MS);
 }
@@ -89,11 +90,14 @@ int main(int argc, char **argv)
 	static struct front front;
 	struct fault fault = { "" };
 	uint64_t uid = getuid(), gid = getgid();
+	uint64_t files;
 	int err;
 
 	if (argc == 2 && strcmp(argv[1], "--routes") == 0)
 		return print_routes();
-	limits_init(&front.limits, raise_fd_limit());
+	files = raise_fd_limit();
+	limits_init(&front.limits, files);
+	published_init(&front.published, files);
 	if (parse_args(argc, argv, &uid, &gid, &front.limits))
 		return usage();
 	prctl(PR_SET_NAME, "mica-front");

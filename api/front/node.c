@@ -68,6 +68,16 @@ void put_ip_bare(struct json_out *o, const char *key, const struct wire_msg *m)
 	json_put_strn(o, key, f.p, slash ? (size_t)((const uint8_t *)slash - f.p) : f.n);
 }
 
+void put_publish(struct json_out *o, const struct wire_msg *m)
+{
+	struct wire_field f;
+
+	if (wire_get(m, C_T_PUBLISH, &f))
+		put_field_list(o, "publish", m, C_T_PUBLISH);
+	if (wire_get(m, C_T_PUB_FAULT, &f))
+		put_field_list(o, "publish_faults", m, C_T_PUB_FAULT);
+}
+
 void put_node(struct json_out *o, const struct wire_msg *m)
 {
 	put_field_str(o, "hostname", m, C_T_VM);
@@ -81,6 +91,7 @@ void put_node(struct json_out *o, const struct wire_msg *m)
 	put_field_list(o, "tags", m, C_T_TAG);
 	put_field_str(o, "status", m, C_T_STATUS);
 	put_field_bool(o, "persistent", m, C_T_PERSISTENT);
+	put_publish(o, m);
 	put_field_str(o, "fault", m, C_T_FAULT);
 }
 

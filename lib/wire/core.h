@@ -20,16 +20,18 @@ enum core_type {
 	                    → OK FINGERPRINT [CERT KEY, when made]; ERR: what is wrong with them; what was there before stays in use.
 	                    Also supervisor → core (CERT KEY, no answer): passed on. */
 	C_CUT = 18,      /* AUTH: this token was revoked or is over: front ends whatever is under way for it. No answer. */
+	C_PUBLISH = 24,  /* PUB_ID + fd: listening TCP socket: each of its connections gets a stream by C_PUB_CONNECT. No answer. */
+	C_UNPUBLISH = 25, /* PUB_ID: that socket and its connections end at once. No answer. */
 
 	/* front → core */
 	C_INFO = 32,     /* → OK VERSION GIT_COMMIT ARCH (Go spelling "amd64") */
 	C_AUTH = 33,     /* [FOR] → OK when the credential is good for that listener, and for that scope */
 	C_GROUPS = 34,   /* → ITEM{group}* OK */
 	C_NODES = 35,    /* [GROUP TAG | TAG_PREFIX] → ITEM{node}* OK; ERR 404 group */
-	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS NET_BYTES_S NET_PACKETS_S PERSISTENT TAG* USERDATA SSH_KEY* IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET* SECRETS_SET(1)] → OK node
+	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS NET_BYTES_S NET_PACKETS_S PERSISTENT TAG* USERDATA SSH_KEY* PUBLISH* IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET* SECRETS_SET(1)] → OK node
 	                    (IP with prefix length); ERR 400 404 408 503 … */
 	C_DELETE = 37,   /* GROUP VM → OK TEXT DISK_REMOVED(0/1) */
-	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS [NET_SET_ALLOW NET_ALLOW* NET_SET_DROP NET_DROP* GROUP_ALLOW* GROUP_DROP*] [NET_CUT … NET_TX_PACKETS_S, while there is chaos] */
+	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS PUB_FAULT* [NET_SET_ALLOW NET_ALLOW* NET_SET_DROP NET_DROP* GROUP_ALLOW* GROUP_DROP*] [NET_CUT … NET_TX_PACKETS_S, while there is chaos] */
 	C_LOGS = 39,     /* VM → OK + fd: the console log, read-only */
 	C_SHUTDOWN = 40, /* VM ACTION → OK TEXT once the VM process has ended */
 	C_CONNECT = 41,  /* VM FOR (absent: admin) → OK + fd: a fresh agent stream (lib/wire/agent.h); ERR 404 VM, 409 paused or stopped, 503 agent does not answer.
@@ -53,6 +55,7 @@ enum core_type {
 	                    C_DESCRIBE: once packets are judged by it; ERR 400 an entry, 404, 409 not isolated */
 	C_EXPLAIN = 121, /* VM TEXT (URL, address, address:port, host) → OK NAME ALLOWED RULE RULE_TEXT PORT PROTO [NET_LOCKED(1)] ADDR{IP ALLOWED RULE RULE_TEXT [OPEN_S]}* */
 	C_NET_LOG = 122, /* VM → OK + descriptors of its network record's files, oldest first (the last one grows); ERR 404 none */
+	C_PUB_CONNECT = 144, /* PUB_ID; no credential: its clients show none → OK + fd: raw bytes from and to the guest's end, both halves; ERR 404, 409, 502, 503, 504 */
 	C_TOKEN_LIST = 64,   /* → ITEM{token}* OK. The text of a token never comes back. */
 	C_TOKEN_CREATE = 65, /* NAME SCOPE* GROUP* [LIFE_MS | EXPIRES_NS] → OK token + TOKEN; ERR 400, 409 there is one, 507 too many */
 	C_TOKEN_REVOKE = 66, /* NAME → OK TEXT; ERR 404 */
@@ -63,7 +66,7 @@ enum core_type {
 	C_IMAGE_GET = 129,    /* NAME (a name or id) → OK image TEXT (the report); ERR 404 */
 	C_IMAGE_NAME = 130,   /* NAME ADD (another name, taken from whoever has it) → OK image TEXT; ERR 400, 404, 507 too many names */
 	C_IMAGE_DELETE = 131, /* NAME → OK TEXT: that name, or (an id, or the last name) the image; ERR 404, 409 a VM or host group needs it */
-	C_BUILDER = 132,      /* SIZE [NAME of the image it starts from, RAM_BYTES CPUS TIMEOUT_MS] → OK node: a VM whose second disk /dev/vdb becomes an image */
+	C_BUILDER = 132,      /* SIZE [NAME of the image it starts from, RAM_BYTES CPUS SCRATCH_BYTES (of its root disk) TIMEOUT_MS] → OK node: a VM whose second disk /dev/vdb becomes an image */
 	C_IMAGE_KEEP = 133,   /* VM NAME* [TEXT: the report] → OK image, once that builder has ended and its disk is stored; ERR 400, 409 no builder, 507 */
 };
 /* What a token may do; bits. Every scope brings SCOPE_READ with it, SCOPE_ADMIN all others. A request for which none is written needs SCOPE_ADMIN. */
@@ -102,7 +105,8 @@ enum core_tag { /* u64 unless said */
 	C_T_NET_RX_PACKETS_S, C_T_NET_TX_PACKETS_S, C_T_COUNTER, /* nested: NAME COUNT */ C_T_NET_BYTES_S, C_T_NET_PACKETS_S, /* limits for good, each way */
 	C_T_NET_RESET = 224, C_T_ALLOWED, C_T_RULE, /* str "allow[0]" */ C_T_RULE_TEXT, /* str: the entry, or what the rule is */ C_T_PROTO, C_T_ADDR, /* nested */
 	C_T_OPEN_S, /* seconds an address stays open by name */ C_T_NET_LOCKED, C_T_FLOWS, /* which counter of a VM: 0–6, in the order of G_COUNTS */
-	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */
+	C_T_PUBLISH = 240, /* str, repeats: "127.0.0.1:8080:80" */ C_T_PUB_ID, C_T_PUB_FAULT, /* str, repeats: what is not published now, and why */
+	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */ C_T_SCRATCH_BYTES,
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
 #define C_ITEM 31u
@@ -110,6 +114,6 @@ enum core_tag { /* u64 unless said */
 /* An image's fields: IMAGE (its id) NAME* SIZE STORED_BYTES CREATED_NS USERS */
 /* A secret's fields: NAME SIZE PERM UID GID MODIFIED_NS */
 /* A token's fields: NAME SCOPE* GROUP* CREATED_NS [EXPIRES_NS LAST_USED_NS] EXPIRED(0/1). LAST_USED_NS is not kept over a restart. */
-/* A node's fields: VM GROUP IP RAM_BYTES CPUS CREATED_NS [LAST_CALL_NS] ARCH TAG* STATUS PERSISTENT [FAULT] */
+/* A node's fields: VM GROUP IP RAM_BYTES CPUS CREATED_NS [LAST_CALL_NS] ARCH TAG* STATUS PERSISTENT PUBLISH* [FAULT] */
 
 #endif

@@ -86,7 +86,7 @@ class Jail(threading.Thread):
             for s in ends:
                 s.close()
         elif m.kind == J_KILL and name in self.vmms:
-            self.vmms[name].kill()
+            kill_tree(self.vmms[name].pid)
             self.answer(OK, [], m.id)
         elif m.kind == J_ADOPT and name in self.vmms:
             pidfd = os.pidfd_open(self.vmms[name].pid)
@@ -157,6 +157,44 @@ class Gate(threading.Thread):
                 return
 
 
+def descendants(pid):
+    """Of one look at /proc; a process's children stay its vmm's when it ends (a subreaper)."""
+    parents = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open("/proc/%s/stat" % name) as f:
+                    state, parent = f.read().rsplit(")", 1)[1].split()[:2]
+            except OSError:
+                continue
+            if state != "Z":
+                parents[int(name)] = int(parent)
+    found, new = set(), {pid}
+    while new:
+        found |= new
+        new = {p for p, parent in parents.items() if parent in new} - found
+    return found - {pid}
+
+
+def kill_tree(pid, itself=True):
+    """A guest's processes are this host's: they end as with their machine, all of them."""
+    for _ in range(100):
+        left = descendants(pid)
+        if not left:
+            break
+        for one in left:
+            try:
+                os.kill(one, signal.SIGKILL)
+            except OSError:
+                pass
+        time.sleep(0.01)
+    if itself:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass
+
+
 # ---- the daemon ---------------------------------------------------------------------------------------------------
 
 def free_port():
@@ -200,7 +238,7 @@ class Stack:
         for ours, theirs in pairs:
             ours.close()
         pairs[0][1].close()
-        self.jail, self.netd, self.gate = Jail(self, Chan(pairs[1][1])), Netd(Chan(pairs[2][1])), Gate(Chan(pairs[3][1]))
+        self.jail, self.netd, self.gate = Jail(self, Chan(pairs[1][1]), self.jail and self.jail.vmms), Netd(Chan(pairs[2][1])), Gate(Chan(pairs[3][1]))
         try:
             self.lines = self.wait_ready(status_r)
         except AssertionError:
@@ -253,7 +291,7 @@ class Stack:
                 p.kill()
                 codes.append("killed")
         for p in list(self.jail.vmms.values()):
-            p.kill()
+            kill_tree(p.pid)
         os.close(self.status)
         shutil.rmtree(self.dir, ignore_errors=True)
         return codes
@@ -270,6 +308,7 @@ class Vmm:
     """Its guest is an agent on this host. Streams are joined by handing core a connection to the agent's socket."""
 
     def __init__(self, listener, agent, folder):
+        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: whatever runs in the guest ends with it
         self.listener, self.folder, self.state = listener, folder, "new"
         self.core = self.process = self.report = None
         self.listens = False
@@ -290,10 +329,7 @@ class Vmm:
                 self.core = None
 
     def end(self, reason):
-        if self.process:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-            self.process.wait()
+        kill_tree(os.getpid(), False)
         if self.report is not None:
             os.pwrite(self.report, (reason + "\n\n").encode(), 0)
         self.tell(V_EXITED, [(VT_REASON, reason), (VT_TEXT, "")])
