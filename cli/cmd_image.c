@@ -51,7 +51,7 @@ static int ask(const struct remote *r, const char *method, const char *name, con
 	return code;
 }
 
-static int start_builder(const struct args *a, const struct remote *r, char vm[VM_NAME_MAX])
+static int start_builder(const struct args *a, const struct remote *r, uint64_t archive_bytes, char vm[VM_NAME_MAX])
 {
 	struct json_out o;
 	struct answer an;
@@ -60,6 +60,7 @@ static int start_builder(const struct args *a, const struct remote *r, char vm[V
 	json_out_init(&o, &body);
 	json_obj(&o, NULL);
 	json_put_u64(&o, "size", arg_u64(a, "size", SIZE_DEFAULT) & ~4095ull);
+	json_put_u64(&o, "scratch_bytes", ((archive_bytes + archive_bytes / 16) & ~4095ull) + (512ull << 20));
 	json_put_u64(&o, "ram_bytes", arg_u64(a, "ram-mb", RAM_DEFAULT_MB) << 20);
 	json_end(&o);
 	int code = remote_ask(r, "POST", "/images/builders", &body, &an);
@@ -298,7 +299,7 @@ static int run_import(struct args *a)
 		code = take_source(a->pos[0], temp, &bytes);
 	if (code)
 		return code;
-	code = start_builder(a, &r, vm);
+	code = start_builder(a, &r, bytes, vm);
 	if (!code) {
 		code = fill(a, &r, vm, temp[0] ? temp : a->pos[0], bytes);
 		if (code)

@@ -8,7 +8,8 @@
 #include "api/core/timers.h"
 
 #define BUILDER_RAM_BYTES (512ull << 20)
-#define BUILDER_SCRATCH_BYTES (64ull << 30) /* sparse: room for the archive */
+#define BUILDER_SCRATCH_BYTES (8ull << 30)   /* sparse: room for the archive */
+#define BUILDER_SCRATCH_MIN_BYTES (64ull << 20)
 #define TARGET_MIN_BYTES (16ull << 20)       /* the empty file system that it starts from */
 
 static unsigned users_of(const struct core *c, const struct image *im)
@@ -210,6 +211,11 @@ static int take_wish(const struct ask *a, struct vm_wish *w, struct fault *f)
 		if (v > VCPUS_MAX)
 			return fault_set(f, -EINVAL, "'cpus' must be 1 to %u", VCPUS_MAX);
 		w->vcpus = (unsigned)v;
+	}
+	if (wire_get_u64(a->m, C_T_SCRATCH_BYTES, &v) && v) {
+		if (v < BUILDER_SCRATCH_MIN_BYTES || v > DISK_MAX_BYTES || v % 4096)
+			return fault_set(f, -EINVAL, "'scratch_bytes' must be 64M to 16T, a multiple of 4096 bytes");
+		w->disk_bytes = v;
 	}
 	if (!wire_get_u64(a->m, C_T_SIZE, &w->target_bytes) || w->target_bytes < TARGET_MIN_BYTES || w->target_bytes > DISK_MAX_BYTES || w->target_bytes % 4096)
 		return fault_set(f, -EINVAL, "'size' must be 16M to 16T, a multiple of 4096 bytes");

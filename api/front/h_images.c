@@ -201,7 +201,7 @@ void h_builder(struct req *r)
 	if (json_get_str(json_root(&j), "from", &from) == -EINVAL || (from && strlen(from) >= NAME_BYTES_MAX))
 		reply_error(r, 400, "'from' must be the name of an image");
 	else if (put_size(r, b, json_root(&j), "size", C_T_SIZE) && put_size(r, b, json_root(&j), "ram_bytes", C_T_RAM_BYTES) &&
-		 put_size(r, b, json_root(&j), "cpus", C_T_CPUS)) {
+		 put_size(r, b, json_root(&j), "cpus", C_T_CPUS) && put_size(r, b, json_root(&j), "scratch_bytes", C_T_SCRATCH_BYTES)) {
 		wire_str(b, C_T_NAME, from);
 		ask_send(r, made);
 	}
