@@ -125,6 +125,8 @@ static void put_network(struct json_out *o, const struct wire_msg *m)
 
 	json_obj(o, "network");
 	put_rules(o, m);
+	put_field_u64(o, "bytes_per_s", m, C_T_NET_BYTES_S);
+	put_field_u64(o, "packets_per_s", m, C_T_NET_PACKETS_S);
 	if (wire_get(m, C_T_NET_CUT, &f)) { /* there is some */
 		json_obj(o, "chaos");
 		put_chaos(o, m);

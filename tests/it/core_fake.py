@@ -605,6 +605,7 @@ def test_create(w):
     m = w.ask(C_LOGS, (T_VM, 'ok-2'))
     ok(m.type == OK and b'booting ok-2' in os.read(m.fds[0], 1000), 'its console log')
     m = w.ask(C_DESCRIBE, (T_VM, 'ok-2'))
+    ok(m.num(T_NET_BYTES_S) == 1250000 and m.num(T_NET_PACKETS_S) == 5000, 'described with its limits')
     ok(m.str(T_STATUS) == 'Running' and m.str(T_IP) == '10.77.0.3' and m.all(T_TAG) == ['a=1', 'name=bob'] and m.num(T_LAST) and m.str(T_IMAGE) == 'min'
        and m.str(T_NET_MODE) == 'bridge' and m.num(T_OPEN) == 1 and not m.num(T_PERSISTENT), 'described')
     keep.close()
