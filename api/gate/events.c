@@ -5,6 +5,8 @@
 
 #include "api/gate/gate.h"
 
+#define LAST_READS 64u
+
 static void began(struct vm *vm, const struct nf_event *e)
 {
 	struct flow *f = flows_put(&vm->flows, &e->t);
@@ -80,6 +82,22 @@ static void on_readable(struct ev_io *io, uint32_t events)
 		}
 		if (nf_read(p, (size_t)n, on_event, vm))
 			record_lost(vm, 1, "an event that could not be read");
+	}
+}
+
+/* The namespace goes with its flows, and nobody tells how much they carried. */
+void events_end(struct vm *vm)
+{
+	uint64_t now = now_real_ns();
+
+	for (unsigned i = 0; i < LAST_READS && vm->events_fd >= 0; i++)
+		on_readable(&vm->events_io, EPOLLIN);
+	for (size_t i = 0; i < vm->flows.places; i++) {
+		const struct flow *f = &vm->flows.at[i];
+
+		if (f->start_ns)
+			record_write(vm, &(struct record_line){ .event = "end", .t = &f->t, .name = seen_name(vm, f->t.family, f->t.dst), .rule = f->rule, .allowed = true,
+								.note = "the VM ended", .duration_ms = now > f->start_ns ? (now - f->start_ns) / 1000000u : 0 });
 	}
 }
 

@@ -169,6 +169,8 @@ struct vm {
 	struct cached *cache;                 /* owned: CACHE_PLACES, made when needed */
 	struct opened *opened;                /* owned */
 	unsigned n_opened;
+	unsigned reopening;                   /* of them asked again after a change of policy, … */
+	uint32_t policy_id;                   /* … whose answer waits for that; 0: none does */
 	struct seen *seen;                    /* owned: SEEN_PLACES, made when needed */
 	struct ev_io events_io;
 	int events_fd;                        /* owned; -1 */
@@ -211,6 +213,7 @@ struct buf *link_begin(struct gate *g, uint16_t type); /* a question or news; fi
 int link_call(struct gate *g, void (*fn)(void *, const struct wire_msg *, int *, unsigned), void *arg);
 void link_send(struct gate *g);
 void link_forget(struct gate *g, const void *arg);     /* its answers go nowhere */
+void link_ok(struct gate *g, uint32_t id);             /* the late answer to a request */
 
 /* ---- vm.c ---- */
 struct vm *vm_find(struct gate *g, const char *name);
@@ -255,6 +258,7 @@ void cache_free(struct vm *vm);
 /* ---- open.c ---- */
 /* Asks core to open these for every entry that names q; q->opening counts. 0; -ENOSPC, -ENOMEM, -EPIPE. */
 int open_addrs(struct query *q, const struct dns_addr *addrs, unsigned n);
+void opened_settled(struct vm *vm);        /* who waits for what is opened again waits no more */
 void opened_policy_changed(struct vm *vm); /* forgets what no entry names, opens the rest again */
 void opened_sweep(struct vm *vm, uint64_t now_ms);
 void opened_free(struct vm *vm);
@@ -267,6 +271,8 @@ void seen_free(struct vm *vm);
 /* ---- events.c, flows.c ---- */
 int events_start(struct vm *vm);
 void events_stop(struct vm *vm);
+/* The VM ended: what the kernel still has to tell, then the end of every flow that it began. */
+void events_end(struct vm *vm);
 /* Takes the place of the flow: a new one or the one that is there. NULL: full, or no memory. */
 struct flow *flows_put(struct flows *f, const struct nf_tuple *t);
 bool flows_take(struct flows *f, const struct nf_tuple *t, struct flow *out); /* and it is gone */

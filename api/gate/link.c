@@ -95,6 +95,11 @@ static void reply(struct gate *g, uint32_t id, int err, const struct fault *f)
 	finish(g);
 }
 
+void link_ok(struct gate *g, uint32_t id)
+{
+	reply(g, id, 0, NULL);
+}
+
 static struct vm *named(struct gate *g, const struct wire_msg *m)
 {
 	char name[GATE_NAME_MAX + 1];
@@ -106,8 +111,10 @@ static int on_down(struct gate *g, const struct wire_msg *m)
 {
 	struct vm *vm = named(g, m);
 
-	if (vm)
+	if (vm) {
+		events_end(vm);
 		vm_down(vm);
+	}
 	return 0;
 }
 
@@ -160,6 +167,8 @@ static void on_frame(struct gate *g, const struct wire_msg *m, int *fds, unsigne
 		break;
 	case G_POLICY:
 		err = vm_policy(g, m, &f);
+		if (!err && named(g, m)->policy_id) /* once its addresses are open again */
+			return;
 		break;
 	case G_LOG:
 		err = on_log(g, m, fds, n_fds);

@@ -133,23 +133,41 @@ int open_addrs(struct query *q, const struct dns_addr *addrs, unsigned n)
 
 /* ---- another policy ---- */
 
+/* arg: the VM's counter of such questions, so that they can be forgotten alone. */
 static void on_again(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
 {
-	struct vm *vm = arg;
+	struct vm *vm = (struct vm *)((char *)arg - offsetof(struct vm, reopening));
 
 	(void)fds; (void)n_fds;
 	if (m)
 		settle(vm, m->id, m->type == WIRE_OK);
+	if (vm->reopening && --vm->reopening == 0)
+		opened_settled(vm);
 }
 
+void opened_settled(struct vm *vm)
+{
+	uint32_t id = vm->policy_id;
+
+	vm->policy_id = 0;
+	if (id)
+		link_ok(vm->gate, id);
+}
+
+/* The entry that names it now: one with the same port before others. */
 static bool rule_again(struct vm *vm, struct opened *o)
 {
-	for (unsigned i = 0; i < vm->policy.n[POLICY_ALLOW]; i++)
-		if (policy_rule_names(&vm->policy, i, o->name) && vm->policy.list[POLICY_ALLOW][i].port == o->port) {
-			o->rule = (uint16_t)i;
-			return true;
-		}
-	return false;
+	const struct policy *p = &vm->policy;
+	unsigned best = UINT16_MAX;
+
+	for (unsigned i = 0; i < p->n[POLICY_ALLOW]; i++)
+		if (policy_rule_names(p, i, o->name) && (best == UINT16_MAX || (p->list[POLICY_ALLOW][best].port != o->port && p->list[POLICY_ALLOW][i].port == o->port)))
+			best = i;
+	if (best == UINT16_MAX)
+		return false;
+	o->rule = (uint16_t)best;
+	o->port = p->list[POLICY_ALLOW][best].port;
+	return true;
 }
 
 void opened_policy_changed(struct vm *vm)
@@ -157,6 +175,8 @@ void opened_policy_changed(struct vm *vm)
 	uint64_t now = now_mono_ms();
 
 	opened_sweep(vm, now);
+	link_forget(vm->gate, &vm->reopening); /* of a change before this one */
+	vm->reopening = 0;
 	for (unsigned i = vm->n_opened; i--;) {
 		struct opened *o = &vm->opened[i];
 		struct buf *b;
@@ -168,7 +188,7 @@ void opened_policy_changed(struct vm *vm)
 		b = begin(vm, o->name, o->rule, o->port, (o->until_ms - now) / 1000 + 1);
 		o->ask_id = vm->gate->last_id;
 		wire_bytes(b, G_T_ADDR, o->addr, o->family == 6 ? 16 : 4);
-		link_call(vm->gate, on_again, vm);
+		vm->reopening += link_call(vm->gate, on_again, &vm->reopening) == 0;
 	}
 }
 

@@ -50,6 +50,7 @@ static void put_tuple(struct json_out *o, const struct nf_tuple *t)
 
 static void put_line(struct vm *vm, const struct record_line *l)
 {
+	bool ended = strcmp(l->event, "end") == 0;
 	struct record *r = &vm->record;
 	char time[RFC3339_MAX];
 	struct json_out o;
@@ -70,12 +71,12 @@ static void put_line(struct vm *vm, const struct record_line *l)
 	json_put_str(&o, "verdict", l->allowed ? "allowed" : "denied");
 	if (l->note)
 		json_put_str(&o, "note", l->note);
-	if (!strcmp(l->event, "end") || l->bytes_out)
+	if (l->bytes_out || (ended && !l->note)) /* a note: they are not known */
 		json_put_u64(&o, "bytes_out", l->bytes_out);
-	if (!strcmp(l->event, "end")) {
+	if (ended && !l->note)
 		json_put_u64(&o, "bytes_in", l->bytes_in);
+	if (ended)
 		json_put_u64(&o, "duration_ms", l->duration_ms);
-	}
 	json_end(&o);
 	buf_add(&r->out, "\n", 1);
 }

@@ -101,9 +101,12 @@ int vm_policy(struct gate *g, const struct wire_msg *m, struct fault *f)
 	if (!vm)
 		return fault_set(f, -ENOENT, "gate knows no such VM");
 	err = get_policy(m, &p, f);
-	if (!err)
-		set_policy(vm, &p);
-	return err;
+	if (err)
+		return err;
+	opened_settled(vm);
+	set_policy(vm, &p);
+	vm->policy_id = vm->reopening ? m->id : 0;
+	return 0;
 }
 
 static int get_texts(struct vm *vm, const struct wire_msg *m, struct fault *f)
@@ -263,7 +266,9 @@ void vm_down(struct vm *vm)
 	events_stop(vm);
 	record_stop(vm);
 	vm_tell_counts(vm, 0);
+	opened_settled(vm);
 	link_forget(g, vm);
+	link_forget(g, &vm->reopening);
 	opened_free(vm);
 	seen_free(vm);
 	cache_free(vm);

@@ -194,7 +194,7 @@ static void pack(uint8_t *r, bool allow, uint8_t family, const struct policy_ent
 	r[6] = (uint8_t)index;
 	r[7] = (uint8_t)(index >> 8);
 	memcpy(r + 8, e->net.addr, 16);
-	r[24] = e->net.prefix != 0;
+	r[24] = allow && e->net.prefix;
 }
 
 size_t policy_pack(const struct policy *p, uint8_t (*out)[POLICY_RULE_BYTES])
