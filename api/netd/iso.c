@@ -104,15 +104,19 @@ static int take_rules(const struct request *r, struct iso_rule **out, size_t *n,
 	return 0;
 }
 
-/* Who names whom: this VM may begin flows to those that its explicit entries hold, and they are told. */
-static void tell_peers(struct netd *n, const struct iso *me, bool up)
+/* Who names whom: this VM may begin flows to those that its explicit entries hold, and they are told when that changes. was, is: the VM before and
+ * after; NULL: it was not there, or is no more. */
+static void tell_peers(struct netd *n, const struct iso *was, const struct iso *is)
 {
+	const struct iso *me = is ? is : was;
 	for (struct iso *o = n->isos; o; o = o->next) {
-		if (o == me || o->nft.fd < 0)
+		if (strcmp(o->vm, me->vm) == 0 || o->nft.fd < 0)
 			continue;
-		nft_ns_peer(o, &me->guest4, up && iso_names(me, &o->guest4));
-		if (me->guest6.family && o->guest6.family)
-			nft_ns_peer(o, &me->guest6, up && iso_names(me, &o->guest6));
+		bool now4 = is && iso_names(is, &o->guest4), now6 = is && iso_names(is, &o->guest6);
+		if (now4 != (was && iso_names(was, &o->guest4)))
+			nft_ns_peer(o, &me->guest4, now4);
+		if (me->guest6.family && o->guest6.family && now6 != (was && iso_names(was, &o->guest6)))
+			nft_ns_peer(o, &me->guest6, now6);
 	}
 }
 
@@ -138,8 +142,8 @@ int iso_policy(struct request *r, struct fault *f)
 		free(rules);
 		return fault_errno(f, err, "the policy cannot be set; the one before holds");
 	}
+	tell_peers(r->n, &old, i);
 	free(old.rules);
-	tell_peers(r->n, i, true);
 	if ((err = nft_host_iso(r->n, i, true)))
 		return fault_errno(f, err, "the policy holds in the VM's namespace, the host's rules for it could not be set");
 	if ((err = ct_flush(&i->nft)))
@@ -337,7 +341,7 @@ static int iso_make_up(struct request *r, struct iso *i, bool adopt, struct faul
 	if (!err)
 		err = veth_setup(n, i, &ns, f);
 	if (!err)
-		tell_peers(n, i, true);
+		tell_peers(n, NULL, i);
 	return err;
 }
 
@@ -377,7 +381,7 @@ int vm_down(struct request *r, struct fault *f)
 	(void)f;
 	if (!i)
 		return 0;
-	tell_peers(r->n, i, false);
+	tell_peers(r->n, i, NULL);
 	undo(r->n, i);
 	return 0;
 }

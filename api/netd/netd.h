@@ -120,6 +120,7 @@ struct netd {
 	struct guard *guards;
 	struct iso *isos;
 	bool synced;
+	bool no_flow_limit;   /* the kernel cannot count a VM's flows */
 };
 struct range *range_find(struct netd *n, const char *name, bool bridge);
 struct range *range_make(struct netd *n, const char *name, bool bridge); /* found or new; NULL: too many, or no memory */

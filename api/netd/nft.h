@@ -98,6 +98,7 @@ struct nft_rule {
 	unsigned n_raw;
 	uint16_t ethertype;           /* family netdev */
 	const char *counter;          /* named counter: counts here, after the match */
+	unsigned flows_over;          /* flows that this rule has let through and that still run are more than that */
 	unsigned limit_per_s;         /* the rest of the rule only so often */
 	const char *log;              /* prefix for NFLOG */
 	enum nft_verdict then;

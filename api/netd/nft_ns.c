@@ -28,10 +28,11 @@
 #define UP NETD_NS_UP
 #define ID_MAX 24
 #define UNLOGGED "~" /* behind a counter's name: flows the log was not told of */
-enum { LOGS_PER_S = 200, REPLY_MAX = 65536, COUNTERS_MAX = 2048 };
+enum { LOGS_PER_S = 200, FLOWS_MAX = 8192 };
 
 #define METADATA "-builtin:metadata"
 #define LAN "-builtin:lan"
+#define FLOWS "-builtin:flows"
 
 /* What nobody reaches unless an entry names it. lib/policy says the same. */
 static const struct {
@@ -82,7 +83,7 @@ static void make_deciders(struct nft_batch *b, const struct iso *i)
 {
 	uint8_t made[2][NETD_RULES_MAX / 8] = {{0}};
 	char id[ID_MAX];
-	static const char *const fixed[] = {METADATA, LAN, "+default:allow", "-default:deny"};
+	static const char *const fixed[] = {METADATA, LAN, FLOWS, "+default:allow", "-default:deny"};
 	for (size_t k = 0; k < ARRAY_LEN(fixed); k++)
 		decider(b, fixed[k]);
 	for (size_t k = 0; k < i->n_rules; k++) {
@@ -144,7 +145,8 @@ static void put_input(struct nft_batch *b, const struct iso *i)
 	}
 }
 
-static void put_forward(struct nft_batch *b)
+/* Each flow stands in the host's table of flows as well, which all VMs share: one VM shall not fill it. */
+static void put_forward(struct nft_batch *b, bool count_flows)
 {
 	static const struct nft_rule rules[] = {
 		{.chain = "output", .ct = NFT_CT_ESTABLISHED | NFT_CT_RELATED, .then = NFT_THEN_ACCEPT},
@@ -154,13 +156,15 @@ static void put_forward(struct nft_batch *b)
 		/* A VM whose policy names this one. Others hear nothing: what comes late for a flow that was judged again shall not end it. */
 		{.chain = "forward", .in = UP, .out = TAP, .family = 4, .src_set = "peers4", .then = NFT_THEN_ACCEPT},
 		{.chain = "forward", .in = UP, .out = TAP, .family = 6, .src_set = "peers6", .then = NFT_THEN_ACCEPT},
+		{.chain = "forward", .in = TAP, .out = UP, .flows_over = FLOWS_MAX, .then = NFT_THEN_GOTO, .to = FLOWS},
 		{.chain = "forward", .in = TAP, .out = UP, .then = NFT_THEN_GOTO, .to = "policy"},
 		{.chain = "forward", .in = TAP, .then = NFT_THEN_GOTO, .to = LAN},
 	};
 	nft_chain_add(b, "output", &output);
 	nft_chain_add(b, "forward", &forward);
 	for (size_t k = 0; k < ARRAY_LEN(rules); k++)
-		nft_rule(b, &rules[k]);
+		if (count_flows || !rules[k].flows_over)
+			nft_rule(b, &rules[k]);
 }
 
 static void put_entry(struct nft_batch *b, const struct iso_rule *e)
@@ -248,7 +252,7 @@ static void put_peers(struct nft_batch *b, const struct netd *n, const struct is
 	}
 }
 
-int nft_ns_policy(struct netd *n, struct iso *i)
+static int write_policy(struct netd *n, struct iso *i, bool count_flows)
 {
 	struct nft_batch b;
 	nft_begin(&b, &i->nft, NFPROTO_INET, TABLE);
@@ -262,7 +266,7 @@ int nft_ns_policy(struct netd *n, struct iso *i)
 	nft_chain_add(&b, "policy", NULL);
 	put_before(&b, i);
 	put_input(&b, i);
-	put_forward(&b);
+	put_forward(&b, count_flows);
 	put_policy(&b, i);
 	int err = rtnl_each_addr(&n->rtnl, add_own, &b);
 	put_peers(&b, n, i);
@@ -272,6 +276,16 @@ int nft_ns_policy(struct netd *n, struct iso *i)
 	if (!failed)
 		memset(i->opened, 0, sizeof i->opened);
 	return err ? err : failed;
+}
+
+int nft_ns_policy(struct netd *n, struct iso *i)
+{
+	int err = write_policy(n, i, !n->no_flow_limit);
+	if (err != -ENOENT || n->no_flow_limit)
+		return err;
+	err = write_policy(n, i, false); /* a kernel without CONFIG_NFT_CONNLIMIT */
+	n->no_flow_limit = !err;
+	return err;
 }
 
 /* ---- while it runs ---- */

@@ -239,6 +239,14 @@ static void limit(struct nft_batch *b, unsigned per_s)
 	close_expr(b, e);
 }
 
+static void flows(struct nft_batch *b, unsigned over)
+{
+	struct expr e = open_expr(b, "connlimit");
+	nft_put_u32(b, NFTA_CONNLIMIT_COUNT, over);
+	nft_put_u32(b, NFTA_CONNLIMIT_FLAGS, NFT_CONNLIMIT_F_INV);
+	close_expr(b, e);
+}
+
 static void put_u16(struct nft_batch *b, uint16_t type, uint16_t v)
 {
 	v = htons(v);
@@ -317,6 +325,8 @@ void nft_rule(struct nft_batch *b, const struct nft_rule *r)
 	match_packet(b, r);
 	match_raw(b, r);
 	match_sets(b, r);
+	if (r->flows_over)
+		flows(b, r->flows_over);
 	if (r->counter)
 		count(b, r->counter);
 	if (r->limit_per_s)

@@ -42,7 +42,7 @@ enum netd_tag { /* str unless said */
 	N_T_DEFAULT, /* u64: 1 what no rule holds is allowed, 0 denied */
 	N_T_RULE, /* in N_POLICY and N_ISO_…: NETD_RULE_BYTES bytes, repeats, in order (layout below); in N_OPEN: u64 */
 	N_T_ADDR, /* 4 or 16 bytes, network order */ N_T_PORT, /* u64 */ N_T_TTL_S, /* u64 */
-	N_T_COUNTER, /* record: ID FLOWS UNLOGGED */ N_T_ID, /* "+allow[0]", "-builtin:lan", …: + allowed, - denied; as the prefix in NFLOG */
+	N_T_COUNTER, /* record: ID FLOWS UNLOGGED */ N_T_ID, /* "+allow[0]", "-builtin:lan", "-builtin:flows" (8192 run already), …: + allowed, - denied; as the prefix in NFLOG */
 	N_T_FLOWS, /* u64 */ N_T_UNLOGGED, /* u64: those of FLOWS of which the log was not told, because there were too many */
 };
 

@@ -258,6 +258,23 @@ def counters_spoofed(vm):
     return int(r.split('packets ')[1].split()[0])
 
 
+def check_flood(t, c, a):
+    """Many flows at once: the rest is denied, and those that run go on."""
+    c.ask(POLICY, [(VM, a.name), *policy()])
+    s = connect(a.g, WEB4, 80)
+    s.recv(100)
+    tap_mac = mac_in(a.ns)
+    for port in range(1, 9000):
+        a.guest.raw(netlab.ethernet(tap_mac, a.mac, 0x800, netlab.ipv4(a.guest4, WEB4, 17, netlab.udp_packet(port, 9, b''))))
+    denied = counters(c, a).get('-builtin:flows', 0)
+    t.ok(0 < denied < 9000, f'more than 8192 flows are too many ({denied} denied)')
+    s.sendall(b'still here')
+    t.ok(s.recv(100) == b'still here', 'those that run go on')
+    s.close()
+    c.ask(POLICY, [(VM, a.name), *policy()])
+    t.ok(tcp(a.g, WEB4, 80) == 'ok', 'afterwards there is room again')
+
+
 def check_walls(t, host, a):
     """The namespace itself, as a vmm that was taken over would have it."""
     t.ok(tcp(a.ns, WEB4, 80, 1) != 'ok' and udp(a.ns, WEB4, 53, 1) != 'ok', 'nothing in the namespace begins a flow to the outside')
@@ -332,6 +349,7 @@ def main(program):
         check_running(t, c, a)
         check_names(t, c, a)
         check_spoof(t, c, host, inet, a, b)
+        check_flood(t, c, a)
         c.ask(POLICY, [(VM, a.name), *policy(allow=[WEB4])])
         p, c = check_restart(t, program, p, c, host, inet, a, b)
         check_walls(t, host, a)

@@ -3,7 +3,7 @@
 A namespace lives as long as its descriptor; inside(ns, f) runs f in a thread that stands in it (setns is a thread's own matter), so sockets that f makes
 stay there. Programs of the distribution run in one by Ns.run().
 """
-import ctypes, errno, fcntl, os, select, socket, struct, subprocess, threading
+import ctypes, errno, fcntl, os, select, shutil, socket, struct, subprocess, threading
 
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, TUNSETVNETHDRSZ = 0x400454ca, 0x400454d8
@@ -50,11 +50,15 @@ class Ns:
             return f()
         return _in_thread(go)
 
+    def argv(self, *argv):
+        """By its path: a busybox nsenter would take its own applet of that name."""
+        return ['nsenter', f'--net=/proc/self/fd/{self.fd}', shutil.which(argv[0]) or argv[0], *argv[1:]]
+
     def run(self, *argv, timeout=20):
-        return subprocess.run(['nsenter', f'--net=/proc/self/fd/{self.fd}', *argv], pass_fds=[self.fd], capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(self.argv(*argv), pass_fds=[self.fd], capture_output=True, text=True, timeout=timeout)
 
     def popen(self, *argv, **kw):
-        return subprocess.Popen(['nsenter', f'--net=/proc/self/fd/{self.fd}', *argv], pass_fds=[self.fd], **kw)
+        return subprocess.Popen(self.argv(*argv), pass_fds=[self.fd], **kw)
 
     def ip(self, *args):
         r = self.run('ip', *args)
@@ -74,7 +78,7 @@ def here():
 def veth(a, name_a, b, name_b):
     """A pair between two namespaces, both ends up."""
     a.run('ip', 'link', 'del', name_a)
-    r = subprocess.run(['nsenter', f'--net=/proc/self/fd/{a.fd}', 'ip', 'link', 'add', name_a, 'type', 'veth', 'peer', 'name', name_b, 'netns', f'/proc/self/fd/{b.fd}'],
+    r = subprocess.run(a.argv('ip', 'link', 'add', name_a, 'type', 'veth', 'peer', 'name', name_b, 'netns', f'/proc/self/fd/{b.fd}'),
                        pass_fds=[a.fd, b.fd], capture_output=True, text=True)
     assert r.returncode == 0, r.stderr
     a.ip('link', 'set', name_a, 'up')
