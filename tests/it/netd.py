@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import Tap, start, ERR, OK, TEXT
 
 BRIDGE_UP, BRIDGE_DOWN, TAP_UP, TAP_DOWN, LIST = 16, 17, 18, 19, 20
-BRIDGE, GATEWAY, TAP = 16, 17, 18
+BRIDGE, GATEWAY, TAP, QUEUES = 16, 17, 18, 19
 
 
 def run(*argv):
@@ -58,6 +58,15 @@ def main(program):
     for fd in m.fds:
         os.close(fd)
     t.ok('vmtap1' not in run('ip', 'link').stdout, 'the tap goes with its descriptor')
+    for bad in (0, 5, 1 << 40):
+        t.ok(c.ask(TAP_UP, [(TAP, 'vmtap2'), (BRIDGE, 'brmica0'), (QUEUES, bad)]).kind == ERR, f'{bad} queues are refused')
+    m = c.ask(TAP_UP, [(TAP, 'vmtap2'), (BRIDGE, 'brmica0'), (QUEUES, 4)])
+    t.ok(m.kind == OK and len(m.fds) == 4, 'a tap with four queues: ' + (m.text(TEXT) or ''))
+    for fd in m.fds[1:]:
+        os.close(fd)
+    t.ok('vmtap2' in run('ip', 'link').stdout, 'it stays while one of them does')
+    os.close(m.fds[0])
+    t.ok('vmtap2' not in run('ip', 'link').stdout, 'and goes with the last')
     t.ok(c.ask(TAP_DOWN, [(TAP, 'vmtap1')]).kind == OK, 'taking down a tap that is gone is fine')
     t.ok(c.ask(BRIDGE_DOWN, [(BRIDGE, 'brmica0')]).kind == OK and 'brmica0' not in run('ip', 'link').stdout, 'bridge down')
     t.ok(c.ask(BRIDGE_DOWN, [(BRIDGE, 'theirs')]).kind == ERR and 'theirs' in run('ip', 'link').stdout, 'not theirs')
