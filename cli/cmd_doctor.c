@@ -3,6 +3,7 @@
 #include "cli/exec.h"
 #include "cli/out.h"
 #include "cli/private.h"
+#include "cli/ps.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,18 @@ struct finding {
 	uint64_t exec_ms, stop_ms;
 	uint64_t ram_mb;
 	struct utsname un;
+	struct ps_proc vmm;   /* as the kernel shows it; pid 0: not seen */
 };
+
+/* What stands around the guest's monitor, found by looking at it while it runs. */
+static void look_at_cage(struct finding *d)
+{
+	static struct ps_proc all[PS_MAX];
+	int n = ps_scan(all, ARRAY_LEN(all));
+	for (int i = 0; i < n; i++)
+		if (!strcmp(all[i].process, "vmm") && all[i].parent == d->p->stack.pids[STACK_JAIL])
+			d->vmm = all[i];
+}
 
 /* Boots the throw-away guest through the same door as `run`. */
 static void try_guest(struct finding *d)
@@ -37,6 +49,7 @@ static void try_guest(struct finding *d)
 		uint64_t t0 = now_mono_ms();
 		d->code = exec_run(&d->p->remote, d->p->vm, &(struct exec_ask){ .words = words, .n_words = 1, .shell = "", .quiet_output = true });
 		d->exec_ms = now_mono_ms() - t0;
+		look_at_cage(d);
 	}
 	uint64_t t0 = now_mono_ms();
 	private_stop(d->p);
@@ -79,9 +92,39 @@ static void print_json(const struct finding *d)
 	json_put_u64(&o, "exec_ms", d->exec_ms);
 	json_put_u64(&o, "stop_ms", d->stop_ms);
 	json_end(&o);
+	if (d->vmm.pid) {
+		char text[400];
+		json_obj(&o, "cage");
+		json_put_i64(&o, "uid", d->vmm.uid);
+		ps_ns_words(&d->vmm, text, sizeof(text));
+		json_put_str(&o, "namespaces", text);
+		ps_caps_words(&d->vmm, text, sizeof(text));
+		json_put_str(&o, "capabilities", text);
+		json_put_bool(&o, "filtered", d->vmm.threads && d->vmm.filtered == d->vmm.threads);
+		ps_limits_words(&d->vmm, text, sizeof(text));
+		json_put_str(&o, "cgroup_limits", text);
+		json_put_str(&o, "landlock", ps_landlock(&d->vmm, ps_landlock_abi()));
+		json_end(&o);
+	}
 	json_end(&o);
 	printf("%s\n", buf_cstr(&b));
 	buf_done(&b);
+}
+
+static void print_cage(const struct ps_proc *p)
+{
+	char ns[80], caps[400], limits[200];
+	ps_ns_words(p, ns, sizeof(ns));
+	ps_caps_words(p, caps, sizeof(caps));
+	ps_limits_words(p, limits, sizeof(limits));
+	printf("cage    uid %lld, own namespaces: %s, capabilities: %s, %s, Landlock: %s\n", (long long)p->uid, ns, caps,
+	       p->threads && p->filtered == p->threads ? "every thread behind a filter of system calls" : "NOT every thread is filtered", ps_landlock(p, ps_landlock_abi()));
+	if (p->memory_max)
+		printf("limits  cgroup: %s\n", limits);
+	else
+		printf("limits  rlimits alone%s%s: memory, CPU and tasks of a VM are bounded by a cgroup only where %s\n", strcmp(limits, "none") ? ", and by cgroup " : "",
+		       strcmp(limits, "none") ? limits : "", geteuid() ? "the daemon's unit is delegated (Delegate=yes), or root starts it" :
+		       "cgroup v2 has their controllers (not v1 or hybrid)");
 }
 
 static void print_words(const struct finding *d)
@@ -96,6 +139,8 @@ static void print_words(const struct finding *d)
 	if (d->booted)
 		printf("guest   daemon up %llu ms, VM created and agent ready %llu ms, first command %llu ms, all removed %llu ms\n", (unsigned long long)p->ms.daemon_ms,
 		       (unsigned long long)p->ms.ready_ms, (unsigned long long)d->exec_ms, (unsigned long long)d->stop_ms);
+	if (d->vmm.pid)
+		print_cage(&d->vmm);
 	printf("%s\n", d->code ? "result  this machine cannot run VMs yet: see the error above" : "result  this machine runs VMs");
 }
 

@@ -23,6 +23,7 @@ libraries() { # the third-party libraries are checked by their own key; here the
 }
 check 'every program is a static PIE without interpreter or libraries' make --no-print-directory O="$O" check-static
 check 'includes go one way' tools/arrows
+check 'system calls are those that are written, in comments and in api/THREATS.md' tools/walls check
 check 'every kernel option has its reason' tools/kernel-config-check.sh kernel-config/*.config
 libraries again && check 'a second build in another folder' make_in again progs
 check '  has the same bytes' same_bytes

@@ -32,6 +32,7 @@ static void machine_filter(struct machine *m, const struct sandbox_rule *rules, 
 		machine_end(m, REASON_VMM, NULL, "seccomp filter: %s", strerror(-err));
 }
 
+/* Syscalls: futex write clock_gettime exit_group ioctl pwrite64 pread64 ftruncate rt_sigreturn */
 void machine_sandbox_vcpu(struct machine *m)
 {
 	static const struct sandbox_rule rules[] = {
@@ -49,6 +50,7 @@ void machine_sandbox_vcpu(struct machine *m)
 	machine_filter(m, rules, ARRAY_LEN(rules));
 }
 
+/* Syscalls: futex write clock_gettime exit_group epoll_pwait epoll_wait epoll_ctl read preadv pwritev fdatasync fallocate */
 void machine_sandbox_disk(struct machine *m)
 {
 	static const struct sandbox_rule rules[] = {
@@ -63,6 +65,7 @@ void machine_sandbox_disk(struct machine *m)
 	machine_filter(m, rules, ARRAY_LEN(rules));
 }
 
+/* Syscalls: futex write clock_gettime exit_group epoll_pwait epoll_wait epoll_ctl read readv writev ioctl restart_syscall */
 void machine_sandbox_net(struct machine *m)
 {
 	static const struct sandbox_rule rules[] = {
@@ -78,6 +81,9 @@ void machine_sandbox_net(struct machine *m)
 	machine_filter(m, rules, ARRAY_LEN(rules));
 }
 
+/* Syscalls: futex write clock_gettime exit_group epoll_pwait epoll_wait epoll_ctl read accept4 brk close dup fcntl ftruncate getrandom madvise mmap
+ *           mremap munmap poll pread64 pwrite64 recvfrom recvmsg restart_syscall rt_sigprocmask rt_sigreturn sendmsg sendto setsockopt shutdown
+ *           socketpair tkill writev */
 int machine_sandbox_main(struct fault *f)
 {
 	static const struct sandbox_rule rules[] = {
