@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/core/auth.h"
 #include "api/core/gate.h"
 #include "api/core/policy.h"
 #include "api/core/requests.h"
@@ -74,6 +75,18 @@ static void change(struct ask *a, const struct policy_lists *l, bool reset)
 	}
 }
 
+/* What a VM may reach is part of what it is: who may only forward must not loosen it. */
+static bool changes(const struct wire_msg *m)
+{
+	static const uint16_t tags[] = { C_T_NET_RESET, C_T_NET_SET_ALLOW, C_T_NET_ALLOW, C_T_NET_SET_DROP, C_T_NET_DROP };
+	struct wire_field f;
+
+	for (size_t i = 0; i < ARRAY_LEN(tags); i++)
+		if (wire_get(m, tags[i], &f))
+			return true;
+	return false;
+}
+
 void ask_policy(struct ask *a)
 {
 	struct policy_lists l;
@@ -81,6 +94,8 @@ void ask_policy(struct ask *a)
 	uint64_t reset = 0;
 
 	wire_get_u64(a->m, C_T_NET_RESET, &reset);
+	if (!auth_has(a, changes(a->m) ? SCOPE_VM : SCOPE_NET))
+		return;
 	if (policy_lists_take(&l, a->m, &f)) {
 		reply_err(a->core, a->id, 400, "%s", f.text);
 		return;
@@ -104,7 +119,8 @@ struct target {
 };
 
 static const struct { const char *scheme; uint8_t proto; uint16_t port; } schemes[] = {
-	{ "http", 6, 80 }, { "https", 6, 443 }, { "ssh", 6, 22 }, { "git", 6, 9418 }, { "ftp", 6, 21 }, { "ws", 6, 80 }, { "wss", 6, 443 }, { "tcp", 6, 0 }, { "udp", 17, 0 },
+	{ "http", 6, 80 }, { "https", 6, 443 }, { "ssh", 6, 22 }, { "git", 6, 9418 }, { "ftp", 6, 21 }, { "ws", 6, 80 }, { "wss", 6, 443 },
+	{ "tcp", 6, 0 }, { "udp", 17, 0 },
 	{ "dns", 17, 53 }, { "ntp", 17, 123 }, { "icmp", 1, 0 },
 };
 

@@ -32,7 +32,7 @@ static const struct row rows[] = {
 	{ C_RESUME, true, false, ask_resume, SCOPE_VM },
 	{ C_RELAUNCH, true, false, ask_relaunch, SCOPE_VM },
 	{ C_NET, true, false, ask_net, SCOPE_NET },
-	{ C_POLICY, true, false, ask_policy, SCOPE_NET },
+	{ C_POLICY, true, false, ask_policy, SCOPE_READ }, /* SCOPE_NET, changes SCOPE_VM, there */
 	{ C_EXPLAIN, true, true, ask_explain, SCOPE_NET },
 	{ C_NET_LOG, true, true, ask_net_log, SCOPE_NET },
 	{ C_TAGS, true, true, ask_tags, SCOPE_READ }, /* changes: SCOPE_VM, there */

@@ -49,7 +49,7 @@ const struct route routes[] = {
 	{ "GET", "/vm/{}/net/stats", 0, h_net_stats, SCOPE_NET },
 	{ "GET", "/vm/{}/net/log", 0, h_net_log, SCOPE_NET },
 	{ "GET", "/vm/{}/net/policy", 0, h_policy, SCOPE_NET },
-	{ "PUT", "/vm/{}/net/policy", ROUTE_BODY, h_policy_change, SCOPE_NET },
+	{ "PUT", "/vm/{}/net/policy", ROUTE_BODY, h_policy_change, SCOPE_VM },
 	{ "POST", "/vm/{}/net/explain", ROUTE_BODY, h_explain, SCOPE_NET },
 	{ "GET", "/vm/{}/logs", 0, h_logs, SCOPE_READ },
 	{ "GET", "/vm/{}/health", 0, h_health, SCOPE_READ },

@@ -28,7 +28,7 @@ enum core_type {
 	C_AUTH = 33,     /* [FOR] → OK when the credential is good for that listener, and for that scope */
 	C_GROUPS = 34,   /* → ITEM{group}* OK */
 	C_NODES = 35,    /* [GROUP TAG | TAG_PREFIX] → ITEM{node}* OK; ERR 404 group */
-	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS NET_BYTES_S NET_PACKETS_S PERSISTENT TAG* USERDATA SSH_KEY* PUBLISH* IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET* SECRETS_SET(1)] → OK node
+	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS NET_BYTES_S NET_PACKETS_S PERSISTENT TAG* USERDATA SSH_KEY* PUBLISH* IMAGE IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET* SECRETS_SET(1)] → OK node
 	                    (IP with prefix length); ERR 400 404 408 503 … */
 	C_DELETE = 37,   /* GROUP VM → OK TEXT DISK_REMOVED(0/1) */
 	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS PUB_FAULT* [NET_SET_ALLOW NET_ALLOW* NET_SET_DROP NET_DROP* GROUP_ALLOW* GROUP_DROP*] [NET_CUT … NET_TX_PACKETS_S, while there is chaos] */
@@ -72,10 +72,10 @@ enum core_type {
 /* What a token may do; bits. Every scope brings SCOPE_READ with it, SCOPE_ADMIN all others. A request for which none is written needs SCOPE_ADMIN. */
 enum scope {
 	SCOPE_READ = 1,   /* see groups, VMs, their health, stats, console */
-	SCOPE_VM = 2,     /* make, change, pause, stop and delete VMs */
+	SCOPE_VM = 2,     /* make, change (what they may reach too), pause, stop and delete VMs */
 	SCOPE_EXEC = 4,   /* run commands and shells in them */
 	SCOPE_FILES = 8,  /* copy in and out, change and watch files in them */
-	SCOPE_NET = 16,   /* forward connections into them, change and see their network */
+	SCOPE_NET = 16,   /* forward connections into them, publish their ports (with SCOPE_VM), see their network and make it fail */
 	SCOPE_ADMIN = 32, /* secrets, tokens, the daemon */
 	SCOPE_ALL = 63,
 	SCOPE_ANY = 64,   /* any good token will do: of a request, never of a token */

@@ -9,6 +9,7 @@ import core_fake  # noqa: E402
 from core_fake import ERR, OK, STATUS, T_ADD, T_AUTH, T_CREATED, T_GROUP, T_NAME, T_TAG_NAME, T_TIMEOUT, T_VM, T_WAIT, World, ok, refused, says  # noqa: E402
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
+T_ALLOW, T_DROP, T_SET_ALLOW, T_SET_DROP, T_RESET = 34, 35, 36, 37, 224
 (T_FOR, T_SCOPE, T_TOKEN, T_LIFE, T_EXPIRES, T_USED, T_EXPIRED) = range(112, 119)
 READ, VM, EXEC, FILES, NET, ADMIN, ANY = 1, 2, 4, 8, 16, 32, 64
 SCOPES = ['read', 'vm', 'exec', 'files', 'net', 'admin']
@@ -26,7 +27,7 @@ C = requests()
 # What each needs; whatever else stands in core.h needs admin.
 NEEDS = dict(C_INFO='read', C_AUTH=None, C_GROUPS='read', C_NODES='read', C_CREATE='vm', C_DELETE='vm', C_DESCRIBE='read', C_LOGS='read', C_SHUTDOWN='vm',
              C_CONNECT=None, C_PAUSE='vm', C_RESUME='vm', C_RELAUNCH='vm', C_TAGS='read', C_READY='read', C_METRICS='read', C_NET='net',
-             C_POLICY='net', C_EXPLAIN='net', C_NET_LOG='net', C_IMAGE_LIST='read', C_IMAGE_GET='read')
+             C_POLICY='read', C_PUB_CONNECT=None, C_EXPLAIN='net', C_NET_LOG='net', C_IMAGE_LIST='read', C_IMAGE_GET='read')
 
 
 class Tokens(World):
@@ -143,7 +144,13 @@ def test_scopes(w):
     ok(w.ask(C['C_AUTH'], auth=having['net']).type == OK and w.ask(C['C_AUTH'], (T_FOR, ANY), auth=having['net']).type == OK, 'C_AUTH for nothing: any token')
     ok(refused(w.ask(C['C_CONNECT'], (T_VM, 'nosuch-1'), auth=lacking['admin']), 403) and refused(w.ask(C['C_CONNECT'], (T_FOR, ANY), auth=lacking['admin']), 403),
        'C_CONNECT for nothing: admin')
+    ok(refused(w.ask(C['C_PUB_CONNECT'], auth=b'x' * 32), 404), 'C_PUB_CONNECT: no credential is looked at, and nothing is published')
     vm = w.create('ok').str(T_VM)
+    ok(refused(w.ask(C['C_POLICY'], (T_VM, vm), auth=lacking['net']), 403, "'net'"), 'C_POLICY that asks, without net: 403')
+    ok(not refused(w.ask(C['C_POLICY'], (T_VM, vm), auth=having['net']), 403), 'C_POLICY that asks, with net alone')
+    for field in ((T_RESET, 1), (T_SET_ALLOW, 1), (T_ALLOW, '10.0.0.1'), (T_SET_DROP, 1), (T_DROP, '10.0.0.1')):
+        ok(refused(w.ask(C['C_POLICY'], (T_VM, vm), field, auth=lacking['vm']), 403, "'vm'"), f'C_POLICY that changes ({field[0]}), without vm: 403')
+        ok(not refused(w.ask(C['C_POLICY'], (T_VM, vm), field, auth=having['vm']), 403), f'C_POLICY that changes ({field[0]}), with vm alone')
     ok(w.ask(C['C_TAGS'], (T_VM, vm), auth=having['read']).type == OK and refused(w.ask(C['C_TAGS'], (T_VM, vm), (T_ADD, 'x'), auth=having['read']), 403, "'vm'") and
        w.ask(C['C_TAGS'], (T_VM, vm), auth=having['vm']).type == OK and w.ask(C['C_TAGS'], (T_VM, vm), (T_ADD, 'x'), auth=having['vm']).type == OK, 'tags: reading and changing differ')
     m = w.ask(C['C_CONNECT'], (T_VM, vm), (T_FOR, EXEC), auth=having['exec'])
