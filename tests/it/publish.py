@@ -279,7 +279,7 @@ def case_restart(w):
     tap.ok(wait_for(lambda: w.api.get("/vm/" + vm).get("publish_faults"), 20) is not None, "a port that was taken meanwhile is told: %s"
            % w.api.get("/vm/" + vm).get("publish_faults"))
     status = w.stack.status
-    text = b""
+    text = "\n".join(w.stack.lines).encode()
     while b"tried again" not in text and select.select([status], [], [], 10)[0]:
         text += os.read(status, 65536)
     tap.ok(b"NOTE %s: publish '127.0.0.1:%d" % (vm.encode(), lost) in text, "and noted: %r" % text)

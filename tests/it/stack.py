@@ -178,6 +178,11 @@ def descendants(pid):
 
 def kill_tree(pid, itself=True):
     """A guest's processes are this host's: they end as with their machine, all of them."""
+    if itself:
+        try:
+            os.kill(pid, signal.SIGSTOP)  # and makes no more
+        except OSError:
+            return
     for _ in range(100):
         left = descendants(pid)
         if not left:
@@ -299,9 +304,11 @@ class Stack:
 
 # ---- the made-up vmm: a process of its own ------------------------------------------------------------------------
 
-def die_with_parent():
+def die_with_parent(parent):
     """In a child: jail may end the vmm by force, and a guest does not outlive its machine."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class Vmm:
@@ -339,8 +346,9 @@ class Vmm:
         console = m.fds[m.num(VT_CONSOLE)]
         self.report = os.dup(m.fds[m.num(VT_REPORT)])
         os.write(console, b"".join(b"line %d of the console\r\n" % i for i in range(1, 31)))
+        vmm = os.getpid()
         self.process = subprocess.Popen([self.agent, "--listen", "unix:" + self.agent_sock, "--hello", "unix:" + self.hello_sock, "--prefix",
-                                         self.folder + "/root"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent)
+                                         self.folder + "/root"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=lambda: die_with_parent(vmm))
         self.state = "running"
         self.tell(OK, ident=m.id)
 
