@@ -28,6 +28,7 @@ static const struct opt launch_opts[] = {
 	{ "secret", 0, OPT_LIST, "NAME", "secret this VM may have" },
 	{ "secrets", 0, OPT_LIST, "A,B", "the same, several at once" },
 	{ "ip", 0, OPT_TEXT, "ADDRESS", "address to have" },
+	{ "image", 0, OPT_TEXT, "IMAGE", "stored image instead of the host group's" },
 	{ "net-limit", 0, OPT_TEXT, "RATE", "of its network card, each way: 10mbit, 512kbit or 5MiB a second" },
 	{ "net-pps", 0, OPT_TEXT, "N", "packets a second, each way" },
 	{ "publish", 'p', OPT_LIST, "SPEC", "port of this host that leads into it, without token: [ADDRESS:]PORT:GUEST-PORT, or :/SOCKET" },
@@ -176,6 +177,8 @@ static int launch_body(struct buf *b, const struct args *a)
 		json_put_str(&o, "import_user", arg_text(a, "import-user"));
 	if (arg_text(a, "ip"))
 		json_put_str(&o, "ip", arg_text(a, "ip"));
+	if (arg_text(a, "image"))
+		json_put_str(&o, "image", arg_text(a, "image"));
 	put_ports(&o, a);
 	int code = put_network(&o, a);
 	if (!code)

@@ -115,6 +115,13 @@ static int take_rest(const struct ask *a, struct vm_wish *w, char **userdata, st
 	if (!err && ip[0])
 		w->addr = c.addr;
 	w->persistent = wire_get_u64(a->m, C_T_PERSISTENT, &v) ? v != 0 : false;
+	if (wire_get(a->m, C_T_IMAGE, &fd) && fd.n) {
+		char name[IMAGE_NAME_MAX + 1];
+
+		w->image = wire_get_str(a->m, C_T_IMAGE, name, sizeof(name)) ? NULL : images_find(&a->core->images, name);
+		if (!w->image)
+			return fault_set(f, -EINVAL, "'image' names no image of the store: 'mica image list' shows all");
+	}
 	if (!wire_get(a->m, C_T_USERDATA, &fd) || !fd.n)
 		return 0;
 	if (fd.n > USERDATA_MAX)

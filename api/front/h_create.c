@@ -145,6 +145,8 @@ static const char *put_create(struct buf *b, const struct json_val *root)
 		bad = put_text(b, root, "userdata", C_T_USERDATA);
 	if (!bad)
 		bad = put_text(b, root, "ip", C_T_IP);
+	if (!bad)
+		bad = put_text(b, root, "image", C_T_IMAGE);
 	return bad ? bad : put_policy(b, root);
 }
 

@@ -164,6 +164,11 @@ def test_vms(w, first):
     ok(m.str(T_IMAGE) == 'old:latest', 'and it the image', m.str(T_IMAGE))
     m = w.ask(C_IMAGE_DELETE, (T_NAME, 'old'))
     ok(refused(m, 409, f"VM '{vm}'"), 'which cannot be deleted now', says(m))
+    m = w.create('plain', (T_IMAGE, 'web:1'))
+    ok(m.type == OK and b'changed!'.hex() in console(w, m.str(T_VM)), 'an image chosen at launch', says(m))
+    w.ask(C_DELETE, (T_GROUP, 'plain'), (T_VM, m.str(T_VM)))
+    m = w.create('plain', (T_IMAGE, 'nothing'))
+    ok(refused(m, 400, 'names no image'), 'one that is not there', says(m))
     m = w.create('missing')
     ok(refused(m, 409, "'nowhere:1', which is not there"), 'an image that is not there', says(m))
     m = w.create('tight')
@@ -207,6 +212,7 @@ def test_restart(w, first, vm):
 CONFIG = '''config:
   host_groups:
   - { name: stored, count: 0, vcpu: 1, ram_mb: 64, storage_size: 128M, image: old, network: { mode: none } }
+  - { name: plain, count: 0, vcpu: 1, ram_mb: 64, storage_size: 128M, network: { mode: none } }
   - { name: missing, count: 0, vcpu: 1, ram_mb: 64, storage_size: 128M, image: "nowhere:1", network: { mode: none } }
   - { name: tight, count: 0, vcpu: 1, ram_mb: 64, storage_size: 32M, image: "web:1", network: { mode: none } }
   api: { port: %d }
