@@ -169,6 +169,37 @@ static void test_limits(void)
 	set((struct shape_policy){ .cut = false });
 }
 
+/* The loop has a thread of its own, as in a machine: core and vCPUs come in between. */
+static void test_threads(void)
+{
+	static const struct shape_policy turns[] = { { .cut = true }, { .delay_us = 1000, .jitter_us = 500 }, { .loss_ppm = 300000 },
+		{ .limit = { [SHAPE_OUT] = { .bytes_s = 5000000 }, [SHAPE_IN] = { .packets_s = 5000 } } }, { .cut = false } };
+	struct vdrv_thread t;
+	bool good = true;
+
+	start(LINK);
+	vdrv_thread_start(&t, loop);
+	for (unsigned i = 0; i < 400; i++) {
+		struct vdrv_seg out = { 0x50000, HDR + 100, false }, in = { 0x60000 + 2048u * (i % 64), 2000, true };
+
+		good = good && net_set_chaos(n, &turns[i % ARRAY_LEN(turns)]) == 0;
+		if (i % 60 == 59)
+			vdrv_start(&d, &gm, net_vdev(n), LINK, 64);
+		if (i % 60 < 50) {
+			vdrv_add(&d, 1, &out, 1);
+			vdrv_add(&d, 0, &in, 1);
+		}
+		vdrv_kick(&d, i & 1);
+		(void)send(wire[0], packet, HDR + 100, MSG_DONTWAIT);
+		while (on_wire(0) > 0)
+			;
+		good = good && counts().tx_bad == 0 && net_shape(n).chaos.cut == turns[i % ARRAY_LEN(turns)].cut;
+	}
+	good = good && net_set_chaos(n, &turns[4]) == 0;
+	vdrv_thread_join(&t);
+	ok(good && !vdrv_broken(&d), "changed by others while it works");
+}
+
 int main(void)
 {
 	struct net_counts c;
@@ -182,6 +213,7 @@ int main(void)
 	test_loss();
 	test_delay();
 	test_limits();
+	test_threads();
 	c = counts();
 	for (unsigned i = 0; net_count(&c, i, &name, &value); i++)
 		sum += !strcmp(name, "tx_cut") ? value : 0;
