@@ -110,6 +110,8 @@ static int run_log(struct args *a)
 	return code == LINES_END ? EXIT_OK : code;
 }
 
-const struct cmd cmd_net_log = { .group = "vm net", .name = "log", .synopsis = "VM", .summary = "Show what an isolated VM reached and what it was denied, with the deciding rule",
-	.opts = log_opts, .examples = "mica vm net log sbox-1\nmica vm net log sbox-1 -f\nmica vm net log sbox-1 --json | jq 'select(.verdict==\"denied\")'", .min_pos = 1, .max_pos = 1,
+const struct cmd cmd_net_log = { .group = "vm net", .name = "log", .synopsis = "VM",
+	.summary = "Show what an isolated VM reached and what it was denied, with the deciding rule",
+	.opts = log_opts, .examples = "mica vm net log sbox-1\nmica vm net log sbox-1 -f\n"
+	"mica vm net log sbox-1 --json | jq 'select(.verdict==\"denied\")'", .min_pos = 1, .max_pos = 1,
 	.command_at = -1, .flags = CMD_REMOTE, .run = run_log };

@@ -88,7 +88,8 @@ static int run_set(struct args *a)
 	bool allow = put_list(a, &o, "allow"), drop = put_list(a, &o, "drop");
 	json_end(&o);
 	int code = allow || drop || reset ? ask_policy(a, "PUT", &body, "change the network rules of")
-		: out_error(EXIT_USAGE, "no rule is given", "mica policy set VM --allow example.com:443, or --reset for those of the host group", "there is nothing to change");
+		: out_error(EXIT_USAGE, "no rule is given", "mica policy set VM --allow example.com:443, or --reset for those of the host group",
+			"there is nothing to change");
 	buf_done(&body);
 	return code;
 }
@@ -197,17 +198,21 @@ static const struct opt set_opts[] = {
 	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
 	{ 0 },
 };
-const struct cmd cmd_policy_set = POLICY_CMD(.name = "set", .synopsis = "VM", .summary = "Give an isolated VM rules of its own, while it runs: a list that is given replaces that list",
-	.opts = set_opts, .examples = "mica policy set sbox-1 --allow example.com:443 --allow '*.debian.org'\nmica policy set sbox-1 --allow none --drop 0.0.0.0/0\nmica policy set sbox-1 --reset",
+const struct cmd cmd_policy_set = POLICY_CMD(.name = "set", .synopsis = "VM",
+	.summary = "Give an isolated VM rules of its own, while it runs: a list that is given replaces that list",
+	.opts = set_opts, .examples = "mica policy set sbox-1 --allow example.com:443 --allow '*.debian.org'\n"
+	"mica policy set sbox-1 --allow none --drop 0.0.0.0/0\nmica policy set sbox-1 --reset",
 	.min_pos = 1, .max_pos = 1, .run = run_set);
 
-const struct cmd cmd_policy_explain = POLICY_CMD(.name = "explain", .synopsis = "VM TARGET", .summary = "Tell which rule decides about a URL, address, address:port or host name",
-	.opts = json_opts, .examples = "mica policy explain sbox-1 https://example.com/\nmica policy explain sbox-1 10.0.0.5:22\nmica policy explain sbox-1 udp://9.9.9.9:53", .min_pos = 2, .max_pos = 2,
-	.run = run_explain);
+const struct cmd cmd_policy_explain = POLICY_CMD(.name = "explain", .synopsis = "VM TARGET",
+	.summary = "Tell which rule decides about a URL, address, address:port or host name",
+	.opts = json_opts, .examples = "mica policy explain sbox-1 https://example.com/\nmica policy explain sbox-1 10.0.0.5:22\n"
+	"mica policy explain sbox-1 udp://9.9.9.9:53", .min_pos = 2, .max_pos = 2, .run = run_explain);
 
 static const struct opt learn_opts[] = {
 	{ "out", 'o', OPT_TEXT, "FILE", "write there (default: standard output)" },
 	{ 0 },
 };
-const struct cmd cmd_policy_learn = POLICY_CMD(.name = "learn", .synopsis = "VM", .summary = "Write rules that allow what a VM tried, from its network record", .opts = learn_opts,
+const struct cmd cmd_policy_learn = POLICY_CMD(.name = "learn", .synopsis = "VM",
+	.summary = "Write rules that allow what a VM tried, from its network record", .opts = learn_opts,
 	.examples = "mica policy learn sbox-1 --out rules.yaml", .min_pos = 1, .max_pos = 1, .run = run_learn);

@@ -16,7 +16,8 @@ struct gate_place {                       /* where a VM is; texts without length
 /* A VM's network stands (started or adopted): gate serves its DNS and keeps its record. 0 or -errno; without gate 0. */
 int gate_vm_up(struct vm *vm, const struct gate_place *at);
 void gate_vm_down(struct vm *vm); /* its process ended; safe always */
-/* vm->policy (or vm->net_locked) changed: netd, then gate are told; done(arg, f) when both hold it (f->text "" when all is well). Without a running VM at once. */
+/* vm->policy (or vm->net_locked) changed: netd, then gate are told; done(arg, f) when both hold it (f->text "" when all is well). Without a running VM
+ * at once. */
 int gate_policy_changed(struct vm *vm, void (*done)(void *arg, const struct fault *f), void *arg);
 /* What gate says unasked. */
 void gate_on_msg(struct peer *p, const struct wire_msg *m, int *fds, unsigned n_fds);

@@ -16,7 +16,9 @@
 
 static void put_proto(struct json_out *o, const struct nf_tuple *t)
 {
-	static const struct { uint8_t proto; const char *text; } known[] = { { 6, "tcp" }, { 17, "udp" }, { 1, "icmp" }, { 58, "icmp6" }, { 132, "sctp" }, { 47, "gre" }, { 50, "esp" } };
+	static const struct { uint8_t proto; const char *text; } known[] = {
+		{ 6, "tcp" }, { 17, "udp" }, { 1, "icmp" }, { 58, "icmp6" }, { 132, "sctp" }, { 47, "gre" }, { 50, "esp" },
+	};
 	char text[8];
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)

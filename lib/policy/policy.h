@@ -110,7 +110,8 @@ void policy_rule_id(enum policy_rule rule, unsigned index, char out[POLICY_ID_MA
 #define POLICY_RULE_BYTES 28u
 #define POLICY_RULES_MAX (4 * POLICY_ENTRIES_MAX) /* "0.0.0.0/0" becomes two */
 /* Every entry with addresses, allow first, in list order: u8 verdict (0 deny 1 allow), u8 family, u8 prefix, u8 proto (0: any; with a port: TCP and
- * UDP), u16 port, u16 index in its list, 16 bytes address, u32 flags (bit 0: allow, narrower than /0). out has POLICY_RULES_MAX places; the number is returned. */
+ * UDP), u16 port, u16 index in its list, 16 bytes address, u32 flags (bit 0: allow, narrower than /0). out has
+ * POLICY_RULES_MAX places; the number is returned. */
 size_t policy_pack(const struct policy *p, uint8_t (*out)[POLICY_RULE_BYTES]);
 
 #endif

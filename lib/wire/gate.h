@@ -4,7 +4,8 @@
  * their packets (NFLOG, conntrack) and what upstream DNS servers answer; core believes it nothing that it can check itself.
  *
  * The netfilter socket comes subscribed (NFLOG group and conntrack's DESTROY: nf_subscribe() of lib/nfnl/nfnl.h, called by jail, since both need
- * CAP_NET_ADMIN): gate only reads it. Prefixes of NFLOG are rule ids as lib/policy writes them ("allow[0]", "builtin:lan", …), verdict before them: "+" allowed, "-" denied.
+ * CAP_NET_ADMIN): gate only reads it. Prefixes of NFLOG are rule ids as lib/policy writes them ("allow[0]", "builtin:lan", …), the verdict before
+ * them: "+" allowed, "-" denied.
  */
 #ifndef LIB_WIRE_GATE_H
 #define LIB_WIRE_GATE_H

@@ -48,7 +48,8 @@ static void test_query(void)
 	head(7, DNS_RD, 1, 0, 0, 1);
 	name("Www.Example.COM"); u16(DNS_A); u16(1);
 	u8(0); u16(DNS_OPT); u16(4096); u32(0x8000); u16(0);
-	ok(!dns_read_query(msg, len, &q) && !strcmp(q.name, "www.example.com") && q.type == DNS_A && q.edns && q.dnssec_ok && q.udp_max == DNS_UDP_MAX && q.id == 7, "a question");
+	ok(!dns_read_query(msg, len, &q) && !strcmp(q.name, "www.example.com") && q.type == DNS_A && q.edns && q.dnssec_ok &&
+	   q.udp_max == DNS_UDP_MAX && q.id == 7, "a question");
 	ok(q.wire[1] == 'W', "kept as it came");
 	for (size_t n = 0; n < len; n++)
 		if (dns_read_query(msg, n, &q) == 0)
@@ -153,9 +154,11 @@ static void test_write(void)
 	n = dns_write_ptr(out, &q, "vm-1.mica", 60);
 	ok(!dns_read_answer(out, n, &q, 7, &a) && a.ttl_s == 60, "a name");
 	ok(dns_reverse("4.3.2.1.in-addr.arpa", addr) == 4 && addr[0] == 1 && addr[3] == 4, "IPv4 backwards");
-	ok(dns_reverse("1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", addr) == 6 && addr[0] == 0x20 && addr[1] == 1 && addr[3] == 0xb8 && addr[15] == 1,
+	ok(dns_reverse("1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa", addr) == 6 &&
+	   addr[0] == 0x20 && addr[1] == 1 && addr[3] == 0xb8 && addr[15] == 1,
 	   "IPv6 backwards");
-	ok(!dns_reverse("3.2.1.in-addr.arpa", addr) && !dns_reverse("04.3.2.1.in-addr.arpa", addr) && !dns_reverse("400.3.2.1.in-addr.arpa", addr) && !dns_reverse("x", addr),
+	ok(!dns_reverse("3.2.1.in-addr.arpa", addr) && !dns_reverse("04.3.2.1.in-addr.arpa", addr) &&
+	   !dns_reverse("400.3.2.1.in-addr.arpa", addr) && !dns_reverse("x", addr),
 	   "and what is no address");
 }
 

@@ -68,15 +68,17 @@ static const uint8_t tcp4[] = { 0x46, 0, 0, 60, 0, 0, 0x40, 0, 64, 6, 0, 0, 169,
 static void test_packet(void)
 {
 	uint8_t later[sizeof(tcp4)];
-	static const uint8_t udp6[] = { 0x60, 0, 0, 0, 0, 24, 0, 64, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
+	static const uint8_t udp6[] = { 0x60, 0, 0, 0, 0, 24, 0, 64,
+		0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1,
 		60, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 53, 0, 8, 0, 0 };
-	static const uint8_t ping[] = { 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0x12, 0x34, 0, 1 };
+	static const uint8_t ping[] = { 0x45, 0, 0, 28, 0, 0, 0, 0, 64, 1, 0, 0,
+		10, 0, 0, 1, 10, 0, 0, 2, 8, 0, 0, 0, 0x12, 0x34, 0, 1 };
 
 	begin(NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET);
 	attr(NFULA_PREFIX, "+allow[0]", 10);
 	attr(NFULA_PAYLOAD, tcp4, sizeof(tcp4));
-	ok(!end() && n_seen == 1 && seen[0].kind == NF_PACKET && !strcmp(seen[0].prefix, "+allow[0]") && seen[0].t.proto == 6 && seen[0].t.sport == 40000 && seen[0].t.dport == 443 &&
-	   seen[0].t.dst[3] == 4 && seen[0].packet_bytes == 60, "TCP with IP options");
+	ok(!end() && n_seen == 1 && seen[0].kind == NF_PACKET && !strcmp(seen[0].prefix, "+allow[0]") && seen[0].t.proto == 6 && seen[0].t.sport == 40000 &&
+	   seen[0].t.dport == 443 && seen[0].t.dst[3] == 4 && seen[0].packet_bytes == 60, "TCP with IP options");
 	memcpy(later, tcp4, sizeof(later));
 	later[7] = 9;
 	begin(NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET);
@@ -132,7 +134,8 @@ static void test_destroy(void)
 	put_tuple();
 	put_bytes(CTA_COUNTERS_ORIG, 100);
 	put_bytes(CTA_COUNTERS_REPLY, 200);
-	ok(!end() && n_seen == 1 && seen[0].kind == NF_DESTROY && seen[0].bytes_out == 100 && seen[0].bytes_in == 200 && seen[0].t.dport == 443 && seen[0].t.src[3] == 2, "a flow's end");
+	ok(!end() && n_seen == 1 && seen[0].kind == NF_DESTROY && seen[0].bytes_out == 100 && seen[0].bytes_in == 200 &&
+	   seen[0].t.dport == 443 && seen[0].t.src[3] == 2, "a flow's end");
 	begin(NFNL_SUBSYS_CTNETLINK << 8 | 2);
 	ok(end() == 1 && !n_seen, "without a tuple");
 	begin(NFNL_SUBSYS_CTNETLINK << 8 | 0);

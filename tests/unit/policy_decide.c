@@ -116,9 +116,11 @@ static void test_opened(void)
 	a.proto = 6;
 	a.addr[3] = 35;
 	ok(policy_decide(&p, &a).rule == RULE_DEFAULT_DENY, "another address");
-	ok(policy_may_open(NULL, 0, 4, (const uint8_t[16]){ 93, 184, 216, 34 }) && !policy_may_open(NULL, 0, 4, (const uint8_t[16]){ 192, 168, 1, 1 }) &&
+	ok(policy_may_open(NULL, 0, 4, (const uint8_t[16]){ 93, 184, 216, 34 }) &&
+	   !policy_may_open(NULL, 0, 4, (const uint8_t[16]){ 192, 168, 1, 1 }) &&
 	   !policy_may_open(NULL, 0, 4, (const uint8_t[16]){ 169, 254, 169, 254 }) && !policy_may_open(NULL, 0, 6, (const uint8_t[16]){ [15] = 1 }) &&
-	   !policy_may_open(NULL, 0, 6, (const uint8_t[16]){ [10] = 0xff, [11] = 0xff, [12] = 10 }) && !policy_may_open(own, 1, 4, (const uint8_t[16]){ 198, 51, 100, 1 }),
+	   !policy_may_open(NULL, 0, 6, (const uint8_t[16]){ [10] = 0xff, [11] = 0xff, [12] = 10 }) &&
+	   !policy_may_open(own, 1, 4, (const uint8_t[16]){ 198, 51, 100, 1 }),
 	   "what an answer may open");
 	policy_done(&p);
 }
