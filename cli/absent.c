@@ -11,8 +11,6 @@ const struct absent absents[] = {
 	{ NULL, "install", "it never fetches anything from the network", ONE_FILE },
 	{ "image", "wipe pull", "it never fetches anything from the network", "'mica image import' takes archives, 'mica image remove' removes" },
 	{ NULL, "disk", "it cannot change or export disks yet", "a stopped VM's disk is vm/NAME/disk.img in the state folder: a raw, sparse ext4 image" },
-	{ NULL, "route", "it cannot print routes yet", "on the other machine: ip route add CIDR via THIS-HOST, with the network's cidr from the config" },
-	{ "vm", "route", "it cannot print routes yet", "on the other machine: ip route add CIDR via THIS-HOST, with the network's cidr from the config" },
 	{ NULL, "pci", "it cannot hand devices of the host to a VM yet", NULL },
 	{ NULL, "ca", "it cannot issue certificates yet; the API's own is made by 'mica up --tls'", "'openssl req -x509' makes others" },
 	{ NULL, "proxy", "it has no egress proxy yet", "isolated networks have allow and drop lists: 'mica new --net isolated --drop … --allow …'" },

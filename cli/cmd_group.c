@@ -24,6 +24,7 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "persistent", "persistent", SHAPE_FLAG, false },
 	{ "userdata", "userdata", SHAPE_TEXT, false },
 	{ "dns", "dns_servers", SHAPE_LIST, false },
+	{ "publish", "publish", SHAPE_LIST, false },
 	{ "image", "image", SHAPE_TEXT, false },
 	{ "kernel-file", "kernel_file", SHAPE_TEXT, false },
 	{ "initrd-file", "initrd_file", SHAPE_TEXT, false },
@@ -50,6 +51,7 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "userdata", 0, OPT_TEXT, "TEXT", "script for the first boot" }, \
 	{ "userdata-file", 0, OPT_TEXT, "PATH", "file with that script" }, \
 	{ "dns", 0, OPT_LIST, "ADDRESS", "name server" }, \
+	{ "publish", 0, OPT_LIST, "SPEC", "with --count 1: port of the daemon's host that leads into the VM: [ADDRESS:]PORT:GUEST-PORT" }, \
 	{ "image", 0, OPT_TEXT, "IMAGE", "min (default), an imported one, or one that a group of the daemon's file uses" }, \
 	{ "kernel-file", 0, OPT_TEXT, "PATH", "one that a group of the daemon's file uses" }, \
 	{ "initrd-file", 0, OPT_TEXT, "PATH", "the same for an initrd" }, \

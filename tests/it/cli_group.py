@@ -118,6 +118,13 @@ def case_group(stack):
     bad(run("group", "create"), 2, ["something is missing"], "create: no name at all")
     bad(run("group", "delete", "nope"), 1, ["404", "mica group list"], "delete: nobody")
     good(run("vm", "delete", "ci-1"), b"", "the VM goes")
+    done = run("vm", "route", "--via", "192.0.2.1")
+    tap.ok(done.returncode == 0 and {b"sudo ip route add 10.66.0.0/24 via 192.0.2.1", b"sudo ip route add 10.77.1.0/24 via 192.0.2.1"} <= set(done.stdout.splitlines()),
+           "routes to every bridge: %r" % done.stdout)
+    done = run("route", "x.yaml", "--via", "h", "--os", "darwin")
+    tap.ok(b"sudo route -n add -net 10.66.0.0/24 h\n" in done.stdout and b"x.yaml is not read" in done.stderr, "as macOS has them: %r" % done)
+    bad(run("route", "--os", "windows"), 2, ["linux or darwin"], "route: another system")
+    bad(run("route", "--via", "a;b"), 2, ["--via=a;b"], "route: no address")
     good(run("group", "rm", "ci"), b"ci deleted\n", "delete")
 
 

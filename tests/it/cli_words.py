@@ -41,7 +41,7 @@ SERVED = {
     "vm cp": "-r --recursive --mode --permissions --uid --exclude", "cp": "",
     "vm forward": "-L", "vm pause": "", "vm resume": "", "vm shutdown": "", "vm suspend": "", "vm restore": "--wait", "vm relaunch": "", "relaunch": "",
     "vm delete": "", "vm logs": "--lines", "logs": "", "vm top": "--json",
-    "vm tag": "--tag", "fs watch": "--stream", "vm fs watch": "",
+    "vm tag": "--tag", "vm route": "--os", "route": "", "fs watch": "--stream", "vm fs watch": "",
     "secret create": "--from-literal --from-file --permissions --uid --gid --name --value", "secret list": "-v", "secret update": "--permissions",
     "secret remove": "",
     "image list": "--json", "image remove": "", "image import": "--name --size", "image inspect": "", "image tag": "",
@@ -50,7 +50,7 @@ SERVED = {
 ABSENT = ["update", "install slicer-mac", "image wipe", "disk list", "disk export vm-1 -f x", "disk archive", "disk sparsify",
           "disk transfer", "disk update-kernel", "pci list", "pci bind 0000:00:00.0 --driver x", "pci unbind", "ca init", "ca issue --host x", "vm commit vm-1",
           "vm commit list", "vm fork x --wait", "proxy up", "proxy client create x", "proxy allow", "amp", "claude .", "codex", "copilot", "opencode",
-          "pi", "workspace", "route x.yaml --os linux", "vm route x.yaml", "worktree push", "wt pull", "env up", "wg"]
+          "pi", "workspace", "worktree push", "wt pull", "env up", "wg"]
 
 
 def case_contract(w):

@@ -347,6 +347,37 @@ def case_rights(w):
     w.delete(node["hostname"])
 
 
+def case_words(w):
+    port, other = free_port(), free_port()
+    mica = [os.path.join(w.stack.bin, "mica")]
+
+    def run(*words):
+        return subprocess.run(mica + list(words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ, MICA_SOCKET=w.stack.unix))
+
+    done = run("vm", "launch", "demo", "-p", "%d:%d" % (port, w.echo.port), "--publish", "%d:/run/x.sock" % other, "--ram-mb", "64", "--wait")
+    vm = next((line.split()[1] for line in done.stdout.splitlines() if "Hostname:" in line), "?")
+    tap.ok(done.returncode == 0 and "Published:  127.0.0.1:%d:%d\n" % (port, w.echo.port) in done.stdout and answers(port), "vm launch --publish: %s" % done)
+    text = run("vm", "describe", vm).stdout
+    tap.ok(text.count("Published:") == 2 and "127.0.0.1:%d:/run/x.sock" % other in text, "vm describe: %r" % text)
+    done = run("vm", "launch", "demo", "-p", "%d:80" % port)
+    tap.ok(done.returncode == 1 and "VM '%s' has that port" % vm in done.stderr, "vm launch with a port that is taken: %s" % done.stderr)
+    status = [run("group", "create", "pub", "--count", str(n), "--ram-mb", "64", "--storage-size", "4M", "--net", "none", "--publish",
+                  "%d:%d" % (port if n == 2 else free, w.echo.port)).returncode for n, free in ((0, port), (2, port))]
+    same(status, [1, 1], "group create --publish: for one VM, no more and no less")
+    status, _, text = w.api.call("POST", "/hostgroup", {"name": "pub", "count": 1, "ram_mb": 64, "storage_size": "4M", "network": {"mode": "none"},
+                                                        "publish": ["%d:1" % w.web]})
+    tap.ok(status == 409 and b"group 'web'" in text, "a group with another's port: %r" % text)
+    new = free_port()
+    done = run("group", "create", "pub", "--count", "1", "--ram-mb", "64", "--storage-size", "4M", "--net", "none", "--publish", "%d:%d" % (new, w.echo.port))
+    tap.ok(done.returncode == 0 and wait_for(lambda: answers(new), 20) is True, "a group's VM is published: %s" % done.stderr)
+    newer = free_port()
+    done = run("group", "update", "pub", "--publish", "%d:%d" % (newer, w.echo.port))
+    tap.ok(done.returncode == 0 and wait_for(lambda: answers(newer), 20) is True and ends(new) == "no listener", "it follows its group: %s" % done.stderr)
+    done = run("group", "update", "pub", "--count", "0", "--unset", "publish")
+    tap.ok(done.returncode == 0, "the group keeps none: %s" % done.stderr)
+    w.delete(vm)
+
+
 def case_config(w):
     head = "config:\n  host_groups:\n"
     one = "  - {name: a, count: 1, ram_mb: 64, network: {mode: none}, publish: [\"%s\"]}\n"
