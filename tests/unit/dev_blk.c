@@ -169,7 +169,7 @@ static void test_host_errors(void)
 	before = vdev_stats_get(d.v).host_errors;
 	ok(ftruncate(disk, 4096) == 0 && request(VIRTIO_BLK_T_IN, 100, 512, true) == VIRTIO_BLK_S_IOERR, "a file that lost its end");
 	ok(vdev_stats_get(d.v).host_errors == before + 1 && !vdrv_broken(&d), "is the host's error, for that request");
-	ok(blk_resized(b, NULL) == 0 && mmio_read(d.v, 0x100, 8) == 8, "new capacity");
+	ok(blk_resized(b, NULL) == 0 && blk_bytes(b) == 4096 && mmio_read(d.v, 0x100, 8) == 8, "new capacity");
 	ok(vdrv_rd(&d, VIRTIO_MMIO_INTERRUPT_STATUS) & 2, "told by a configuration interrupt");
 	ok(request(VIRTIO_BLK_T_IN, 8, 512, true) == VIRTIO_BLK_S_IOERR && vdev_stats_get(d.v).host_errors == before + 1, "beyond it");
 	ok(ftruncate(disk, DISK_BYTES) == 0 && blk_resized(b, NULL) == 0 && request(VIRTIO_BLK_T_IN, 100, 512, true) == 0, "grown again");
@@ -194,6 +194,40 @@ static void test_read_only(void)
 	ok(request(VIRTIO_BLK_T_IN, 0, 512, true) == 0 && request(VIRTIO_BLK_T_FLUSH, 0, 0, false) == 0, "reads and flushes");
 	blk_free(r);
 	b = was;
+}
+
+/* Two requests at once behind a limit of one a second: the second stays in the ring until the timer, and no notification is needed for it. */
+static void test_limit(void)
+{
+	struct virtio_blk_outhdr h = { .type = VIRTIO_BLK_T_IN };
+	struct vdrv_seg s[3] = { { HEAD, sizeof(h), false }, { DATA, 512, true }, { STATUS, 1, true } };
+	struct ev_loop *loop;
+	struct blk *was = b;
+	uint32_t id;
+
+	ok(!ev_new(&loop) && !raw(&b, new_disk(65536), false, NULL, NULL), "a disk");
+	blk_limit(b, &(struct shape_limit){ .packets_s = 20 });
+	d.v = blk_vdev(b);
+	ok(vdev_attach(d.v, loop) == 0, "on a loop");
+	restart(0);
+	gm_write(&gm, HEAD, &h, sizeof(h));
+	for (int i = 0; i < 3; i++)
+		vdrv_add(&d, 0, s, 3);
+	vdrv_kick(&d, 0);
+	for (int i = 0; i < 3; i++)
+		ev_once(loop, 0);
+	ok(vdev_stats_get(d.v).requests < 3, "what is over the limit waits");
+	for (int i = 0; i < 1000 && vdev_stats_get(d.v).requests < 3; i++)
+		ev_once(loop, 100);
+	ok(vdrv_used(&d, 0, &id, &used_len) && vdev_stats_get(d.v).requests == 3 && vdev_stats_get(d.v).errors == 0, "and goes on by itself");
+	ok(ev_once(loop, 0) == 0, "nothing spins");
+	pthread_mutex_lock(&d.v->lock);
+	d.v->ops->detach(d.v);
+	pthread_mutex_unlock(&d.v->lock);
+	blk_free(b);
+	ev_free(loop);
+	b = was;
+	d.v = blk_vdev(b);
 }
 
 /* One request over the seam of base and top, over a part of a grain, and over the end of the base. */
@@ -280,6 +314,7 @@ int main(void)
 	test_data();
 	test_ranges();
 	test_read_only();
+	test_limit();
 	test_overlay();
 	test_host_errors();
 	blk_free(b);

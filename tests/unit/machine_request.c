@@ -112,6 +112,17 @@ static void long_id(struct buf *b)
 	disk(b, 1, "twenty-one characters");
 }
 
+static void slow_disk(struct buf *b)
+{
+	size_t mark;
+
+	wire_u64(b, V_T_KERNEL_FD, 0);
+	mark = wire_open(b, V_T_DISK);
+	wire_u64(b, V_T_FD, 1);
+	wire_u64(b, V_T_BYTES_S, 10);
+	wire_close(b, mark);
+}
+
 static void host_cid(struct buf *b)
 {
 	wire_u64(b, V_T_KERNEL_FD, 0);
@@ -186,6 +197,7 @@ int main(void)
 	ok(parse(1, 64 << 20, "", own_base) == -EBADF, "a disk that is its own base");
 	ok(parse(1, 64 << 20, "", beyond) == -EBADF, "a descriptor that was not sent");
 	ok(parse(1, 64 << 20, "", long_id) == -EINVAL, "an id of 21 characters");
+	ok(parse(1, 64 << 20, "", slow_disk) == -EINVAL, "ten bytes a second");
 	ok(parse(1, 64 << 20, "", host_cid) == -EINVAL, "the host's own context id");
 	ok(parse(1, 64 << 20, "", no_kernel) == -EINVAL && strstr(f.text, "kernel"), "no kernel");
 	ok(parse(1, 64 << 20, "", many_disks) < 0, "more disks than there can be");

@@ -55,9 +55,17 @@ static void blk_reset(struct vdev *v)
 		pthread_cond_wait(&b->idle, &v->lock);
 }
 
-static void blk_nothing(struct vdev *v)
+static void blk_sync(struct vdev *v)
 {
-	(void)v; /* no watchers besides the queue's */
+	(void)v; /* no watchers besides the queue's; a timer that is late finds nothing to do */
+}
+
+static void blk_detach(struct vdev *v)
+{
+	struct blk *b = (struct blk *)v;
+
+	if (b->limited)
+		ev_timer_del(v->loop, &b->timer);
 }
 
 /* ---- queue, with the lock ---- */
@@ -99,11 +107,21 @@ static bool serve(struct blk *b, struct vq *q)
 	if (b->epoch != epoch || !v->active)
 		return false;
 	count(v, &r, status);
+	if (b->limited)
+		shape_charge(&b->shape, SHAPE_OUT, r.data_bytes, 1, now_mono_ns());
 	vq_chain_write(q, r.c, r.c->write_bytes - 1, &status, 1);
 	/* `written` promises that many bytes from the start of the buffers: the status byte only counts when all before it does. */
 	vq_push(q, r.c->head, r.written == r.c->write_bytes - 1 ? r.c->write_bytes : r.written);
 	vdev_used(v, q);
 	return true;
+}
+
+/* May a request go on now? Else it stays in the ring, and the timer goes on. */
+static bool may_serve(struct blk *b)
+{
+	uint64_t wait_ns = b->limited && b->v.loop ? shape_wait_ns(&b->shape, SHAPE_OUT, now_mono_ns()) : 0;
+
+	return !wait_ns || ev_timer_set(b->v.loop, &b->timer, wait_ns / 1000000 + 1); /* no memory for a timer: no limit */
 }
 
 static void blk_kick(struct vdev *v, unsigned queue)
@@ -114,9 +132,19 @@ static void blk_kick(struct vdev *v, unsigned queue)
 	if (b->busy) /* only without a loop: a second caller while the first does I/O */
 		return;
 	for (int i = 0; i < TURN_MAX; i++)
-		if (!vdev_pop(v, q, &b->chain) || !serve(b, q))
+		if (!may_serve(b) || !vdev_pop(v, q, &b->chain) || !serve(b, q))
 			return;
 	vdev_kick_again(v, queue);
+}
+
+static void on_timer(struct ev_timer *t)
+{
+	struct blk *b = t->arg;
+
+	vdev_enter(&b->v);
+	if (b->v.active && b->v.q[0].ready)
+		blk_kick(&b->v, 0);
+	vdev_leave(&b->v);
 }
 
 static const struct vdev_ops blk_ops = {
@@ -129,9 +157,9 @@ static const struct vdev_ops blk_ops = {
 	.config_write = blk_config_write,
 	.activate = blk_activate,
 	.reset = blk_reset,
-	.sync = blk_nothing,
+	.sync = blk_sync,
 	.kick = blk_kick,
-	.detach = blk_nothing,
+	.detach = blk_detach,
 };
 
 /* ---- making one ---- */
@@ -155,6 +183,8 @@ int blk_new(struct blk **out, struct gm *gm, const struct disk_files *files, boo
 		return fault_errno(f, err, "mutex");
 	}
 	pthread_cond_init(&b->idle, NULL);
+	shape_init(&b->shape, 0);
+	b->timer = (struct ev_timer){ .fn = on_timer, .arg = b };
 	b->read_only = read_only;
 	b->sectors = b->disk.bytes / SECTOR_BYTES;
 	if (id)
@@ -176,6 +206,22 @@ void blk_free(struct blk *b)
 struct vdev *blk_vdev(struct blk *b)
 {
 	return &b->v;
+}
+
+void blk_limit(struct blk *b, const struct shape_limit *limit)
+{
+	shape_set_base(&b->shape, (struct shape_limit[SHAPE_WAYS]){ [SHAPE_OUT] = *limit });
+	b->limited = limit->bytes_s || limit->packets_s;
+}
+
+uint64_t blk_bytes(struct blk *b)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&b->v.lock);
+	bytes = b->sectors * SECTOR_BYTES;
+	pthread_mutex_unlock(&b->v.lock);
+	return bytes;
 }
 
 int blk_resized(struct blk *b, struct fault *f)

@@ -12,6 +12,7 @@
 #define VMM_DEV_BLK_H
 
 #include "lib/disk/disk.h"
+#include "vmm/back/shape.h"
 #include "vmm/virtio/vdev.h"
 
 #define BLK_ID_BYTES 20u
@@ -21,7 +22,10 @@ struct blk;
 int blk_new(struct blk **out, struct gm *gm, const struct disk_files *files, bool read_only, const char *id, struct fault *f);
 void blk_free(struct blk *b); /* after its thread has ended; NULL is fine */
 struct vdev *blk_vdev(struct blk *b);
-/* Looks at the file's size again and tells the guest when it changed. Any thread. 0 or -errno. */
+/* Bytes and requests (packets_s) a second for reads and writes together: what is over waits in the ring. 0: no limit. Before vCPUs run. */
+void blk_limit(struct blk *b, const struct shape_limit *limit);
+/* Looks at the file's size again and tells the guest when it changed. Any thread; waits for a request at work. fstat. 0 or -errno. */
 int blk_resized(struct blk *b, struct fault *f);
+uint64_t blk_bytes(struct blk *b); /* as the guest sees it. Any thread. */
 
 #endif

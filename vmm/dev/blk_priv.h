@@ -23,6 +23,9 @@ struct blk {
 	pthread_cond_t idle;   /* busy became false */
 	uint64_t sectors;
 	char id[BLK_ID_BYTES]; /* padded with NUL */
+	struct shape shape;    /* of SHAPE_OUT alone: reads and writes together */
+	bool limited;
+	struct ev_timer timer; /* the next request may go on */
 	struct vq_chain chain; /* the worker's */
 	struct iovec iov[VQ_SIZE_MAX];
 };

@@ -215,6 +215,29 @@ static void do_stats(struct control *c, const struct wire_msg *m)
 	control_send(c, mark, NULL, 0);
 }
 
+/* Its file has grown. The guest hears of it by an interrupt. */
+static void do_resize(struct control *c, const struct wire_msg *m)
+{
+	struct fault f = { "" };
+	uint64_t index = 0;
+	size_t mark;
+	int err;
+
+	wire_get_u64(m, V_T_DISK_INDEX, &index);
+	if (!c->built || index >= c->m.n_disks) {
+		control_err(c, m->id, 404, -ENODEV, "this VM has no such disk");
+		return;
+	}
+	err = blk_resized(c->m.disk[index], &f);
+	if (err) {
+		control_err(c, m->id, 500, err, f.text);
+		return;
+	}
+	mark = wire_begin(&c->out, WIRE_OK, m->id);
+	wire_u64(&c->out, V_T_DISK_BYTES, blk_bytes(c->m.disk[index]));
+	control_send(c, mark, NULL, 0);
+}
+
 static void do_quit(struct control *c, const struct wire_msg *m)
 {
 	control_ok(c, m->id);
@@ -248,6 +271,9 @@ void control_do(struct control *c, const struct wire_msg *m, int *fds, unsigned 
 		break;
 	case V_NET:
 		control_net(c, m);
+		break;
+	case V_RESIZE:
+		do_resize(c, m);
 		break;
 	case V_QUIT:
 		do_quit(c, m);

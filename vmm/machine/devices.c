@@ -23,6 +23,8 @@ static int add_disk(struct machine *m, unsigned i, struct fault *f)
 	d->files = (struct disk_files){ -1, -1, -1 }; /* taken */
 	if (err)
 		return fault_wrap(f, err, "disk %u", i);
+	blk_limit(b, &d->limit);
+	m->disk[m->n_disks++] = b;
 	return machine_add_virtio(m, blk_vdev(b), machine_sandbox_disk, f);
 }
 

@@ -10,6 +10,7 @@
 
 #include "lib/ev/ev.h"
 #include "vmm/bus/bus.h"
+#include "vmm/dev/blk.h"
 #include "vmm/dev/net.h"
 #include "vmm/dev/vsock.h"
 #include "vmm/kvm/kvm.h"
@@ -76,6 +77,8 @@ struct machine {
 	struct vsock *vsock;            /* borrowed from its device; NULL without one */
 	struct net *net[REQUEST_NETS_MAX]; /* borrowed likewise */
 	unsigned n_nets;
+	struct blk *disk[VMM_DISKS_MAX]; /* borrowed likewise */
+	unsigned n_disks;
 
 	struct machine_vcpu vcpu[VMM_VCPUS_MAX];
 	unsigned n_vcpus;

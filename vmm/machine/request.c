@@ -51,10 +51,12 @@ static int request_disk(struct boot_request *r, struct request_fds *have, const 
 		return err;
 	wire_get_u64(&m, V_T_READONLY, &ro);
 	d->read_only = ro;
+	wire_get_u64(&m, V_T_BYTES_S, &d->limit.bytes_s);
+	wire_get_u64(&m, V_T_OPS_S, &d->limit.packets_s);
 	err = wire_get_str(&m, V_T_ID, d->id, sizeof(d->id));
 	if (err && err != -ENOENT)
 		return fault_set(f, -EINVAL, "disk %u: its id is longer than %u bytes", r->n_disks - 1, REQUEST_ID_MAX);
-	return 0;
+	return shape_check(&(struct shape_policy){ .limit = { d->limit } }, f);
 }
 
 /* Every FD of the record: one a queue pair. */

@@ -15,6 +15,7 @@
 struct request_disk {
 	struct disk_files files; /* owned until a device takes them; -1 then */
 	bool read_only;
+	struct shape_limit limit; /* both ways together */
 	char id[REQUEST_ID_MAX + 1];
 };
 
