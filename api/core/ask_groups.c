@@ -153,11 +153,13 @@ static void on_bridge(void *arg, const struct wire_msg *m, int *fds, unsigned n_
 	struct core *c = k->core;
 	struct host_group *g = groups_find(c, k->name); /* it is there: while it is pending nobody may delete it */
 	struct fault f = { "" };
+	struct wire_field no_ipv6;
 	unsigned status = 500;
 
 	(void)fds; (void)n_fds;
 	if (peer_result(m, "netd", &f, &status) == 0) {
 		c->net_up[g - c->config.groups] = true;
+		g->ipv6 &= !wire_get(m, WIRE_T_TEXT, &no_ipv6);
 		g->pending = false;
 		say_more(g, &k->notes, m);
 		made(c, k->id, g, &k->notes);

@@ -111,6 +111,7 @@ static void group_decided(struct core *c, const struct host_group *g, bool up, c
 			continue;
 		c->net_up[i] = up;
 		memcpy(other->prefix6, g->prefix6, sizeof(other->prefix6)); /* one bridge, one network */
+		other->ipv6 &= !text[0];
 		if (text[0])
 			core_say(c, "NOTE", up ? "host group '%s': %s" : "host group '%s' has no network: %s", other->name, text);
 	}

@@ -63,6 +63,9 @@ int sysctl_forward6(struct rtnl *r, struct fault *f)
 	int err = read_one(SYS_NET "ipv6/conf/all/forwarding", &now);
 	if (err)
 		return fault_set(f, err, "the host's kernel has no IPv6 (CONFIG_IPV6)");
+	char off = '0';
+	if (read_one(SYS_NET "ipv6/conf/default/disable_ipv6", &off) == 0 && off == '1')
+		return fault_set(f, -EAFNOSUPPORT, "it is switched off on this host (net.ipv6.conf.default.disable_ipv6)");
 	if (now == '1')
 		return 0;
 	if ((err = rtnl_each_name(r, keep_hearing, NULL)))

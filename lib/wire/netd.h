@@ -13,7 +13,7 @@
 
 enum netd_type {
 	N_BRIDGE_UP = 16,   /* BRIDGE (≤15) GATEWAY "a.b.c.d/len" [GATEWAY6 "x::1/len"]: made if missing, addresses set, up, forwarding on, masquerade for
-	                       that subnet → OK; TEXT: IPv6 could not be had, and why */
+	                       that subnet → OK; TEXT: IPv6 could not be had, and why (then guests get none) */
 	N_BRIDGE_DOWN = 17, /* BRIDGE → OK; removes bridge and rules made by N_BRIDGE_UP */
 	N_TAP_UP = 18,      /* TAP (≤15) BRIDGE [MAC GUEST4 GUEST6] [QUEUES] → OK + tap fd(s) (IFF_TAP|IFF_NO_PI|IFF_VNET_HDR, non-blocking), attached to the
 	                       bridge and up. With MAC: what leaves the guest with another MAC, IPv4 or IPv6 address (ARP and neighbour discovery too) is dropped */

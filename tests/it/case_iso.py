@@ -97,6 +97,10 @@ def case_isolated_two(env):
     api.sh(other, "(while true; do echo hello | nc -l -p 80; done) >/dev/null 2>&1 &")
     same(reaches(api, vm, "169.254.100.6"), None, "one that is not named")
     same(reaches(api, other, "169.254.100.2"), "hello", "one that is")
+    found = api.sh(other, "nslookup %s" % vm)[1]
+    must(b"Address: 169.254.100.2" in found, "the gateway knows its name", found)
+    log = lambda: api.call("GET", "/vm/%s/net/log" % other)[2]
+    must(wait_for(lambda: b'"dst":"169.254.100.2"' in log().replace(b": ", b":"), 20 * env.patience, 0.3), "and the flow is on record", log()[-500:])
     status, _, body = env.iso.delete(other)
     must(status in (200, 204), status, body)
 

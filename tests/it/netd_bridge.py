@@ -132,6 +132,12 @@ def main(program):
     t.ok(now == begun, f'nothing is left: {[x ^ y for x, y in zip(now, begun)]}')
     for x in servers:
         x.close()
+    open('/proc/sys/net/ipv6/conf/default/disable_ipv6', 'w').write('1')
+    c.ask(HOST_UP, [(OWNER, 't2')])
+    m = c.ask(BRIDGE_UP, [(BRIDGE, 'brmica0'), (GATEWAY, '10.77.0.1/24'), (GATEWAY6, PREFIX6 + '::1/64')])
+    t.ok(m.kind == OK and 'switched off' in (m.text(TEXT) or ''), f'a host without IPv6: {m.text(TEXT)}')
+    c.ask(BRIDGE_DOWN, [(BRIDGE, 'brmica0')])
+    c.ask(HOST_DOWN)
     c.close()
     t.ok(p.wait(5) == 0, 'netd ends')
     return t.done()
