@@ -33,7 +33,7 @@ static int explain(int err, const struct publish_spec *s, struct fault *f)
 	snprintf(at, sizeof(at), "%.*s", (int)(bracket + strcspn(s->text + bracket, ":")), s->text);
 	switch (err) {
 	case -EADDRINUSE:
-		return fault_set(f, err, "publish '%s': port %u on %s is in use by another program of this host", s->text, s->port, at);
+		return fault_set(f, err, "publish '%s': port %u on %s is in use by another program of this host [E_PUBLISH_USED]", s->text, s->port, at);
 	case -EACCES: case -EPERM:
 		return fault_set(f, err, "publish '%s': port %u needs a right that the daemon gave up: choose one from 1024 on, or let everybody have it: "
 				 "sysctl net.ipv4.ip_unprivileged_port_start=%u", s->text, s->port, s->port);
@@ -71,10 +71,10 @@ static int check_clash(const struct core *c, const struct publication *p, struct
 
 	memcpy(api.addr, &addr, sizeof(addr));
 	if (k->bind_host && !c->ephemeral && publish_clash(&api, &p->spec))
-		return fault_set(f, -EADDRINUSE, "publish '%s': the daemon's own API listens on port %u: choose another one, or set api.port", p->spec.text, k->port);
+		return fault_set(f, -EADDRINUSE, "publish '%s': the daemon's own API listens on port %u: choose another one, or set api.port [E_PUBLISH_USED]", p->spec.text, k->port);
 	for (const struct publication *o = c->publishing.first; o; o = o->next)
 		if (o != p && o->vm != p->vm && o->listening && publish_clash(&o->spec, &p->spec))
-			return fault_set(f, -EADDRINUSE, "publish '%s': VM '%s' has that port ('%s')", p->spec.text, o->vm->r.name, o->spec.text);
+			return fault_set(f, -EADDRINUSE, "publish '%s': VM '%s' has that port ('%s') [E_PUBLISH_USED]", p->spec.text, o->vm->r.name, o->spec.text);
 	return 0;
 }
 
@@ -84,6 +84,7 @@ static int hand_over(struct core *c, const struct publication *p, int fd, struct
 	int err;
 
 	wire_u64(b, C_T_PUB_ID, p->id);
+	wire_str(b, C_T_VM, p->vm->r.name);
 	err = peer_send(&c->front, &fd, 1);
 	return err ? fault_set(f, err, "publish '%s': front takes no socket: %s", p->spec.text, strerror(-err)) : 0;
 }

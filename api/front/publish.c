@@ -5,13 +5,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "api/front/front.h"
 
 #define PUBLISHED_MAX 4096u
-#define PUBLISHED_EACH_MAX 1024u
+#define PUBLISHED_EACH_MAX 384u    /* of the 512 streams that a VM can have: the rest is for its owner */
 #define ACCEPTS_MAX 64u            /* a turn */
 #define FIRST_BYTES 4096u          /* the first read of a side; more when it is filled */
 
@@ -19,6 +20,7 @@ struct publication {
 	struct front *front;
 	struct publication *next;
 	uint32_t id;
+	char vm[64];     /* whose it is */
 	int fd;          /* owned */
 	struct ev_io io;
 	unsigned n;      /* connections */
@@ -226,11 +228,21 @@ static void refuse(int fd_taken)
 	close(fd_taken);
 }
 
+/* Connections into that VM. */
+static unsigned into_vm(const struct published *p, const char *vm)
+{
+	unsigned n = 0;
+
+	for (const struct publication *o = p->first; o; o = o->next)
+		n += strcmp(o->vm, vm) == 0 ? o->n : 0;
+	return n;
+}
+
 static void relay_new(struct publication *pub, int fd_taken)
 {
 	struct front *f = pub->front;
 	struct published *p = &f->published;
-	struct relay *r = p->n_relays < p->most && pub->n < p->most_each ? calloc(1, sizeof(*r)) : NULL;
+	struct relay *r = p->n_relays < p->most && into_vm(p, pub->vm) < p->most_each ? calloc(1, sizeof(*r)) : NULL;
 
 	if (!r) {
 		p->full++;
@@ -313,6 +325,7 @@ void publish_add(struct front *f, const struct wire_msg *m, int fd_taken)
 	}
 	*pub = (struct publication){ .front = f, .next = f->published.first, .id = (uint32_t)id, .fd = fd_taken,
 				     .io = { .fn = pub_event, .arg = pub, .fd = -1 } };
+	wire_get_str(m, C_T_VM, pub->vm, sizeof(pub->vm));
 	f->published.first = pub;
 	pub->paused = ev_add(f->loop, &pub->io, fd_taken, EPOLLIN) != 0;
 }

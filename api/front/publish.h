@@ -16,7 +16,7 @@ struct published {
 	struct publication *first; /* owned */
 	struct relay *relays;      /* owned: its connections, newest first */
 	unsigned n_relays;
-	unsigned most, most_each;  /* connections at once: in all, and through one port */
+	unsigned most, most_each;  /* connections at once: in all, and into one VM */
 	uint64_t opened, refused, full; /* since the start: joined; core gave no stream; too many, or no descriptor left */
 };
 

@@ -20,7 +20,7 @@ enum core_type {
 	                    → OK FINGERPRINT [CERT KEY, when made]; ERR: what is wrong with them; what was there before stays in use.
 	                    Also supervisor → core (CERT KEY, no answer): passed on. */
 	C_CUT = 18,      /* AUTH: this token was revoked or is over: front ends whatever is under way for it. No answer. */
-	C_PUBLISH = 24,  /* PUB_ID + fd: listening TCP socket: each of its connections gets a stream by C_PUB_CONNECT. No answer. */
+	C_PUBLISH = 24,  /* PUB_ID VM + fd: listening TCP socket: each of its connections gets a stream by C_PUB_CONNECT. No answer. */
 	C_UNPUBLISH = 25, /* PUB_ID: that socket and its connections end at once. No answer. */
 
 	/* front → core */
@@ -62,6 +62,11 @@ enum core_type {
 	C_GROUP_CREATE = 80, /* ENTRY* (the keys of a host group) → OK group NOTE*; ERR 400, 409 name or network in use, 507 too many */
 	C_GROUP_CHANGE = 81, /* GROUP ENTRY* (over the keys there are; null removes one) → OK group NOTE*; ERR 404, 409 VMs or the daemon's file forbid it */
 	C_GROUP_DELETE = 82, /* GROUP → OK TEXT; ERR 404, 409 it has VMs, or is the file's */
+	C_DISK_LIST = 176,    /* → ITEM{VM GROUP STATUS SIZE STORED_BYTES (its own) SHARED_BYTES IMAGE}* OK */
+	C_DISK_DF = 177,      /* → OK TOTAL_BYTES FREE_BYTES (of the state folder's file system) STORED_BYTES (VMs) SHARED_BYTES (images) PROMISED_BYTES (that VMs may still write) */
+	C_DISK_GROW = 178,    /* VM SIZE → OK SIZE (as the guest sees it) TEXT; ERR 400, 409 smaller, or neither running nor stopped, 504 the disk grew, its file system not, 507 */
+	C_DISK_EXPORT = 179,  /* VM, stopped → OK SIZE + fd: a pipe with that many bytes, fewer when it fails; ERR 409 */
+	C_DISK_SPARSIFY = 180, /* VM, stopped → OK STORED_BYTES FREED_BYTES; ERR 409, 501 */
 	C_IMAGE_LIST = 128,   /* → ITEM{image}* OK */
 	C_IMAGE_GET = 129,    /* NAME (a name or id) → OK image TEXT (the report); ERR 404 */
 	C_IMAGE_NAME = 130,   /* NAME ADD (another name, taken from whoever has it) → OK image TEXT; ERR 400, 404, 507 too many names */
@@ -107,6 +112,7 @@ enum core_tag { /* u64 unless said */
 	C_T_OPEN_S, /* seconds an address stays open by name */ C_T_NET_LOCKED, C_T_FLOWS, /* which counter of a VM: 0–6, in the order of G_COUNTS */
 	C_T_PUBLISH = 240, /* str, repeats: "127.0.0.1:8080:80" */ C_T_PUB_ID, C_T_PUB_FAULT, /* str, repeats: what is not published now, and why */
 	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */ C_T_SCRATCH_BYTES,
+	C_T_SHARED_BYTES = 272, C_T_TOTAL_BYTES, C_T_FREE_BYTES, C_T_PROMISED_BYTES, C_T_FREED_BYTES, C_T_DISK, /* str, repeats: an extra disk, in words */
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
 #define C_ITEM 31u

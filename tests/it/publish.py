@@ -201,6 +201,24 @@ def case_many(w):
     w.delete(vm)
 
 
+def case_full(w):
+    port, other = free_port(), free_port()
+    vm = w.launch("%d:%d" % (port, w.echo.port), "%d:%d" % (other, w.echo.port))
+    socks = []
+    for i in range(384):
+        socks.append(dial((port, other)[i % 2]))
+        socks[-1].sendall(b"%03d" % i)
+    tap.ok([s.recv(3) for s in socks] == [b"%03d" % i for i in range(384)], "384 connections into a VM")
+    before = w.metric('mica_published_connections_total{result="full"}')
+    same((ends(port), ends(other), w.metric('mica_published_connections_total{result="full"}') - before), ("reset", "reset", 2), "one more is reset, and counted")
+    same(w.api.run(vm, "echo", ["there"])[1], b"there\n", "its owner still reaches it")
+    same(answers(w.web), True, "and others reach other VMs")
+    for s in socks:
+        s.close()
+    tap.ok(wait_for(lambda: answers(port), 20) is True, "room again")
+    w.delete(vm)
+
+
 def case_places(w):
     path = os.path.join(w.stack.dir, "service.sock")
     Service(echo, path)
