@@ -83,7 +83,7 @@ struct core {
 	unsigned starts_max;     /* VMs that may start side by side */
 	bool stop_pending;       /* asked while CORE_STARTING */
 	bool kill_now;           /* CORE_STOPPING: no grace */
-	struct ev_timer stop_timer, sweep_timer, moved_timer;
+	struct ev_timer stop_timer, sweep_timer, moved_timer, missed_timer;
 	int exit_code;
 };
 

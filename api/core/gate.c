@@ -11,6 +11,9 @@
 #include "lib/wire/gate.h"
 #include "lib/wire/netd.h"
 
+#define MISSED_MS 1000u
+#define MISSED_TURNS 5u
+
 /* ---- the record's files ---- */
 
 static const char *const logs[] = GATE_LOG_FILES;
@@ -29,6 +32,68 @@ static int log_rotate(const struct vm *vm)
 		if (renameat(vm->dir_fd, logs[i - 1], vm->dir_fd, logs[i]) && errno != ENOENT)
 			return -errno;
 	return log_open(vm);
+}
+
+/* ---- flows that were not logged ---- */
+
+static uint64_t unlogged(const struct wire_msg *m)
+{
+	struct wire_iter it;
+	struct wire_field f;
+	struct wire_msg counter;
+	uint64_t sum = 0, v;
+
+	wire_iter_init(&it, m->p, m->n);
+	while (wire_next(&it, &f)) /* as many as the frame holds */
+		if (f.tag == N_T_COUNTER && !wire_sub(&f, &counter) && wire_get_u64(&counter, N_T_UNLOGGED, &v))
+			sum += v;
+	return sum;
+}
+
+static void on_counters(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct vm *vm = arg;
+	struct core *c = vm->core;
+	uint64_t now, before = vm->net_missed;
+	struct buf *b;
+
+	(void)fds; (void)n_fds;
+	if (!m || m->type != WIRE_OK || !vm->gated || !peer_there(&c->gate))
+		return;
+	now = unlogged(m);
+	vm->net_missed = now;
+	if (now < before) /* a new policy counts from nothing */
+		before = 0;
+	if (now == before)
+		return;
+	b = peer_begin(&c->gate, G_MISSED);
+	wire_str(b, G_T_VM, vm->r.name);
+	wire_u64(b, G_T_LOST, now - before);
+	peer_send(&c->gate, NULL, 0);
+}
+
+/* A share of the VMs each time: all of them every MISSED_TURNS. */
+static void on_missed_timer(struct ev_timer *t)
+{
+	struct core *c = t->arg;
+	uint64_t turn = now_mono_ms() / MISSED_MS % MISSED_TURNS;
+
+	for (struct vm *vm = c->reg.first; vm && peer_there(&c->netd); vm = vm->next)
+		if (vm->gated && vm->r.slot % MISSED_TURNS == turn) {
+			wire_str(peer_begin(&c->netd, N_COUNTERS), N_T_VM, vm->r.name);
+			if (peer_call(&c->netd, NULL, 0, on_counters, vm))
+				break;
+		}
+	ev_timer_set(c->loop, t, MISSED_MS);
+}
+
+/* From the first VM on. */
+static void watch_unlogged(struct core *c)
+{
+	if (c->missed_timer.fn)
+		return;
+	c->missed_timer = (struct ev_timer){ .fn = on_missed_timer, .arg = c };
+	ev_timer_set(c->loop, &c->missed_timer, MISSED_MS);
 }
 
 /* ---- core → gate ---- */
@@ -97,6 +162,8 @@ int gate_vm_up(struct vm *vm, const struct gate_place *at)
 		core_say(c, "NOTE", "%s: its network record cannot be opened: %s", vm->r.name, strerror(-fds[3]));
 	err = peer_call(&c->gate, fds, fds[3] >= 0 ? 4 : 3, on_up, vm);
 	vm->gated = !err;
+	watch_unlogged(c);
+	vm->net_missed = 0;
 	if (fds[3] < 0 && vm->group && vm->group->audit_required) {
 		vm->net_locked = true;
 		gate_policy_changed(vm, NULL, NULL);

@@ -25,8 +25,17 @@ enum vm_state {
 	VM_ADOPTING, /* a vmm may live: hello and jail decide → RUNNING, PAUSED, or ENDING */
 };
 
+struct vm_grow {                 /* its disk grows, and front waits (ask_disks.c) */
+	bool busy;
+	uint32_t id, who;
+	uint64_t bytes;
+	unsigned looks;          /* at what the guest sees */
+	struct ev_timer timer;
+};
+
 struct req;
 struct agent_call;
+struct disk_job;
 struct vm {
 	struct vm *next;             /* in the registry */
 	struct core *core;           /* borrowed */
@@ -77,6 +86,8 @@ struct vm {
 	char *reason, *words;        /* owned: from V_EXITED or the report; NULL */
 	int exit_status;             /* from J_EXITED; -1: not known */
 	unsigned made_status;        /* HTTP status of a start that failed; 0: 500 */
+	struct disk_job *disk_job;   /* owned: something reads or changes its disk while it is stopped (disks.h); NULL */
+	struct vm_grow grow;
 	struct image *keep;          /* owned: what its second disk becomes once it has ended well … */
 	const struct image *kept;    /* borrowed: … and became */
 	const char *stop_action;     /* "shutdown", "reboot" */
@@ -84,6 +95,7 @@ struct vm {
 	struct policy policy;        /* owned: what it may reach (policy.h) */
 	bool gated;                  /* gate serves it */
 	bool net_locked;             /* audit: its record cannot be written, so no new connections */
+	uint64_t net_missed;         /* flows that were not logged, as netd told last */
 	uint64_t net_counts[7];      /* as gate told last: allowed and denied flows, bytes out and in, DNS questions and refusals, lost lines */
 	uint64_t last_call_ns;
 	struct req *reqs;            /* owned: who waits */

@@ -132,6 +132,15 @@ static int on_log(struct gate *g, const struct wire_msg *m, int *fds, unsigned n
 	return 0;
 }
 
+static void on_missed(struct gate *g, const struct wire_msg *m)
+{
+	struct vm *vm = named(g, m);
+	uint64_t lost = 0;
+
+	if (vm && wire_get_u64(m, G_T_LOST, &lost) && lost)
+		record_lost(vm, lost, "flows beyond what the kernel logs");
+}
+
 /* Answers itself unless it fails. */
 static int on_live(struct gate *g, const struct wire_msg *m)
 {
@@ -173,6 +182,9 @@ static void on_frame(struct gate *g, const struct wire_msg *m, int *fds, unsigne
 	case G_LOG:
 		err = on_log(g, m, fds, n_fds);
 		break;
+	case G_MISSED:
+		on_missed(g, m);
+		return;
 	case G_LIVE:
 		err = on_live(g, m);
 		if (!err)

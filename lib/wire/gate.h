@@ -22,6 +22,7 @@ enum gate_type {
 	G_LOG = 19,      /* VM FD_LOG + fd → OK: write here from now on (after a full disk, after a rotation by core's own will) */
 	G_LIVE = 20,     /* VM [NAME] → OK OPENED{ADDR PORT RULE TTL_S NAME}* ADDR*: what names opened (of NAME only, when given); ADDR: what NAME last
 	                    resolved to, if that is known. At most GATE_LIVE_MAX of each. */
+	G_MISSED = 21,   /* VM LOST: flows that the kernel did not log because there were too many at once; no answer. They become a gap in the record */
 	/* gate → core */
 	G_OPEN = 32,     /* VM NAME RULE PORT TTL_S ADDR* (4 or 16 bytes each) → OK once packets to them pass; ERR: not in that VM's policy, or netd failed */
 	G_ROTATE = 33,   /* VM → OK + fd: the new file (append); ERR: there is none, go on with the old one */

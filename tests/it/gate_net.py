@@ -326,6 +326,21 @@ def audit(d, v):
     t.ok('is written again' in d.notes(), 'which is told')
 
 
+def flood(d, o):
+    """More new flows than the kernel logs: the record says how many it lacks."""
+    sock = o.g.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    for i in range(4000):
+        try:
+            sock.sendto(b'x', (LAN, 1024 + i))
+        except OSError:
+            pass
+    sock.close()
+    gap = until(lambda: next((l for l in o.record() if l['event'] == 'gap' and 'kernel logs' in l['why']), None), 15)
+    seen = sum(l['event'] == 'denied' and l.get('dst') == LAN and l['proto'] == 'udp' for l in o.record())
+    t.ok(gap and gap['lost'] > 100 and 0 < seen < 4000, f'a flood: {seen} lines, and a gap: {gap}')
+    t.ok(tcp(o.g, WEB, 80) == 'ok' and o.short('also.example.com') == [WEB_ALSO], 'while the VM goes on')
+
+
 def again(d, a):
     """The daemon's processes are killed: the VM goes on, its policy holds, another daemon goes on with its record."""
     d.mica('policy', 'set', a.name, '--allow', '198.51.100.3', '--allow', 'web.example.com:81')
@@ -361,6 +376,7 @@ def main(bin_folder, agent):
         changed(d, a)
         record(d, a)
         siblings(d, a, b, o)
+        flood(d, o)
         audit(d, v)
         again(d, a)
         d.mica('vm', 'delete', a.name)
