@@ -73,13 +73,13 @@ NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) lib/nfnl/subscribe
 	api/netd/nft_tap.o api/netd/nft_count.o api/netd/ct.o api/netd/sysctl.o api/netd/tap.o
 CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/policy.o api/core/gate.o api/core/ask_policy.o api/core/tls.o api/core/main.o api/core/walls.o api/core/core.o api/core/listen.o \
 	api/core/net.o api/core/net_vm.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
-	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_disk.o api/core/vm_keep.o api/core/images.o api/core/ask_images.o api/core/ask_disks.o api/core/disk_jobs.o api/core/disk_use.o api/core/vm_boot.o api/core/vm_net.o api/core/ask_net.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
+	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_disk.o api/core/vm_keep.o api/core/images.o api/core/ask_images.o api/core/commits.o api/core/vm_commit.o api/core/ask_commits.o api/core/vm_fork.o api/core/ask_disks.o api/core/disk_jobs.o api/core/disk_use.o api/core/vm_boot.o api/core/vm_net.o api/core/ask_net.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
 	api/core/req.o api/core/requests.o api/core/auth.o api/core/tokens.o api/core/ask_tokens.o api/core/ask_list.o api/core/groups.o api/core/group_tree.o api/core/ask_groups.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
 	api/core/secrets.o api/core/vm_secrets.o api/core/ssh_keys.o api/core/ask_secrets.o api/core/metrics.o api/core/ask_metrics.o api/core/publish.o api/core/publish_connect.o
 FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB_JSON) $(LIB_TLS) api/front/cert.o api/front/secure.o \
 	api/front/main.o api/front/walls.o api/front/listen.o api/front/conn.o api/front/body.o api/front/reply.o api/front/routes.o api/front/route.o api/front/ask.o api/front/stream.o api/front/params.o api/front/node.o api/front/h_nodes.o api/front/h_groups.o api/front/h_create.o \
 	api/front/h_vm.o api/front/h_health.o api/front/loss.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
-	api/front/h_secrets.o api/front/h_images.o api/front/h_tokens.o api/front/cut.o api/front/h_net_policy.o api/front/h_net_log.o api/front/h_metrics.o api/front/h_net.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o api/front/publish.o
+	api/front/h_secrets.o api/front/h_images.o api/front/h_disks.o api/front/h_tokens.o api/front/cut.o api/front/h_net_policy.o api/front/h_net_log.o api/front/h_metrics.o api/front/h_net.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o api/front/publish.o
 GATE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_JSON) $(LIB_POLICY) $(LIB_DNS) $(LIB_NFNL) api/gate/main.o api/gate/walls.o api/gate/link.o \
 	api/gate/vm.o api/gate/serve.o api/gate/decide.o api/gate/local.o api/gate/upstream.o api/gate/cache.o api/gate/open.o api/gate/seen.o api/gate/events.o \
 	api/gate/flows.o api/gate/record.o
@@ -142,6 +142,9 @@ UNIT_front_metrics := $(LIB_BASE) api/front/metrics.o
 UNIT_TESTS += front_guard
 UNIT_front_guard := $(LIB_BASE) api/front/metrics.o api/front/guard.o
 UNIT_TESTS += policy_entry policy_decide
+UNIT_TESTS += cli_learn
+UNIT_cli_learn = $(filter-out cli/main.o,$(CLI_OBJS))
+UNITLIBS_cli_learn := $(O)/deps/libbearssl.a
 UNIT_policy_entry := $(LIB_BASE) $(LIB_POLICY)
 UNIT_policy_decide := $(LIB_BASE) $(LIB_POLICY)
 UNIT_TESTS += dns_dns nfnl_read
