@@ -140,10 +140,22 @@ static int check_groups(struct checking *x)
 	return r ? r : config_check_overlaps(x);
 }
 
+static int check_overcommit(struct checking *x, const char *key, const struct yaml_num *n, unsigned least, unsigned *out)
+{
+	if (n->line && (n->v < least || n->v > OVERCOMMIT_MAX))
+		return REFUSE(x, n->line, "%s is percent: %u to %u (200: twice of what is there)", key, least, OVERCOMMIT_MAX);
+	*out = (unsigned)n->v;
+	return 0;
+}
+
 static int check_all(struct checking *x)
 {
 	int r = check_hypervisor(x);
 
+	if (!r)
+		r = check_overcommit(x, "ram_overcommit", &x->k->ram_overcommit, 10, &x->c->ram_overcommit);
+	if (!r)
+		r = check_overcommit(x, "disk_overcommit", &x->k->disk_overcommit, 10, &x->c->disk_overcommit);
 	if (!r)
 		r = check_pci(x);
 	if (!r)

@@ -15,6 +15,9 @@
 #define GROUPS_MAX 128u         /* of the file and by the API together */
 #define GROUP_NAME_MAX 40u
 #define VM_COUNT_MAX 1024u      /* VMs of one daemon */
+#define CPU_WEIGHT_DEFAULT 100u
+#define CPU_WEIGHT_MAX 10000u
+#define OVERCOMMIT_MAX 10000u   /* percent */
 #define RAM_MIN_BYTES (64ull << 20)
 #define DISK_DEFAULT_BYTES (10ull << 30)
 #define DISK_MAX_BYTES (16ull << 40)
@@ -57,6 +60,8 @@ struct host_group {
 	bool pending;          /* by_api: netd is asked, and whoever wanted it not yet answered */
 	struct yaml_doc doc;   /* owned when by_api */
 	unsigned count, vcpus;
+	unsigned cpu_weight;  /* of each of its VMs, as cpu.weight of a cgroup */
+	unsigned max_vms;     /* 0: no limit of its own */
 	uint64_t ram_bytes, disk_bytes;
 	bool persistent;
 	const char *storage;  /* as written, "image" by default */
@@ -81,6 +86,7 @@ struct config {
 	struct host_group *groups; /* room for GROUPS_MAX; those of the file first */
 	size_t n_groups;
 	bool graceful_shutdown;
+	unsigned ram_overcommit, disk_overcommit; /* percent of the host's RAM and of the state folder's file system that VMs may be promised; 0: not given */
 	const char *bind_host; /* NULL: no TCP */
 	uint32_t bind_addr;
 	uint16_t port;

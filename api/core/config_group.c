@@ -64,6 +64,13 @@ static int check_numbers(struct checking *x, const struct keys_group *k, struct 
 			      (unsigned long long)vcpus, VCPUS_MAX);
 	if (k->gpu_count.v)
 		return REFUSE(x, k->gpu_count.line, "group '%s': GPUs are not in this version: remove gpu_count", g->name);
+	if (k->cpu_weight.line && (k->cpu_weight.v < 1 || k->cpu_weight.v > CPU_WEIGHT_MAX))
+		return REFUSE(x, k->cpu_weight.line, "group '%s': cpu_weight must be 1 to %u (%u is as much as any other process)", g->name, CPU_WEIGHT_MAX,
+			      CPU_WEIGHT_DEFAULT);
+	if (k->max_vms.line && (k->max_vms.v < 1 || k->max_vms.v > VM_COUNT_MAX || k->max_vms.v < count))
+		return REFUSE(x, k->max_vms.line, "group '%s': max_vms must be 1 to %u, and not less than count (%llu)", g->name, VM_COUNT_MAX, (unsigned long long)count);
+	g->cpu_weight = k->cpu_weight.line ? (unsigned)k->cpu_weight.v : CPU_WEIGHT_DEFAULT;
+	g->max_vms = (unsigned)k->max_vms.v;
 	g->count = (unsigned)count;
 	g->vcpus = (unsigned)vcpus;
 	g->persistent = k->persistent.v;

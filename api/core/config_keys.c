@@ -45,6 +45,8 @@ const struct yaml_key config_group_keys[] = {
 	{ "userdata_file", Y_STR, AT(userdata_file) },
 	{ "dns_servers", Y_STRS, AT(dns_servers) },
 	{ "gpu_count", Y_NUM, AT(gpu_count) },
+	{ "cpu_weight", Y_NUM, AT(cpu_weight) },   /* ours */
+	{ "max_vms", Y_NUM, AT(max_vms) },         /* ours */
 	{ "ca", Y_MAP, AT(ca), 0, ca_keys },
 	{ "network", Y_MAP, AT(network), 0, network_keys },
 	{ "share_home", Y_FLAG, AT(share_home) },
@@ -100,6 +102,8 @@ static const struct yaml_key config_keys[] = {
 	{ "initrd_file", Y_STR, AT(initrd_file) }, /* ours */
 	{ "hypervisor", Y_STR, AT(hypervisor) },
 	{ "graceful_shutdown", Y_FLAG, AT(graceful_shutdown) },
+	{ "ram_overcommit", Y_NUM, AT(ram_overcommit) },   /* ours */
+	{ "disk_overcommit", Y_NUM, AT(disk_overcommit) }, /* ours */
 	{ "insecure_registry", Y_FLAG, AT(insecure_registry) },
 	{ "network_name", Y_STR, AT(network_name) },
 	{ "pci", Y_NODE, AT(pci) },

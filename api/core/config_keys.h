@@ -15,7 +15,7 @@ struct keys_network {
 struct keys_group {
 	unsigned line;
 	struct yaml_str name, storage, userdata, userdata_file, sleep_action, image, kernel_file, initrd_file;
-	struct yaml_num count, vcpu, ram_gb, ram_mb, ram_bytes, storage_size, gpu_count;
+	struct yaml_num count, vcpu, ram_gb, ram_mb, ram_bytes, storage_size, gpu_count, cpu_weight, max_vms;
 	struct yaml_flag persistent, share_home, rosetta;
 	struct yaml_strs dns_servers, publish;
 	struct keys_ca ca;
@@ -31,6 +31,7 @@ struct keys_config {
 	struct yaml_str github_user, image, kernel_image, kernel_file, initrd_file, hypervisor, network_name;
 	struct yaml_strs ssh_keys;
 	struct yaml_flag graceful_shutdown, insecure_registry;
+	struct yaml_num ram_overcommit, disk_overcommit;
 	const struct yaml_node *pci;
 	struct keys_api api;
 	struct keys_ssh ssh;

@@ -118,6 +118,7 @@ static void put_group(struct showing *s, struct yaml_node *map, const struct hos
 		put(s, map, "ram_bytes", "%llu", (unsigned long long)g->ram_bytes);
 	put(s, map, "storage", "%s", g->storage);
 	put_size(s, map, "storage_size", g->disk_bytes);
+	put(s, map, "cpu_weight", "%u", g->cpu_weight);
 	put(s, map, "persistent", "%s", g->persistent ? "true" : "false");
 	put_dns(s, map, g->dns);
 	put(s, map, "image", "%s", g->image.path);

@@ -48,6 +48,9 @@ struct vm {
 	char *userdata;              /* owned, until it is written; NULL */
 	char *ssh_keys;              /* the same (ssh_keys.h) */
 
+	uint64_t copy_bytes;         /* what its disk takes of the state folder at once, while it is made */
+	unsigned hellos;             /* streams that its guest opened to the hello port since hellos_since_ms (vm_link.c) */
+	uint64_t hellos_since_ms;
 	bool starts;                 /* counts among the VMs that start now */
 	struct ev_timer timer;       /* bounds the present state */
 	int tap_fds[NETD_QUEUES_MAX]; /* owned, on their way to vmm: the queues of its tap */
@@ -122,8 +125,11 @@ struct vm_wish {                 /* what a creator asks for; zeros: the group's 
 };
 /* Begins; *status is the HTTP status of a refusal. The VM is found in *out at once, in state VM_MAKING. */
 int vm_create(struct core *c, const struct vm_wish *w, struct vm **out, unsigned *status, struct fault *f);
-/* Does the host have the memory for one more? 0, or -ENOMEM with status and sentence. */
+/* Has the host the memory for one more, the state folder the room for its files (sets vm->copy_bytes), the group a place? 0, or a refusal with its HTTP
+ * status and sentence. admit.c */
 int vm_admit(struct core *c, uint64_t ram_bytes, unsigned *status, struct fault *f);
+int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault *f);
+int vm_admit_group(const struct core *c, const struct host_group *g, unsigned *status, struct fault *f);
 /* Of a record that was read. 0, -ENOMEM, -EEXIST. Takes r and dir_fd over. */
 int vm_from_record(struct core *c, struct record *r, int dir_fd, struct vm **out);
 struct vm *vm_alloc(struct core *c); /* empty, not in the registry; NULL: out of memory */
@@ -140,6 +146,7 @@ void vm_listen_agent(struct vm *vm);              /* V_LISTEN for the hello stre
 
 /* ---- its files, in a helper child (vm_disk.c); arg is the VM ---- */
 int vm_disk_make(void *arg);
+uint64_t vm_disk_copies(struct vm *vm); /* bytes that making it will write, where extents cannot be shared */
 int vm_disk_remove(void *arg);
 
 /* ---- a builder's image (vm_keep.c) ---- */

@@ -57,6 +57,23 @@ static int copy_data(int from, int to, off_t bytes)
 	return 0;
 }
 
+static uint64_t blocks_of(int fd)
+{
+	struct stat st;
+
+	return fd < 0 || fstat(fd, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
+uint64_t vm_disk_copies(struct vm *vm)
+{
+	AUTO_FD stored = vm->r.base[0] ? images_disk(&vm->core->images, vm->r.base) : -1;
+	uint64_t built_in = blocks_of(vm->group->image.fd >= 0 ? vm->group->image.fd : CORE_FD_IMAGE), base = blocks_of(stored);
+
+	if (vm->r.target[0])
+		return built_in + base;
+	return stored < 0 ? built_in : base <= COPY_BYTES_MAX ? base : 0; /* more gets a map */
+}
+
 /* Shares extents where the file system can; a small image is copied, a large one of the store lies under the disk. */
 static int fill_disk(struct vm *vm, int from, int to, uint64_t bytes, const char *map)
 {

@@ -1,11 +1,14 @@
 /* The stream on which a guest's agent says hello, and what follows from it. Every byte here is hostile. */
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "api/core/req.h"
 #include "api/core/timers.h"
 #include "api/core/ssh_keys.h"
 #include "lib/wire/agent.h"
+
+#define HELLOS_MAX 16u /* a second */
 
 bool vm_is_up(const struct vm *vm, bool userdata)
 {
@@ -187,8 +190,26 @@ void vm_agent_lost(struct vm *vm)
 	vm->ready = false;
 }
 
+/* An agent says hello once a boot, and again when it is started again. A guest that does it in a loop costs core time that is others'. */
+static bool too_many_hellos(struct vm *vm)
+{
+	uint64_t now = now_mono_ms();
+
+	if (now - vm->hellos_since_ms >= 1000) {
+		vm->hellos_since_ms = now;
+		vm->hellos = 0;
+	}
+	return ++vm->hellos > HELLOS_MAX;
+}
+
 void vm_agent_incoming(struct vm *vm, int fd_taken)
 {
+	if (too_many_hellos(vm)) {
+		if (vm->hellos == HELLOS_MAX + 1)
+			core_say(vm->core, "NOTE", "%s: its guest opens streams to the daemon more than %u times a second: they are dropped", vm->r.name, HELLOS_MAX);
+		close(fd_taken);
+		return;
+	}
 	vm_agent_lost(vm); /* the newest counts: the agent was restarted */
 	vm->agent_fd = fd_taken;
 	vm->agent_io = (struct ev_io){ .fn = on_agent_io, .arg = vm, .fd = -1 };

@@ -12,7 +12,6 @@
 #include "api/core/ssh_keys.h"
 
 #define NAME_TRIES 10000u          /* folders of VMs nobody knows may be in the way */
-#define BOOT_TOUCHES (128ull << 20) /* what a guest uses of its RAM until it is ready */
 
 static void made(struct helper *h, int err)
 {
@@ -69,21 +68,6 @@ void vm_remove_files(struct vm *vm)
 	err = helper_start(&vm->helper, vm->core->loop, vm_disk_remove, vm);
 	if (err) /* no child to be had: it may block, but it is done */
 		removed(&vm->helper, vm_disk_remove(vm));
-}
-
-int vm_admit(struct core *c, uint64_t ram_bytes, unsigned *status, struct fault *f)
-{
-	uint64_t have = core_ram_available(c), soon = 0;
-
-	for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
-		if (vm->state == VM_MAKING || vm->state == VM_QUEUED || vm->state == VM_STARTING)
-			soon += vm->r.ram_bytes < BOOT_TOUCHES ? vm->r.ram_bytes : BOOT_TOUCHES;
-	if (!have || (ram_bytes <= have && soon <= have - ram_bytes))
-		return 0;
-	*status = 503;
-	return fault_set(f, -ENOMEM, "this host has %llu MiB of free memory%s, the VM wants %llu MiB: stop a VM, or ask for less RAM",
-			 (unsigned long long)(have >> 20), soon ? " (some of it for VMs that start now)" : "",
-			 (unsigned long long)(ram_bytes >> 20));
 }
 
 static bool addr_taken(void *arg, uint32_t a)
@@ -242,7 +226,11 @@ static int begin(struct core *c, struct vm *vm, const struct vm_wish *w, unsigne
 		return fault_set(f, -ENOSPC, "this daemon has %u VMs already: delete some", c->reg.count);
 	}
 	vm->r.slot = (unsigned)slot;
-	err = vm_admit(c, vm->r.ram_bytes, status, f);
+	err = vm_admit_group(c, w->group, status, f);
+	if (!err)
+		err = vm_admit(c, vm->r.ram_bytes, status, f);
+	if (!err)
+		err = vm_admit_disk(c, vm, status, f);
 	if (!err)
 		err = pick_address(c, w, &vm->r, status, f);
 	if (err)

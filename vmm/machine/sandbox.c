@@ -81,8 +81,8 @@ void machine_sandbox_net(struct machine *m)
 	machine_filter(m, rules, ARRAY_LEN(rules));
 }
 
-/* Syscalls: futex write clock_gettime exit_group epoll_pwait epoll_wait epoll_ctl read accept4 brk close dup fcntl ftruncate getrandom madvise mmap
- *           mremap munmap poll pread64 pwrite64 recvfrom recvmsg restart_syscall rt_sigprocmask rt_sigreturn sendmsg sendto setsockopt shutdown
+/* Syscalls: futex write clock_gettime exit_group epoll_pwait epoll_wait epoll_ctl read accept4 brk close dup fcntl fstat ftruncate getrandom madvise mmap
+ *           mremap munmap newfstatat poll pread64 pwrite64 recvfrom recvmsg restart_syscall rt_sigprocmask rt_sigreturn sendmsg sendto setsockopt shutdown
  *           socketpair tkill writev */
 int machine_sandbox_main(struct fault *f)
 {

@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""core_admit.py CORE: what the real core refuses for want of room (RAM, disk, places of a group), and the shares that it tells jail, between the made-up
+front, jail, netd and vmm of core_fake.py. TAP."""
+import os, signal, sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import core_fake  # noqa: E402
+from core_fake import C_DELETE, C_RELAUNCH, C_SHUTDOWN, OK, T_VM, World, ok, refused, says  # noqa: E402
+
+J_SPAWN, J_ADOPT, J_RAM, J_VCPUS, J_WEIGHT = 16, 18, 18, 19, 23
+asked = []
+
+
+class Jail(core_fake.Jail):
+    def serve(self, m):
+        if m.type in (J_SPAWN, J_ADOPT):
+            asked.append((m.type, m.str(16), m.num(J_RAM), m.num(J_VCPUS), m.num(J_WEIGHT)))
+        super().serve(m)
+
+
+core_fake.Jail = Jail
+
+
+def config(w, keys, *groups):
+    text = 'config:\n%s  host_groups:%s\n' % (''.join('  %s\n' % k for k in keys), '' if groups else ' []')
+    for g in groups:
+        text += '  - {count: 0, ram_mb: 64, network: {mode: none}, %s}\n' % g
+    return text + '  api: {port: %d}\n' % w.port
+
+
+def mem_total():
+    with open('/proc/meminfo') as f:
+        return next(int(l.split()[1]) << 10 for l in f if l.startswith('MemTotal'))
+
+
+def test_groups():
+    w = World()
+    w.start(config=config(w, [], 'name: ok, max_vms: 2', 'name: mute, cpu_weight: 250, vcpu: 3'))
+    try:
+        got = [w.create('ok') for _ in range(3)]
+        ok([m.type == OK for m in got[:2]] == [True] * 2 and refused(got[2], 409, "host group 'ok' has 2 VMs, and max_vms is 2"), 'max_vms', says(got[2]))
+        ok(w.ask(C_DELETE, (T_VM, got[0].str(T_VM))).type == OK and w.create('ok').type == OK, 'after a deletion there is a place')
+        ok(w.create('mute', wait='').type == OK and w.wait_for(lambda: any(a[1] == 'mute-1' for a in asked)), 'another group has its own')
+        ok({a[1:] for a in asked if a[0] == J_SPAWN} >= {('ok-1', 64 << 20, 2, 100), ('mute-1', 64 << 20, 3, 250)}, 'jail is told RAM, vCPUs and shares', asked)
+        w.kill9()
+        asked.clear()
+        w.start(config=config(w, [], 'name: ok, max_vms: 1', 'name: mute, cpu_weight: 70, vcpu: 3'))
+        ok(w.wait_for(lambda: (J_ADOPT, 'mute-1', 64 << 20, 3, 70) in asked), 'and once more when it adopts, as the file says now', asked)
+        ok(refused(w.create('ok'), 409, 'has 2 VMs, and max_vms is 1'), 'VMs above a lowered max_vms are kept, no new one is made')
+        ok(w.term() == 0, 'stopped')
+    finally:
+        w.done()
+
+
+def test_ram():
+    w = World()
+    mib = mem_total() // 10 * 2 // 5 >> 20
+    w.start(config=config(w, ['ram_overcommit: 10'], 'name: ok').replace('ram_mb: 64', 'ram_mb: %d' % mib))
+    try:
+        got = [w.create('ok') for _ in range(3)]
+        ok([m.type == OK for m in got[:2]] == [True] * 2 and refused(got[2], 503, 'have %d MiB of RAM together, the VM wants %d MiB' % (2 * mib, mib)),
+           'ram_overcommit counts what was promised', says(got[2]))
+        vm = got[0].str(T_VM)
+        ok(w.ask(C_DELETE, (T_VM, vm)).type == OK and w.create('ok').type == OK, 'a VM that went gives its promise back')
+        ok(w.term() == 0, 'stopped')
+    finally:
+        w.done()
+
+
+def test_disk():
+    w = World()
+    s = os.statvfs(w.root)
+    size = s.f_blocks * s.f_frsize // 10 * 2 // 5 // 4096 * 4096
+    w.start(config=config(w, ['disk_overcommit: 10'], 'name: ok, storage_size: %d' % size))
+    try:
+        got = [w.create('ok') for _ in range(3)]
+        ok([m.type == OK for m in got[:2]] == [True] * 2 and refused(got[2], 507, 'the disks would promise %d MiB together' % (3 * size >> 20)),
+           'disk_overcommit counts sizes, not blocks', says(got[2]))
+        ok(w.folders() == sorted(m.str(T_VM) for m in got[:2]), 'nothing of the refused one is left', w.folders())
+        ok(w.term() == 0, 'stopped')
+    finally:
+        w.done()
+
+
+def test_hellos():
+    w = World()
+    w.start(config=config(w, [], 'name: evil', 'name: ok'))
+    try:
+        w.create('evil', wait='')
+        ok(w.wait_line('NOTE evil-1: its guest opens streams to the daemon more than 16 times a second'), 'a guest that says hello in a loop is told of and dropped', w.lines)
+        ok(sum('more than 16' in l for l in w.lines) <= 3, 'once a second at most', w.lines)
+        ok(w.create('ok').type == OK, 'others go on')
+        ok(w.term() == 0, 'stopped')
+    finally:
+        w.done()
+
+
+def main():
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    for test in (test_groups, test_ram, test_disk, test_hellos):
+        test()
+    print('1..%d' % core_fake.count)
+    return 1 if core_fake.failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
