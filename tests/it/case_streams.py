@@ -14,10 +14,10 @@ def agent_has_room(own, vm):
 
 @limit(300)
 def case_agent_used_up(env):
-    """512 commands at once in one VM, one more is refused with 503 and Retry-After, all hear what they are told"""
+    """all commands that one VM may have at once hear what they are told, one more is refused (512; without -f 96 and no refusal: tests/it/load.py)"""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
-    count = 512
+    count = 512 if env.full else 96
     own = env.daemon("streams", 77, ram_mb=512).start()
     vm = own.create(cpus=1, timeout="300s")
     conns = []
@@ -29,9 +29,10 @@ def case_agent_used_up(env):
     same([r.status for r in replies if r.status != 200], [], "all started")
     frames = [r.lines() for r in replies]
     same({next(f)["type"] for f in frames}, {"started"})
-    status, headers, body = own.api.call("POST", query("/vm/%s/exec" % vm, cmd="true"), timeout_s=60)
-    same((status, headers.get("retry-after")), (503, "1"), "one more")
-    must("512" in json.loads(body)["error"], body)
+    if env.full:
+        status, headers, body = own.api.call("POST", query("/vm/%s/exec" % vm, cmd="true"), timeout_s=60)
+        same((status, headers.get("retry-after")), (503, "1"), "one more")
+        must("512" in json.loads(body)["error"], body)
     for i, conn in enumerate(conns):
         conn.chunk(b"%d\n" % i)
     same(sum(payload(next(f)) == b"%d\n" % i for i, f in enumerate(frames)), count, "echoes")
