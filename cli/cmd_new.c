@@ -33,6 +33,7 @@ static const struct opt new_opts[] = {
 	{ "allow", 0, OPT_LIST, "CIDR", "isolated: destination that is allowed" },
 	{ "drop", 0, OPT_LIST, "CIDR", "isolated: destination that is dropped" },
 	{ "dns", 0, OPT_LIST, "ADDRESS", "name server" },
+	{ "publish", 0, OPT_LIST, "SPEC", "with count 1: port of the host that leads into the VM, without token: [ADDRESS:]PORT:GUEST-PORT" },
 	{ "api-bind", 0, OPT_TEXT, "ADDRESS", "where the API listens (default 127.0.0.1)" },
 	{ "api-port", 0, OPT_NUMBER, "N", "its port (default 8080)" },
 	{ "socket", 0, OPT_TEXT, "PATH", "the API on a unix socket instead" },
@@ -224,6 +225,7 @@ static void group(struct buf *b, const struct args *a, const char *name, const c
 	if (arg_text(a, "persistent"))
 		buf_printf(b, "    persistent: %s\n", arg_flag(a, "persistent", false) ? "true" : "false");
 	list(b, "    dns_servers", a, "dns");
+	list(b, "    publish", a, "publish");
 	if (arg_flag(a, "ca", false))
 		buf_adds(b, "    ca:\n      generate: true\n");
 	network(b, a, mode);

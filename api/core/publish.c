@@ -71,7 +71,8 @@ static int check_clash(const struct core *c, const struct publication *p, struct
 
 	memcpy(api.addr, &addr, sizeof(addr));
 	if (k->bind_host && !c->ephemeral && publish_clash(&api, &p->spec))
-		return fault_set(f, -EADDRINUSE, "publish '%s': the daemon's own API listens on port %u: choose another one, or set api.port [E_PUBLISH_USED]", p->spec.text, k->port);
+		return fault_set(f, -EADDRINUSE, "publish '%s': the daemon's own API listens on port %u: choose another one, or set api.port [E_PUBLISH_USED]",
+				 p->spec.text, k->port);
 	for (const struct publication *o = c->publishing.first; o; o = o->next)
 		if (o != p && o->vm != p->vm && o->listening && publish_clash(&o->spec, &p->spec))
 			return fault_set(f, -EADDRINUSE, "publish '%s': VM '%s' has that port ('%s') [E_PUBLISH_USED]", p->spec.text, o->vm->r.name, o->spec.text);
@@ -206,6 +207,13 @@ void publish_drop(struct vm *vm)
 			forget(vm->core, at);
 		else
 			at = &(*at)->next;
+}
+
+void publish_restore(struct vm *vm)
+{
+	publish_drop(vm);
+	load(vm);
+	open_waiting(vm->core);
 }
 
 /* The file's word for a VM of count; its record is brought to say the same. */

@@ -42,6 +42,8 @@ void publish_start(struct core *c);
 void publish_follow(struct core *c, const struct host_group *g);
 /* The VM goes: its sockets close, and the connections through them. */
 void publish_drop(struct vm *vm);
+/* It could not be removed after all. */
+void publish_restore(struct vm *vm);
 /* Into a node: C_T_PUBLISH*. And C_T_PUB_FAULT*: those that wait, and why. */
 void publish_put(struct buf *b, const struct vm *vm);
 void publish_put_faults(struct buf *b, const struct vm *vm);

@@ -14,6 +14,7 @@
 #define PUBLISHED_MAX 4096u
 #define PUBLISHED_EACH_MAX 384u    /* of the 512 streams that a VM can have: the rest is for its owner */
 #define ACCEPTS_MAX 64u            /* a turn */
+#define STREAM_MS 30000u           /* core refuses by itself before that */
 #define FIRST_BYTES 4096u          /* the first read of a side; more when it is filled */
 
 struct publication {
@@ -43,6 +44,7 @@ struct relay {
 	struct relay *next, *prev;
 	struct publication *pub; /* borrowed: outlives it */
 	uint32_t ask_id;         /* core is asked; 0 */
+	uint64_t since_ms;
 	struct side client, guest;
 	bool busy;               /* since the last sweep */
 };
@@ -251,6 +253,7 @@ static void relay_new(struct publication *pub, int fd_taken)
 	}
 	keep_alive(fd_taken);
 	r->pub = pub;
+	r->since_ms = now_mono_ms();
 	r->next = p->relays;
 	if (p->relays)
 		p->relays->prev = r;
@@ -361,18 +364,32 @@ static void trim(struct buf *b)
 	}
 }
 
+/* A second without bytes gives memory back. */
+static void relay_tick(struct relay *r, uint64_t now_ms)
+{
+	if (!r->busy) {
+		trim(&r->client.in);
+		trim(&r->guest.in);
+		r->client.read_bytes = r->guest.read_bytes = FIRST_BYTES;
+	}
+	r->busy = false;
+	if (r->guest.io.fn || now_ms - r->since_ms < STREAM_MS)
+		return;
+	r->pub->front->published.refused++;
+	relay_end(r, true);
+}
+
 void publish_sweep(struct front *f)
 {
+	uint64_t now_ms = now_mono_ms();
+	struct relay *next;
+
 	for (struct publication *pub = f->published.first; pub; pub = pub->next)
 		if (pub->paused && ev_add(f->loop, &pub->io, pub->fd, EPOLLIN) == 0)
 			pub->paused = false;
-	for (struct relay *r = f->published.relays; r; r = r->next) {
-		if (!r->busy) {
-			trim(&r->client.in);
-			trim(&r->guest.in);
-			r->client.read_bytes = r->guest.read_bytes = FIRST_BYTES;
-		}
-		r->busy = false;
+	for (struct relay *r = f->published.relays; r; r = next) {
+		next = r->next;
+		relay_tick(r, now_ms);
 	}
 }
 

@@ -377,6 +377,8 @@ def case_words(w):
     tap.ok(done.returncode == 0 and "Published:  127.0.0.1:%d:%d\n" % (port, w.echo.port) in done.stdout and answers(port), "vm launch --publish: %s" % done)
     text = run("vm", "describe", vm).stdout
     tap.ok(text.count("Published:") == 2 and "127.0.0.1:%d:/run/x.sock" % other in text, "vm describe: %r" % text)
+    text = run("new", "a", "--publish", "9000:80", "--publish", "[::1]:9001:/run/x.sock").stdout
+    tap.ok('    publish: ["9000:80", "[::1]:9001:/run/x.sock"]\n' in text, "new --publish")
     done = run("vm", "launch", "demo", "-p", "%d:80" % port)
     tap.ok(done.returncode == 1 and "VM '%s' has that port" % vm in done.stderr, "vm launch with a port that is taken: %s" % done.stderr)
     status = [run("group", "create", "pub", "--count", str(n), "--ram-mb", "64", "--storage-size", "4M", "--net", "none", "--publish",
