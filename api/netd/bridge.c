@@ -14,7 +14,8 @@ int find_ours(struct netd *n, const char *name, struct link_info *l, struct faul
 	if (err)
 		return fault_errno(f, err, name);
 	if (l->index && !l->ours)
-		return fault_set(f, -EEXIST, "network interface %s exists and was not made by mica: choose another name in the host group's network section, or remove it", name);
+		return fault_set(f, -EEXIST, "network interface %s exists and was not made by mica: choose another name in the host group's network section, or remove it "
+				 "[E_BRIDGE_TAKEN]", name);
 	return 0;
 }
 
@@ -130,7 +131,8 @@ int bridge_up(struct request *r, struct fault *f)
 		return fault_set(f, -ENOSPC, "too many bridges");
 	b->net4 = gateway;
 	b->net6 = (struct net_addr){0};
-	if ((err = rtnl_link_find(&n->rtnl, name, &l)) || (err = rtnl_addr_add(&n->rtnl, l.index, &gateway)) || (err = rtnl_link_set(&n->rtnl, l.index, 0, true, true)))
+	if ((err = rtnl_link_find(&n->rtnl, name, &l)) || (err = rtnl_addr_add(&n->rtnl, l.index, &gateway)) ||
+	    (err = rtnl_link_set(&n->rtnl, l.index, 0, true, true)))
 		return fault_set(f, err, "cannot set up bridge %s: %s", name, strerror(-err));
 	if ((err = sysctl_forward4(f)) || (err = nft_host_base(n, f)))
 		return err;
@@ -221,7 +223,7 @@ int tap_up(struct request *r, struct fault *f)
 		return err;
 	if ((err = tap_open(r->name, queues, r->out_fds)))
 		return fault_set(f, err, "cannot open tap %s: %s%s", r->name, strerror(-err),
-				 err == -ENOENT ? " (/dev/net/tun is not there: the host's kernel needs CONFIG_TUN, or modprobe tun)" :
+				 err == -ENOENT ? " (/dev/net/tun is not there: the host's kernel needs CONFIG_TUN, or modprobe tun) [E_TUN_MISSING]" :
 				 err == -EBUSY ? " (another process holds it)" : "");
 	if ((err = tap_attach(r, bridge.index, f)) == 0) {
 		r->n_out = queues;

@@ -254,7 +254,8 @@ static int tap_make(struct request *r, const struct iso *i, unsigned queues, str
 	if (err || l.index)
 		return fault_set(f, err ? err : -EEXIST, "network interface %s stands in the way", name);
 	if ((err = tap_open(name, queues, r->out_fds)))
-		return fault_set(f, err, "cannot open a tap: %s%s", strerror(-err), err == -ENOENT ? " (/dev/net/tun is not there: the host's kernel needs CONFIG_TUN, or modprobe tun)" : "");
+		return fault_set(f, err, "cannot open a tap: %s%s", strerror(-err),
+				 err == -ENOENT ? " (/dev/net/tun is not there: the host's kernel needs CONFIG_TUN, or modprobe tun) [E_TUN_MISSING]" : "");
 	r->n_out = queues;
 	if ((err = rtnl_link_find(&n->rtnl, name, &l)) || (err = rtnl_link_move(&n->rtnl, l.index, r->fds[3], NETD_NS_TAP)))
 		return fault_errno(f, err, "the tap cannot be moved into the VM's network namespace");

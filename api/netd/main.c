@@ -69,7 +69,7 @@ int main(int argc, char **argv)
 	if (!err)
 		err = sandbox_become((uid_t)uid, (gid_t)uid, 1ull << CAP_NET_ADMIN | tun_cap(), &f);
 	if (!err && (err = sandbox_seccomp(rules, ARRAY_LEN(rules))))
-		fault_errno(&f, err, "seccomp");
+		fault_set(&f, err, "cannot filter system calls: %s [E_SECCOMP]", strerror(-err));
 	if (!err)
 		err = netd_run(&n);
 	if (err)

@@ -2,8 +2,8 @@
  * api/netd: the process that changes the host's network, and the only one that may. It holds CAP_NET_ADMIN, /dev/net/tun and netlink sockets, those of
  * VMs' namespaces too (jail opened them), and parses only frames of lib/wire/netd.h from core and the kernel's answers. Everything it makes says so:
  * the ifalias "mica …" on links, the nf_tables tables "mica…". It touches nothing else. main.c starts it, serve.c takes the frames, bridge.c and iso.c
- * do what they ask, state.c is what netd knows; rtnl*.c speak rtnetlink, nft_msg.c and nft_rule.c nf_tables, nft_host.c, nft_ns.c and nft_tap.c say which rules there
- * are on the host, in a VM's namespace and on a bridge's tap; ct.c running flows, tap.c taps, sysctl.c forwarding. One thread.
+ * do what they ask, state.c is what netd knows; rtnl*.c speak rtnetlink, nft_msg.c and nft_rule.c nf_tables; nft_host.c, nft_ns.c and nft_tap.c say
+ * which rules there are on the host, in a VM's namespace and on a bridge's tap; ct.c running flows, tap.c taps, sysctl.c forwarding. One thread.
  */
 #ifndef API_NETD_NETD_H
 #define API_NETD_NETD_H

@@ -73,7 +73,8 @@ static void put_range(struct nft_batch *b, const struct range *r)
 	nft_chain_add(b, chain, &postrouting);
 	nft_chain_flush(b, chain);
 	for (size_t i = 0; i < ARRAY_LEN(nets); i++) {
-		struct nft_rule rule = {.chain = chain, .family = nets[i]->family, .src = nets[i]->a, .src_bits = nets[i]->bits, .out_not = true, .then = NFT_THEN_MASQUERADE};
+		struct nft_rule rule = {.chain = chain, .family = nets[i]->family, .src = nets[i]->a, .src_bits = nets[i]->bits, .out_not = true,
+					.then = NFT_THEN_MASQUERADE};
 		if (!nets[i]->family)
 			continue;
 		rule.out = r->bridge ? r->name : ANY_VM;
@@ -128,7 +129,7 @@ int nft_host_base(struct netd *n, struct fault *f)
 	if (!err)
 		return 0;
 	const char *option = nft_missing(&n->nft);
-	return fault_set(f, err, "no rules can be set: %s%s%s", strerror(-err), option ? ": the host's kernel needs " : "", option ? option : "");
+	return fault_set(f, err, "no rules can be set: %s%s%s [E_NFT_MISSING]", strerror(-err), option ? ": the host's kernel needs " : "", option ? option : "");
 }
 
 int nft_host_range(struct netd *n, const struct range *r, bool up)

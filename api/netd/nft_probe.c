@@ -10,7 +10,8 @@
 #define PROBE_TABLE "mica-probe"
 #define PROBE_CHAIN "probe"
 
-static const struct nft_hook filter = {.type = "filter", .hook = NF_INET_FORWARD, .priority = 0}, nat = {.type = "nat", .hook = NF_INET_POST_ROUTING, .priority = NF_IP_PRI_NAT_SRC};
+static const struct nft_hook filter = {.type = "filter", .hook = NF_INET_FORWARD, .priority = 0},
+			     nat = {.type = "nat", .hook = NF_INET_POST_ROUTING, .priority = NF_IP_PRI_NAT_SRC};
 
 /* In the order in which one needs the other. */
 static const struct {

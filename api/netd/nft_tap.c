@@ -30,12 +30,14 @@ void nft_tap_put(struct nft_batch *b, const struct guard *g)
 		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 14, 4, zero, false}}, .then = NFT_THEN_ACCEPT},
 		{.ethertype = ETH_P_IP, .n_raw = 1, .raw = {{NET, 12, 4, guest4, false}}, .then = NFT_THEN_ACCEPT},
 		/* neighbour discovery (RFC 4861 §4.3, §4.4): an advertisement speaks for its target; next header straight behind the IPv6 header */
-		{.ethertype = ETH_P_IPV6, .n_raw = 4, .raw = {{NET, 6, 1, &icmp6, false}, {TRANSPORT, 0, 1, &advertisement, false}, {TRANSPORT, 8, 16, guest6, true}, {TRANSPORT, 8, 16, local, true}},
-		 .then = NFT_THEN_DROP},
+		{.ethertype = ETH_P_IPV6, .n_raw = 4, .then = NFT_THEN_DROP,
+		 .raw = {{NET, 6, 1, &icmp6, false}, {TRANSPORT, 0, 1, &advertisement, false}, {TRANSPORT, 8, 16, guest6, true}, {TRANSPORT, 8, 16, local, true}}},
 		{.ethertype = ETH_P_IPV6, .n_raw = 1, .raw = {{NET, 8, 16, guest6, false}}, .then = NFT_THEN_ACCEPT},
 		{.ethertype = ETH_P_IPV6, .n_raw = 1, .raw = {{NET, 8, 16, local, false}}, .then = NFT_THEN_ACCEPT},
-		{.ethertype = ETH_P_IPV6, .n_raw = 3, .raw = {{NET, 8, 16, zero, false}, {NET, 6, 1, &icmp6, false}, {TRANSPORT, 0, 1, &solicitation, false}}, .then = NFT_THEN_ACCEPT},
-		{.ethertype = ETH_P_IPV6, .n_raw = 2, .raw = {{NET, 8, 16, zero, false}, {NET, 6, 1, zero, false}}, .then = NFT_THEN_ACCEPT}, /* joining groups (MLD) before it has an address */
+		{.ethertype = ETH_P_IPV6, .n_raw = 3, .then = NFT_THEN_ACCEPT,
+		 .raw = {{NET, 8, 16, zero, false}, {NET, 6, 1, &icmp6, false}, {TRANSPORT, 0, 1, &solicitation, false}}},
+		/* joining groups (MLD) before it has an address */
+		{.ethertype = ETH_P_IPV6, .n_raw = 2, .raw = {{NET, 8, 16, zero, false}, {NET, 6, 1, zero, false}}, .then = NFT_THEN_ACCEPT},
 		{.then = NFT_THEN_DROP},
 	};
 	snprintf(chain, sizeof chain, "tap-%s", g->tap);

@@ -158,7 +158,8 @@ int rtnl_link_find(struct rtnl *r, const char *name, struct link_info *out)
 }
 
 /* Asks for all of a kind; fn gets each message of it that is whole. */
-static int dump(struct rtnl *r, uint16_t ask, uint16_t kind, const void *family, size_t len, void (*fn)(struct rtnl *r, struct nlmsghdr *h, void *arg), void *arg)
+static int dump(struct rtnl *r, uint16_t ask, uint16_t kind, const void *family, size_t len,
+		void (*fn)(struct rtnl *r, struct nlmsghdr *h, void *arg), void *arg)
 {
 	static char reply[REPLY_MAX];
 	struct rt_request q;

@@ -37,12 +37,15 @@ enum netd_type {
 	N_TAP_ADOPT = 31,   /* TAP MAC GUEST4 GUEST6, as in N_TAP_UP, of a VM that runs → OK */
 };
 enum netd_tag { /* str unless said */
-	N_T_BRIDGE = 16, N_T_GATEWAY, N_T_TAP, /* repeats in lists */ N_T_QUEUES, /* u64, 1–4; default 1 */ N_T_GATEWAY6, N_T_OWNER, N_T_NAME, N_T_RANGE4, N_T_RANGE6,
-	N_T_VM, N_T_LINK, /* name of the veth's end on the host */ N_T_MAC, /* 6 bytes */ N_T_GUEST4, /* "a.b.c.d/len" */ N_T_GW4, /* "a.b.c.d" */ N_T_GUEST6, N_T_GW6,
+	N_T_BRIDGE = 16, N_T_GATEWAY, N_T_TAP, /* repeats in lists */ N_T_QUEUES, /* u64, 1–4; default 1 */
+	N_T_GATEWAY6, N_T_OWNER, N_T_NAME, N_T_RANGE4, N_T_RANGE6,
+	N_T_VM, N_T_LINK, /* name of the veth's end on the host */ N_T_MAC, /* 6 bytes */ N_T_GUEST4, /* "a.b.c.d/len" */ N_T_GW4, /* "a.b.c.d" */
+	N_T_GUEST6, N_T_GW6,
 	N_T_DEFAULT, /* u64: 1 what no rule holds is allowed, 0 denied */
 	N_T_RULE, /* in N_POLICY and N_ISO_…: NETD_RULE_BYTES bytes, repeats, in order (layout below); in N_OPEN: u64 */
 	N_T_ADDR, /* 4 or 16 bytes, network order */ N_T_PORT, /* u64 */ N_T_TTL_S, /* u64 */
-	N_T_COUNTER, /* record: ID FLOWS UNLOGGED */ N_T_ID, /* "+allow[0]", "-builtin:lan", "-builtin:flows" (8192 run already), …: + allowed, - denied; as the prefix in NFLOG */
+	N_T_COUNTER, /* record: ID FLOWS UNLOGGED */
+	N_T_ID, /* "+allow[0]", "-builtin:lan", "-builtin:flows" (8192 run already), …: + allowed, - denied; as the prefix in NFLOG */
 	N_T_FLOWS, /* u64 */ N_T_UNLOGGED, /* u64: those of FLOWS of which the log was not told, because there were too many */
 };
 

@@ -8,8 +8,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import Tap, start, ERR, OK, TEXT
 import netlab
 from netlab import Guest, Servers, connect, ping, tcp, udp
-from netd_iso import (BRIDGE, BRIDGE_DOWN, BRIDGE_UP, GATEWAY, GATEWAY6, GUEST4, GUEST6, HOST_DOWN, HOST_UP, LIST, MAC, OWNER, PUBLIC_HOST4, SYNC, TAPNAME, TAP_ADOPT,
-                      TAP_DOWN, TAP_UP, WEB4, WEB6, snapshot, world)
+from netd_iso import (BRIDGE, BRIDGE_DOWN, BRIDGE_UP, GATEWAY, GATEWAY6, GUEST4, GUEST6, HOST_DOWN, HOST_UP, MAC, OWNER, PUBLIC_HOST4, SYNC, TAPNAME,
+                      TAP_ADOPT, TAP_DOWN, TAP_UP, WEB4, WEB6, snapshot, world)
 
 PREFIX6 = 'fd12:3456:789a:2'
 ALL = 'ff:ff:ff:ff:ff:ff'
@@ -25,10 +25,8 @@ class Vm:
     def plug(self):
         self.guest = Guest(self.reply.fds[0], self.mac, self.ip4 + '/24', '10.77.0.1', self.ip6 + '/64', PREFIX6 + '::1')
         self.g = self.guest.ns
-        self.local6 = 'fe80::' + ':'.join(f'{a:x}' for a in struct.unpack('!4H', bytes([self.byte(0) ^ 2, self.byte(1), self.byte(2), 0xff, 0xfe, self.byte(3), self.byte(4), self.byte(5)])))
-
-    def byte(self, i):
-        return netlab.mac_bytes(self.mac)[i]
+        m = netlab.mac_bytes(self.mac)
+        self.local6 = 'fe80::' + ':'.join(f'{a:x}' for a in struct.unpack('!4H', bytes([m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5]])))
 
 
 def hears(vm, send, marker):
@@ -53,7 +51,8 @@ def ipv6(src, dst, nxt, payload):
 
 def advertisement(src, dst, target, mac, marker):
     """RFC 4861 §4.4, the marker in an option that nobody knows."""
-    body = struct.pack('!BBHI', 136, 0, 0, 0x20000000) + socket.inet_pton(socket.AF_INET6, target) + bytes([2, 1]) + netlab.mac_bytes(mac) + bytes([253, 2]) + marker.ljust(14)
+    body = struct.pack('!BBHI', 136, 0, 0, 0x20000000) + socket.inet_pton(socket.AF_INET6, target)
+    body += bytes([2, 1]) + netlab.mac_bytes(mac) + bytes([253, 2]) + marker.ljust(14)
     pseudo = socket.inet_pton(socket.AF_INET6, src) + socket.inet_pton(socket.AF_INET6, dst) + struct.pack('!II', len(body), 58)
     return ipv6(src, dst, 58, body[:2] + struct.pack('!H', netlab.checksum(pseudo + body)) + body[4:])
 
@@ -113,7 +112,8 @@ def main(program):
     c.close()
     t.ok(tcp(a.g, WEB4, 80) == 'ok', 'netd killed: traffic goes on')
     marker = b'while nobody looks'
-    t.ok(not hears(b, lambda: a.guest.raw(netlab.ethernet(b.mac, a.mac, 0x800, netlab.ipv4('10.77.0.1', b.ip4, 17, netlab.udp_packet(1, 9, marker)))), marker), 'and the guards hold')
+    forged = netlab.ethernet(b.mac, a.mac, 0x800, netlab.ipv4('10.77.0.1', b.ip4, 17, netlab.udp_packet(1, 9, marker)))
+    t.ok(not hears(b, lambda: a.guest.raw(forged), marker), 'and the guards hold')
     p, c = start([program])
     ok = [c.ask(HOST_UP, [(OWNER, 't2')]), c.ask(BRIDGE_UP, [(BRIDGE, 'brmica0'), (GATEWAY, '10.77.0.1/24'), (GATEWAY6, PREFIX6 + '::1/64')])]
     ok += [c.ask(TAP_ADOPT, vm.fields) for vm in (a, b)] + [c.ask(SYNC)]

@@ -19,6 +19,7 @@ WEB4, WEB6 = '198.51.100.2', '2001:db8:1::2'       # the internet
 LAN4, LAN6 = '192.168.50.2', 'fd99:1::2'           # the host's own network
 PUBLIC_HOST4 = '198.51.100.1'                      # the host's address towards the internet
 PREFIX6 = 'fd12:3456:789a:1'
+RANGE = [(NAME, 'iso'), (RANGE4, '169.254.100.0/22'), (RANGE6, PREFIX6 + '::/64')]
 
 
 def rule(allow, net, port=0, proto=0, index=0):
@@ -111,8 +112,10 @@ def snapshot(host):
 def check_refusals(t, c):
     vm = Vm('bad-1', 60)
     good = dict(vm.fields([(DEFAULT, 1)]))
-    for what, tag, value in (('a link with another prefix', LINK, 'eth0'), ('a group MAC', MAC, b'\1\0\0\0\0\1'), ('no address', GUEST4, '1.2.3.4'), ('a gateway with a length', GW4, '1.2.3.4/8'),
-                             ('a VM named ../x', VM, '../x'), ('a default of 2', DEFAULT, 2), ('a short rule', RULE, b'123'), ('33 bits', RULE, rule(1, '1.2.3.4/32')[:2] + b'\x21' + rule(1, '1.2.3.4/32')[3:]),
+    one = rule(1, '1.2.3.4/32')
+    for what, tag, value in (('a link with another prefix', LINK, 'eth0'), ('a group MAC', MAC, b'\1\0\0\0\0\1'), ('no address', GUEST4, '1.2.3.4'),
+                             ('a gateway with a length', GW4, '1.2.3.4/8'), ('a VM named ../x', VM, '../x'), ('a default of 2', DEFAULT, 2),
+                             ('a short rule', RULE, b'123'), ('33 bits', RULE, one[:2] + b'\x21' + one[3:]),
                              ('index 256', RULE, rule(1, '1.2.3.4', index=256)), ('5 queues', QUEUES, 5)):
         fds = netlab.jail_opens(vm.ns)
         m = c.ask(ISO_UP, list({**good, tag: value}.items()), fds)
@@ -134,7 +137,8 @@ def check_open(t, host, inet, lan, a, b):
     s.close()
     got = a.g.run('curl', '-s', '--max-time', '5', f'http://{WEB4}:8080/')
     t.ok(got.returncode == 0 and 'Directory listing' in got.stdout, 'curl fetches a page')
-    for where, addr4, addr6 in (('LAN', LAN4, LAN6), ('host on the LAN', '192.168.50.1', 'fd99:1::1'), ('host\'s public address', PUBLIC_HOST4, '2001:db8:1::1'),
+    for where, addr4, addr6 in (('LAN', LAN4, LAN6), ('host on the LAN', '192.168.50.1', 'fd99:1::1'),
+                                ('host\'s public address', PUBLIC_HOST4, '2001:db8:1::1'),
                                 ('another VM', b.guest4, b.guest6), ('another VM\'s gateway', b.gw4, b.gw6), ('own gateway', a.gw4, a.gw6)):
         words = [tcp(a.g, addr4, 80), tcp(a.g, addr6, 80), udp(a.g, addr4, 5353), udp(a.g, addr6, 5353)]
         t.ok(words == ['refused', 'refused', 'prohibited', 'prohibited'], f'{where}: denied at once: {words}')
@@ -153,7 +157,8 @@ def check_policy(t, c, inet, a, b):
         m = c.ask(POLICY, [(VM, a.name), *policy(**kw)])
         t.ok(m.kind == OK, f'policy {kw}: {m.text(TEXT) or ""}')
     put(allow=[(WEB4, 80), LAN4])
-    words = [tcp(a.g, WEB4, 80), tcp(a.g, LAN4, 80), udp(a.g, LAN4, 5353), tcp(a.g, WEB4, 81), udp(a.g, WEB4, 53), tcp(a.g, WEB6, 80), tcp(a.g, '192.168.50.1', 80)]
+    words = [tcp(a.g, WEB4, 80), tcp(a.g, LAN4, 80), udp(a.g, LAN4, 5353), tcp(a.g, WEB4, 81), udp(a.g, WEB4, 53), tcp(a.g, WEB6, 80),
+             tcp(a.g, '192.168.50.1', 80)]
     t.ok(words == ['ok', 'ok', 'ok', 'refused', 'prohibited', 'refused', 'refused'], f'only what is allowed, at once: {words}')
     t.ok(counters(c, a).get('+allow[0]') == 1 and counters(c, a).get('-default:deny', 0) >= 3, f'counted by rule: {counters(c, a)}')
     t.ok(ping(a.g, LAN4) and not ping(a.g, WEB4, 1), 'an allowed address takes ping, one with a port does not')
@@ -246,7 +251,8 @@ def check_spoof(t, c, host, inet, a, b):
     first[10:12] = b'\0\0'
     first[10:12] = struct.pack('!H', netlab.checksum(bytes(first[:20])))
     a.guest.raw(netlab.ethernet(tap_mac, a.mac, 0x800, bytes(first)))
-    t.ok(udp(a.g, WEB4, 53, data=b'y' * 3000) == 'ok' and udp(a.g, WEB4, 5353, data=b'y' * 3000) == 'prohibited', 'ports of fragmented datagrams are judged whole')
+    t.ok(udp(a.g, WEB4, 53, data=b'y' * 3000) == 'ok' and udp(a.g, WEB4, 5353, data=b'y' * 3000) == 'prohibited',
+         'ports of fragmented datagrams are judged whole')
 
 
 def mac_in(ns):
@@ -299,7 +305,7 @@ def check_restart(t, program, p, c, host, inet, a, b):
     host.ip('link', 'set', 'mica-00000000fe', 'alias', 'mica other')
     host.ip('link', 'add', 'mica-00000000fd', 'type', 'bridge')
     p, c = start([program])
-    t.ok(c.ask(HOST_UP, [(OWNER, 't1')]).kind == OK and c.ask(RANGE_UP, [(NAME, 'iso'), (RANGE4, '169.254.100.0/22'), (RANGE6, PREFIX6 + '::/64')]).kind == OK, 'a new netd')
+    t.ok(c.ask(HOST_UP, [(OWNER, 't1')]).kind == OK and c.ask(RANGE_UP, RANGE).kind == OK, 'a new netd')
     for vm in (a, b):
         os.close(vm.events) # the old gate is gone
         m = vm.ask(c, ISO_ADOPT, policy(allow=[WEB4]))
@@ -327,14 +333,15 @@ def main(program):
     host = netlab.here()
     host.ip('link', 'set', 'lo', 'up')
     inet, lan = world(host)
-    web = inet.popen(sys.executable, '-m', 'http.server', '8080', '--bind', WEB4, '--directory', '/usr/share/doc/bash' if os.path.isdir('/usr/share/doc/bash') else '/etc', stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    web = inet.popen(sys.executable, '-m', 'http.server', '8080', '--bind', WEB4, '--directory', os.path.dirname(os.path.abspath(__file__)),
+                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     servers = [Servers(ns, tcp=(80, 81), udp=(53, 5353)) for ns in (inet, lan, host)]
     begun = snapshot(host)
     p, c = start([program])
     try:
         m = c.ask(HOST_UP, [(OWNER, 't1')])
         t.ok(m.kind == OK, f'our table stands: {m.text(TEXT) or ""}')
-        m = c.ask(RANGE_UP, [(NAME, 'iso'), (RANGE4, '169.254.100.0/22'), (RANGE6, PREFIX6 + '::/64')])
+        m = c.ask(RANGE_UP, RANGE)
         t.ok(m.kind == OK and not m.text(TEXT), f'a group\'s range: {m.text(TEXT) or ""}')
         t.ok(c.ask(SYNC).kind == OK, 'in step')
         check_refusals(t, c)

@@ -210,7 +210,8 @@ def _family(addr):
     return socket.AF_INET6 if ':' in addr else socket.AF_INET
 
 
-WORDS = {errno.ECONNREFUSED: 'refused', errno.EHOSTUNREACH: 'prohibited', errno.EACCES: 'prohibited', errno.ENETUNREACH: 'unreachable', errno.ECONNRESET: 'refused'}
+WORDS = {errno.ECONNREFUSED: 'refused', errno.EHOSTUNREACH: 'prohibited', errno.EACCES: 'prohibited', errno.ENETUNREACH: 'unreachable',
+         errno.ECONNRESET: 'refused'}
 
 
 def _word(e):
