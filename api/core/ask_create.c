@@ -328,6 +328,8 @@ void ask_relaunch(struct ask *a)
 	if (take_wait(a, &goal, &timeout_ms, &f)) {
 		reply_err(a->core, a->id, 400, "%s", f.text);
 	} else if (a->vm->state != VM_STOPPED) {
+	} else if (a->vm->disk_job) {
+		reply_err(a->core, a->id, 409, "the disk of VM '%s' is being exported or sparsified: try again", a->name);
 		reply_err(a->core, a->id, 409, "VM '%s' is not stopped: shut it down first", a->name);
 	} else if (!a->vm->r.persistent && !a->vm->r.protected_) {
 		reply_err(a->core, a->id, 409, "VM '%s' is not persistent, its disk is gone: delete it and launch another", a->name);

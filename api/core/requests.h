@@ -72,3 +72,9 @@ bool tag_names_vm_of(const char *tag, const char *group); /* `name=<group>-<n>` 
 int tags_check_name(const struct ask *a, const struct vm *self, const char *tag, struct fault *f);
 
 #endif
+/* ask_disks.c */
+void ask_disk_list(struct ask *a);
+void ask_disk_df(struct ask *a);
+void ask_disk_grow(struct ask *a);
+void ask_disk_export(struct ask *a);
+void ask_disk_sparsify(struct ask *a);

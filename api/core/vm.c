@@ -10,6 +10,7 @@
 #include "api/core/net.h"
 #include "api/core/policy.h"
 #include "api/core/adopt.h"
+#include "api/core/disks.h"
 #include "api/core/report.h"
 #include "api/core/req.h"
 #include "api/core/timers.h"
@@ -50,6 +51,7 @@ static void drop_process(struct vm *vm)
 		peer_forget(&vm->core->jail, vm);
 		peer_forget(&vm->core->netd, vm);
 	}
+	disk_grow_over(vm);
 	agent_calls_drop(vm);
 	vm_agent_lost(vm);
 	peer_done(&vm->vmm);
@@ -65,6 +67,7 @@ static void drop_process(struct vm *vm)
 void vm_free(struct vm *vm)
 {
 	req_free_all(vm);
+	disk_job_end(vm);
 	publish_drop(vm);
 	helper_cancel(&vm->helper);
 	drop_process(vm);

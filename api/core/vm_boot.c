@@ -10,6 +10,7 @@
 
 #include "api/core/adopt.h"
 #include "api/core/cmdline.h"
+#include "api/core/disks.h"
 #include "api/core/net.h"
 #include "api/core/req.h"
 #include "api/core/timers.h"
@@ -166,6 +167,8 @@ static int boot_disk(struct vm *vm, struct boot_files *files)
 	int err = boot_fd(vm, files, 0, "disk.img", O_RDWR);
 	size_t mark;
 
+	if (!err)
+		err = disk_fit(vm, files->fd[index]);
 	if (!err)
 		err = boot_base(vm, files, &extra);
 	if (err)
@@ -350,6 +353,7 @@ void vm_start_queued(struct core *c)
 
 void vm_queue(struct vm *vm)
 {
+	disk_job_end(vm);
 	vm->state = VM_QUEUED;
 	vm->stop_asked = vm->ready = vm->userdata_done = vm->grown = vm->greeted = false;
 	vm->secrets_busy = vm->secrets_done = false;

@@ -2,6 +2,7 @@
 #include "api/core/walls.h"
 
 #include <errno.h>
+#include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -32,7 +33,7 @@ static const struct sandbox_rule rules[] = {
 	SANDBOX_ALLOW(fsync), SANDBOX_ALLOW(fdatasync), SANDBOX_ALLOW(ftruncate), SANDBOX_ALLOW(fallocate), SANDBOX_ALLOW(mkdirat), SANDBOX_ALLOW(unlinkat),
 	SANDBOX_ALLOW(renameat), SANDBOX_ALLOW(fchmod), SANDBOX_ALLOW(fchmodat), SANDBOX_ALLOW(fchdir), SANDBOX_ALLOW(getdents64), SANDBOX_ALLOW(fstatfs),
 	/* a disk that shares its image's extents; the size of a block device */
-	SANDBOX_ALLOW_ARG(ioctl, 1, FICLONE), SANDBOX_ALLOW_ARG(ioctl, 1, BLKGETSIZE64),
+	SANDBOX_ALLOW_ARG(ioctl, 1, FICLONE), SANDBOX_ALLOW_ARG(ioctl, 1, FS_IOC_FIEMAP), SANDBOX_ALLOW_ARG(ioctl, 1, BLKGETSIZE64),
 	SANDBOX_ALLOW(fork), SANDBOX_ALLOW(gettid), SANDBOX_ALLOW_ARG(prctl, 0, PR_SET_PDEATHSIG), SANDBOX_ALLOW(rt_sigaction), SANDBOX_ALLOW(rt_sigprocmask),
 	SANDBOX_ALLOW(getpid), SANDBOX_ALLOW(getppid), SANDBOX_ALLOW(kill), SANDBOX_ALLOW(wait4), SANDBOX_ALLOW(pipe2),
 	SANDBOX_ALLOW(pidfd_open), SANDBOX_ALLOW(pidfd_send_signal),

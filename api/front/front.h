@@ -395,6 +395,12 @@ void h_net_chaos_change(struct req *r);
 void h_net_heal(struct req *r);
 void h_net_stats(struct req *r);
 void put_chaos(struct json_out *o, const struct wire_msg *m);
+/* h_disks.c */
+void h_disks(struct req *r);
+void h_disk_usage(struct req *r);
+void h_disk_grow(struct req *r);
+void h_disk_export(struct req *r);
+void h_disk_sparsify(struct req *r);
 /* h_images.c */
 void h_images(struct req *r);
 void h_image(struct req *r);

@@ -25,6 +25,8 @@ const struct route routes[] = {
 	{ "PATCH", "/secrets/{}", ROUTE_BODY, h_secret_patch, SCOPE_ADMIN },
 	{ "DELETE", "/secrets/{}", 0, h_secret_delete, SCOPE_ADMIN },
 
+	{ "GET", "/disks", 0, h_disks, SCOPE_READ },
+	{ "GET", "/disks/usage", 0, h_disk_usage, SCOPE_READ },
 	{ "GET", "/images", 0, h_images, SCOPE_READ },
 	{ "POST", "/images/builders", ROUTE_BODY, h_builder, SCOPE_ADMIN },
 	{ "GET", "/images/{}", 0, h_image, SCOPE_READ },
@@ -54,6 +56,9 @@ const struct route routes[] = {
 	{ "GET", "/vm/{}/logs", 0, h_logs, SCOPE_READ },
 	{ "GET", "/vm/{}/health", 0, h_health, SCOPE_READ },
 	{ "HEAD", "/vm/{}/health", 0, h_health, SCOPE_READ },
+	{ "POST", "/vm/{}/disk/grow", ROUTE_BODY, h_disk_grow, SCOPE_VM },
+	{ "POST", "/vm/{}/disk/sparsify", 0, h_disk_sparsify, SCOPE_VM },
+	{ "GET", "/vm/{}/disk/export", 0, h_disk_export, SCOPE_FILES },
 	{ "POST", "/vm/{}/image", ROUTE_BODY, h_image_keep, SCOPE_ADMIN },
 	{ "POST", "/vm/{}/shutdown", ROUTE_BODY, h_shutdown, SCOPE_VM },
 	{ "POST", "/vm/{}/pause", 0, h_pause, SCOPE_VM },

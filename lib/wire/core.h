@@ -62,11 +62,11 @@ enum core_type {
 	C_GROUP_CREATE = 80, /* ENTRY* (the keys of a host group) → OK group NOTE*; ERR 400, 409 name or network in use, 507 too many */
 	C_GROUP_CHANGE = 81, /* GROUP ENTRY* (over the keys there are; null removes one) → OK group NOTE*; ERR 404, 409 VMs or the daemon's file forbid it */
 	C_GROUP_DELETE = 82, /* GROUP → OK TEXT; ERR 404, 409 it has VMs, or is the file's */
-	C_DISK_LIST = 176,    /* → ITEM{VM GROUP STATUS SIZE STORED_BYTES (its own) SHARED_BYTES IMAGE}* OK */
-	C_DISK_DF = 177,      /* → OK TOTAL_BYTES FREE_BYTES (of the state folder's file system) STORED_BYTES (VMs) SHARED_BYTES (images) PROMISED_BYTES (that VMs may still write) */
-	C_DISK_GROW = 178,    /* VM SIZE → OK SIZE (as the guest sees it) TEXT; ERR 400, 409 smaller, or neither running nor stopped, 504 the disk grew, its file system not, 507 */
-	C_DISK_EXPORT = 179,  /* VM, stopped → OK SIZE + fd: a pipe with that many bytes, fewer when it fails; ERR 409 */
-	C_DISK_SPARSIFY = 180, /* VM, stopped → OK STORED_BYTES FREED_BYTES; ERR 409, 501 */
+	C_DISK_LIST = 192,    /* → ITEM{VM GROUP STATUS SIZE STORED_BYTES (its own) SHARED_BYTES IMAGE}* OK */
+	C_DISK_DF = 193,      /* → OK TOTAL_BYTES FREE_BYTES (of the state folder's file system) STORED_BYTES (VMs) SHARED_BYTES (images) PROMISED_BYTES (that VMs may still write) */
+	C_DISK_GROW = 194,    /* VM SIZE → OK SIZE (as the guest sees it) TEXT; ERR 400, 409 smaller, or neither running nor stopped, 504 the disk grew, its file system not, 507 */
+	C_DISK_EXPORT = 195,  /* VM, stopped → OK SIZE + fd: a pipe with that many bytes, fewer when it fails; ERR 409 */
+	C_DISK_SPARSIFY = 196, /* VM, stopped → OK STORED_BYTES FREED_BYTES; ERR 409, 501 */
 	C_IMAGE_LIST = 128,   /* → ITEM{image}* OK */
 	C_IMAGE_GET = 129,    /* NAME (a name or id) → OK image TEXT (the report); ERR 404 */
 	C_IMAGE_NAME = 130,   /* NAME ADD (another name, taken from whoever has it) → OK image TEXT; ERR 400, 404, 507 too many names */

@@ -29,6 +29,7 @@ JT_NAME, JT_PID, JT_STATUS = 16, 20, 21
 (V_HELLO, V_BOOT, V_CONNECT, V_LISTEN, V_INCOMING, V_PAUSE, V_RESUME, V_STATS, V_QUIT, V_EXITED) = range(16, 26)
 (VT_VERSION, VT_STATE, VT_VCPUS, VT_RAM, VT_CMDLINE, VT_KERNEL, VT_INITRD, VT_CONSOLE, VT_REPORT) = range(16, 25)
 VT_PORT, VT_GUEST_PORT, VT_REASON, VT_TEXT, VT_STAT, VT_NAME, VT_VALUE = range(32, 39)
+V_RESIZE = 28
 V_NET, VT_HEAL, VT_NET_VALUES = 40, 65, range(66, 74)
 A_SHUTDOWN, AT_ACTION = 17, 21
 
@@ -394,6 +395,8 @@ class Vmm:
             self.tell(OK, [(VT_STAT, [(VT_NAME, "vsock.streams"), (VT_VALUE, int(self.hello is not None))])], m.id)
         elif m.kind == V_NET:
             self.on_net(m)
+        elif m.kind == V_RESIZE:
+            self.tell(OK, ident=m.id)
         elif m.kind == V_QUIT:
             self.tell(OK, ident=m.id)
             self.end("killed")

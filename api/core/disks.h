@@ -1,0 +1,31 @@
+/*
+ * What is done to the disks of VMs that there are: how much they take, growing, export, and giving zeros back to the host. ask_disks.c answers front,
+ * disk_jobs.c holds what may wait for a disk (in a helper child). A VM has at most one such job; starting or removing the VM ends it.
+ * Growing: the record says the new size first, then the file has it: cut in between, the next start makes up for it (disk_fit). Then
+ * vmm tells the guest, then the agent grows the root file system. Disks never shrink.
+ */
+#ifndef API_CORE_DISKS_H
+#define API_CORE_DISKS_H
+
+#include "api/core/vm.h"
+
+struct disk_use {
+	uint64_t own_bytes;    /* that removing the VM would give back: its files, without extents of others */
+	uint64_t shared_bytes; /* of the image that it lies over, or extents that it shares */
+};
+/* Looks at the host's files: a few calls, no waiting. */
+struct disk_use disk_use(const struct vm *vm);
+/* Is the file as long as the record says? Now it is. 0 or -errno. */
+int disk_fit(const struct vm *vm, int disk_fd);
+
+/* The VM's process has gone: who waits for growing hears so. */
+void disk_grow_over(struct vm *vm);
+
+struct disk_job;
+/* Its disk, flattened, as bytes: *out_fd is the end to read from, *bytes how many come. 0, -EBUSY (another job) or -errno. */
+int disk_export(struct vm *vm, int *out_fd, uint64_t *bytes);
+/* Blocks of zeros become holes; answers front's request. 0, -EBUSY or -errno. */
+int disk_sparsify(struct vm *vm, uint32_t id, uint32_t who);
+void disk_job_end(struct vm *vm); /* before its time; also when there is none */
+
+#endif

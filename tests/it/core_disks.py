@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""core_disks.py CORE: disks of VMs in the real core between the made-up front, jail, netd and vmm: what they take, growing (with kill -9 between its
+steps), export, zeros, extra disks. TAP on stdout."""
+import os, sys, struct, time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import core_fake  # noqa: E402
+from core_fake import (C_CREATE, C_DELETE, C_DESCRIBE, C_LOGS, C_PAUSE, C_RELAUNCH, C_SHUTDOWN, ERR, OK, T_ACTION, T_CTEXT, T_GROUP, T_IMAGE, T_PERSISTENT,  # noqa: E402
+                       T_STATUS, T_TIMEOUT, T_VM, T_WAIT, VT_DISK, World, frame, ok, refused, says)
+from core_images import NAMES, fields  # noqa: E402
+
+C_DISK_LIST, C_DISK_DF, C_DISK_GROW, C_DISK_EXPORT, C_DISK_SPARSIFY = range(192, 197)
+T_SIZE, T_STORED, T_SHARED, T_TOTAL, T_FREE, T_PROMISED, T_FREED, T_DISK = 64, 208, 272, 273, 274, 275, 276, 277
+V_RESIZE = 28
+MIB = 1 << 20
+
+
+class Vmm(core_fake.Vmm):
+    """Host group: ok; stale: its guest needs some looks to see the new size; blind: never sees it; odd: its root is no ext4; gone: ends when it hears."""
+
+    def boot(self, m):
+        self.disk_fds, lines = [], []
+        for d in [v for t, v in m.fields if t == VT_DISK]:
+            f = {t: struct.unpack('<Q', v)[0] for t, v in fields(d).items() if len(v) == 8}
+            fd = os.dup(m.fds[f[NAMES['V_T_FD']]])
+            self.disk_fds.append(fd)
+            limits = f'{f.get(NAMES["V_T_BYTES_S"], 0)} {f.get(NAMES["V_T_OPS_S"], 0)}'
+            try:
+                os.pwrite(fd, os.pread(fd, 1, 0), 0)
+                can = 'rw'
+            except OSError:
+                can = 'ro'
+            lines.append(f'disk {len(self.disk_fds) - 1} {os.fstat(fd).st_size} {can} flag {f.get(NAMES["V_T_READONLY"], 0)} limits {limits}')
+        self.looks, self.seen = 0, os.fstat(self.disk_fds[0]).st_size
+        super().boot(m)
+        os.write(self.console, ('\n'.join(lines) + '\n').encode())
+
+    def tell(self, data, fds=()):
+        m = core_fake.Msg(data)
+        if m.type == ERR and self.last.type == V_RESIZE: # the one above does not know it
+            self.looks = 0
+            if self.kind == 'gone':
+                os._exit(9)
+            data = frame(OK, m.id, (NAMES['V_T_DISK_BYTES'], os.fstat(self.disk_fds[0]).st_size))
+        super().tell(data, fds)
+
+    def on_core(self):
+        real = core_fake.recv
+
+        def keep(sock):
+            self.last = real(sock)
+            return self.last
+        core_fake.recv = keep
+        try:
+            super().on_core()
+        finally:
+            core_fake.recv = real
+
+    def on_stream(self, s):
+        real = core_fake.frame
+
+        def grown(kind, ident, *more):
+            if self.kind == 'odd':
+                return real(ERR, ident, (1, 501), (2, 'not ext4'))
+            self.looks += 1
+            if self.kind == 'ok' or (self.kind == 'stale' and self.looks > 3):
+                self.seen = os.fstat(self.disk_fds[0]).st_size
+            return real(kind, ident, (44, self.seen), *more)  # A_T_SIZE
+        core_fake.frame = grown if s.recv(70000, 2)[4:6] == struct.pack('<H', core_fake.A_GROW) else real
+        try:
+            super().on_stream(s)
+        finally:
+            core_fake.frame = real
+
+
+core_fake.Vmm = Vmm
+
+
+def console(w, vm):
+    m = w.ask(C_LOGS, (T_VM, vm))
+    text = os.pread(m.fds[0], 65536, 0).decode()
+    os.close(m.fds[0])
+    return text
+
+
+def disk(w, vm, name='disk.img'):
+    return os.path.join(w.state, 'vm', vm, name)
+
+
+def size_of(w, vm):
+    record = open(disk(w, vm, 'record')).read()
+    return os.stat(disk(w, vm)).st_size, int(record.split('disk_bytes=')[1].split()[0])
+
+
+def grow(w, vm, size):
+    return w.ask(C_DISK_GROW, (T_VM, vm), (T_SIZE, size))
+
+
+def stop(w, vm):
+    return w.ask(C_SHUTDOWN, (T_VM, vm), (T_ACTION, 'shutdown'))
+
+
+def start(w, vm):
+    return w.ask(C_RELAUNCH, (T_VM, vm), (T_WAIT, 'agent'), (T_TIMEOUT, 8000))
+
+
+def test_grow(w):
+    vm = w.create('ok', (T_PERSISTENT, 1)).str(T_VM)
+    m = grow(w, vm, 8 * MIB)
+    ok(m.type == OK and m.num(T_SIZE) == 8 * MIB and 'file system have grown' in m.str(T_CTEXT), 'a running VM grows', says(m))
+    ok(size_of(w, vm) == (8 * MIB, 8 * MIB), 'file and record have the size', size_of(w, vm))
+    m = grow(w, vm, 8 * MIB + 1)
+    ok(m.type == OK and m.num(T_SIZE) == 8 * MIB + 4096, 'an odd size is made whole', says(m))
+    ok(grow(w, vm, 8 * MIB + 4096).type == OK, 'to the size that it has: again, as after a failure')
+    for size, status, word in ((4 * MIB, 409, 'not shrink'), (0, 400, "'size' must be"), (1 << 60, 400, 'at most 16T')):
+        m = grow(w, vm, size)
+        ok(refused(m, status, word) and size_of(w, vm)[0] == 8 * MIB + 4096, f'{size} bytes are refused', says(m))
+    w.ask(C_PAUSE, (T_VM, vm))
+    ok(refused(grow(w, vm, 9 * MIB), 409, 'resume it'), 'a paused VM is')
+    w.ask(core_fake.C_RESUME, (T_VM, vm))
+    stop(w, vm)
+    m = grow(w, vm, 16 * MIB)
+    ok(m.type == OK and 'next start' in m.str(T_CTEXT) and size_of(w, vm) == (16 * MIB,) * 2, 'a stopped one grows for its next start', says(m))
+    ok(start(w, vm).type == OK and f'disk 0 {16 * MIB}' in console(w, vm), 'which has it', console(w, vm))
+    m = grow(w, w.create('stale').str(T_VM), 8 * MIB)
+    ok(m.type == OK and m.num(T_SIZE) == 8 * MIB, 'a guest that hears of it late is waited for', says(m))
+    m = grow(w, w.create('odd').str(T_VM), 8 * MIB)
+    ok(m.type == OK and 'not one that grows' in m.str(T_CTEXT), 'a root that does not grow by itself is told of', says(m))
+    m = grow(w, w.create('gone', (T_PERSISTENT, 1)).str(T_VM), 8 * MIB)
+    ok(m.type == ERR and 'its file system did not follow' in m.str(2), 'a VM that ends meanwhile', says(m))
+    blind = w.create('blind').str(T_VM)
+    ident = w.post(C_DISK_GROW, (T_VM, blind), (T_SIZE, 8 * MIB))
+    ok(refused(grow(w, blind, 9 * MIB), 409, 'try again'), 'one at a time')
+    m = w.answer(ident)[-1]
+    ok(refused(m, 504, 'old size'), 'a guest that never sees it', says(m))
+    for group in ('stale', 'odd', 'blind'):
+        w.ask(C_DELETE, (T_GROUP, group), (T_VM, group + '-1'))
+    return vm
+
+
+def test_crash(w, vm):
+    """kill -9 between the steps, as files show it: only the record; record and file; neither."""
+    stop(w, vm)
+    for record, file, want in ((24, 16, 24), (32, 32, 32), (32, 40, 40)):
+        w.kill9()
+        path = disk(w, vm, 'record')
+        text = open(path).read()
+        old = text.split('disk_bytes=')[1].split()[0]
+        open(path, 'w').write(text.replace('disk_bytes=' + old, f'disk_bytes={record * MIB}'))
+        os.truncate(disk(w, vm), file * MIB)
+        w.start()
+        m = start(w, vm)
+        ok(m.type == OK and f'disk 0 {want * MIB}' in console(w, vm), f'record {record}M, file {file}M: it starts with {want}M', says(m) + console(w, vm))
+        stop(w, vm)
+
+
+def test_use(w, vm):
+    listed = {m.str(T_VM): m for m in w.items(C_DISK_LIST)}
+    m = listed[vm]
+    own = os.stat(disk(w, vm)).st_blocks * 512
+    ok(m.num(T_SIZE) == 32 * MIB and 0 < m.num(T_STORED) + m.num(T_SHARED) == own and m.str(T_STATUS) == 'Stopped' and m.str(T_IMAGE) == 'min', 'a list', (m.fields, own))
+    m = w.ask(C_DISK_DF)
+    fs = os.statvfs(w.state)
+    ok(m.num(T_TOTAL) == fs.f_blocks * fs.f_frsize and 0 < m.num(T_FREE) <= m.num(T_TOTAL), 'df tells of the file system', m.fields)
+    ok(m.num(T_STORED) == sum(x.num(T_STORED) for x in listed.values()) and
+       m.num(T_PROMISED) == sum(max(0, x.num(T_SIZE) - x.num(T_STORED)) for x in listed.values()), 'and sums up the list', m.fields)
+
+
+def read_all(fd):
+    out = b''
+    while True:
+        piece = os.read(fd, 1 << 20)
+        if not piece:
+            os.close(fd)
+            return out
+        out += piece
+
+
+def test_export(w, vm):
+    path = disk(w, vm)
+    with open(path, 'r+b') as f:
+        f.seek(5 * MIB)
+        f.write(b'here')
+        f.write(bytes(3 * MIB))
+    want = open(path, 'rb').read()
+    m = w.ask(C_DISK_EXPORT, (T_VM, vm))
+    ok(m.type == OK and m.num(T_SIZE) == len(want) and len(m.fds) == 1, 'an export', says(m))
+    ok(refused(w.ask(C_DISK_EXPORT, (T_VM, vm)), 409, 'try again'), 'one at a time')
+    ok(refused(start(w, vm), 409, 'try again') and refused(grow(w, vm, 64 * MIB), 409), 'meanwhile it does not start or grow')
+    ok(read_all(m.fds[0]) == want, 'its bytes are the disk')
+    m = w.ask(C_DISK_EXPORT, (T_VM, vm))
+    for _ in range(200):
+        if m.type == OK:
+            break
+        time.sleep(0.01) # the first one's child may still be seen to end
+        m = w.ask(C_DISK_EXPORT, (T_VM, vm))
+    os.close(m.fds[0])
+    ok(w.wait_for(lambda: w.ask(C_DISK_SPARSIFY, (T_VM, vm)).type == OK), 'a reader who goes away ends it')
+    with open(path, 'r+b') as f:
+        f.seek(12 * MIB)
+        f.write(bytes(4 * MIB))
+    before = os.stat(path).st_blocks
+    m = w.ask(C_DISK_SPARSIFY, (T_VM, vm))
+    after = os.stat(path).st_blocks
+    ok(m.type == OK and m.num(T_STORED) == after * 512 and m.num(T_FREED) == (before - after) * 512 >= 4 * MIB, 'zeros go back to the host', (says(m), before, after))
+    ok(open(path, 'rb').read() == want, 'and the disk reads as before')
+    m = start(w, vm)
+    ok(m.type == OK and refused(w.ask(C_DISK_EXPORT, (T_VM, vm)), 409, 'shut it down') and refused(w.ask(C_DISK_SPARSIFY, (T_VM, vm)), 409, 'fstrim'),
+       'a running VM has neither', says(m))
+    m = w.create('ok')
+    ok(w.ask(C_DISK_EXPORT, (T_VM, 'nobody')).num(1) == 404, 'nor one that is not there')
+
+
+CONFIG = 'config:\n  host_groups:\n' + ''.join(
+    '  - { name: %s, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: { mode: none } }\n' % g for g in ('ok', 'stale', 'blind', 'odd', 'gone')) + '%s  api: { port: %d }\n'
+
+
+class DiskWorld(World):
+    more = ''
+
+    def start(self, *args, **how):
+        return super().start(config=CONFIG % (self.more, self.port), **how)
+
+
+def main():
+    core_fake.CORE = sys.argv[1]
+    w = DiskWorld()
+    try:
+        w.start()
+        vm = test_grow(w)
+        test_crash(w, vm)
+        test_use(w, vm)
+        test_export(w, vm)
+        ok(w.term() == 0, 'ends well')
+    except (OSError, EOFError, TimeoutError):
+        w.read_lines()
+        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
+        raise
+    finally:
+        if os.path.exists(os.path.join(w.root, 'vmm-error')):
+            print('# vmm: ' + open(os.path.join(w.root, 'vmm-error')).read())
+        w.done()
+    print(f'1..{core_fake.count}')
+    return 1 if core_fake.failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
