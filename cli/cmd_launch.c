@@ -31,6 +31,8 @@ static const struct opt launch_opts[] = {
 	{ "image", 0, OPT_TEXT, "IMAGE", "stored image instead of the host group's" },
 	{ "net-limit", 0, OPT_TEXT, "RATE", "of its network card, each way: 10mbit, 512kbit or 5MiB a second" },
 	{ "net-pps", 0, OPT_TEXT, "N", "packets a second, each way" },
+	{ "allow", 0, OPT_LIST, "ENTRY", "what it may reach, instead of the host group's list (see 'mica policy set'); 'none' for an empty one" },
+	{ "drop", 0, OPT_LIST, "ENTRY", "what it may not" },
 	{ "publish", 'p', OPT_LIST, "SPEC", "port of this host that leads into it, without token: [ADDRESS:]PORT:GUEST-PORT, or :/SOCKET" },
 	{ "persistent", 0, OPT_FLAG, NULL, "keep the disk after a shutdown (default; --persistent=false: gone with the VM)" },
 	{ "wait", 0, OPT_FLAG, NULL, "until the agent answers" },
@@ -133,13 +135,29 @@ static void put_ports(struct json_out *o, const struct args *a)
 	json_end(o);
 }
 
+/* A list of network rules, when it is given; "none" is an empty one. */
+static void put_entries(const struct args *a, struct json_out *o, const char *name)
+{
+	unsigned i = 0;
+	const char *entry = arg_next(a, name, &i);
+	if (!entry)
+		return;
+	json_arr(o, name);
+	for (; entry; entry = arg_next(a, name, &i))
+		if (strcmp(entry, "none"))
+			json_put_str(o, NULL, entry);
+	json_end(o);
+}
+
 static int put_network(struct json_out *o, const struct args *a)
 {
 	static const struct { const char *opt, *key; bool (*parse)(const char *text, uint64_t *out); } rows[] = {
 		{ "net-limit", "bytes_per_s", net_rate_bytes_s }, { "net-pps", "packets_per_s", net_count } };
-	if (!arg_text(a, "net-limit") && !arg_text(a, "net-pps"))
+	if (!arg_text(a, "net-limit") && !arg_text(a, "net-pps") && !arg_text(a, "allow") && !arg_text(a, "drop"))
 		return 0;
 	json_obj(o, "network");
+	put_entries(a, o, "allow");
+	put_entries(a, o, "drop");
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		const char *text = arg_text(a, rows[i].opt);
 		uint64_t v;

@@ -261,7 +261,7 @@ def changed(d, a):
 
 def record(d, a):
     find = lambda **k: next((l for l in reversed(a.record()) if all(l.get(x) == v for x, v in k.items())), None)
-    denied = until(lambda: find(event='denied', dst=WEB_ALSO, dport=80, name='also.example.com'))
+    denied = until(lambda: find(event='denied', dst=WEB_ALSO, dport=80, name='also.example.com', rule='default:deny'))
     t.ok(denied and denied['rule'] == 'default:deny' and denied['proto'] == 'tcp' and denied['src'] == a.ip and denied['name'] == 'also.example.com', f'denied: {denied}')
     t.ok(until(lambda: find(event='denied', dst='169.254.169.254', rule='builtin:metadata')) and find(event='denied', dst=LAN, rule='builtin:lan'), 'by builtin rules')
     begun = until(lambda: find(event='start', dst=WEB, dport=80, rule='allow[0]'))
@@ -326,6 +326,15 @@ def audit(d, v):
     t.ok('is written again' in d.notes(), 'which is told')
 
 
+def at_launch(d):
+    w = d.launch('sbox', '--allow', 'also.example.com', '--allow', '198.51.100.9:80')
+    t.ok(w.short('also.example.com') == [WEB_ALSO] and tcp(w.g, WEB_ALSO, 80) == 'ok' and tcp(w.g, '198.51.100.9', 80) == 'ok' and w.dig('web.example.com') == 'REFUSED', 'rules given at launch')
+    v = json.loads(d.mica('vm', 'describe', w.name, '--json').stdout)['network']
+    t.ok(v['policy_source'] == 'vm' and v['override'] == {'allow': ['also.example.com', '198.51.100.9:80']} and v['effective']['drop'] == [] and v['host_group']['allow'][0] == 'web.example.com:80', f'as describe tells: {v}')
+    r = d.mica('vm', 'launch', 'sbox', '--allow', 'a..b', ok=False)
+    t.ok(r.returncode == 1 and 'a..b' in r.stderr, 'a bad one is refused')
+
+
 def flood(d, o):
     """More new flows than the kernel logs: the record says how many it lacks."""
     sock = o.g.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
@@ -388,6 +397,7 @@ def main(bin_folder, agent):
         changed(d, a)
         record(d, a)
         siblings(d, a, b, o)
+        at_launch(d)
         flood(d, o)
         audit(d, v)
         again(d, a)
