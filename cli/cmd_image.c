@@ -2,6 +2,7 @@
 #include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/copy.h"
+#include "cli/image.h"
 #include "cli/out.h"
 #include "cli/remote.h"
 #include "cli/spawn.h"
@@ -51,7 +52,7 @@ static int ask(const struct remote *r, const char *method, const char *name, con
 	return code;
 }
 
-static int start_builder(const struct args *a, const struct remote *r, uint64_t archive_bytes, char vm[VM_NAME_MAX])
+static int start_builder(const struct args *a, const struct remote *r, uint64_t archive_bytes, uint64_t size, char vm[VM_NAME_MAX])
 {
 	struct json_out o;
 	struct answer an;
@@ -59,7 +60,7 @@ static int start_builder(const struct args *a, const struct remote *r, uint64_t 
 	buf_init(&body, 1024);
 	json_out_init(&o, &body);
 	json_obj(&o, NULL);
-	json_put_u64(&o, "size", arg_u64(a, "size", SIZE_DEFAULT) & ~4095ull);
+	json_put_u64(&o, "size", arg_u64(a, "size", size) & ~4095ull);
 	json_put_u64(&o, "scratch_bytes", ((archive_bytes + archive_bytes / 16) & ~4095ull) + (512ull << 20));
 	json_put_u64(&o, "ram_bytes", arg_u64(a, "ram-mb", RAM_DEFAULT_MB) << 20);
 	json_end(&o);
@@ -168,17 +169,16 @@ static int take_source(const char *given, char path[64], uint64_t *bytes)
 
 /* ---- in the builder ---- */
 
-/* Runs a script as root there; its one line of output in *out (owned by an). */
-static int build(const struct remote *r, const char *vm, const char *script, struct answer *an, const char **out)
+int image_exec(const struct remote *r, const char *vm, const char *const *argv, struct answer *an, const char **out, const char *doing, const char *fix)
 {
 	bool first = true;
 	struct buf target;
 	char said[512];
 	buf_init(&target, 16384);
 	vm_target(&target, vm, "/exec");
-	http_add_param(&target, &first, "cmd", "/bin/sh");
-	http_add_param(&target, &first, "args", "-c");
-	http_add_param(&target, &first, "args", script);
+	http_add_param(&target, &first, "cmd", argv[0]);
+	for (size_t i = 1; argv[i]; i++)
+		http_add_param(&target, &first, "args", argv[i]);
 	http_add_param(&target, &first, "uid", "0");
 	http_add_param(&target, &first, "cwd", "/");
 	http_add_param(&target, &first, "buffered", "true");
@@ -188,13 +188,13 @@ static int build(const struct remote *r, const char *vm, const char *script, str
 		return code;
 	const struct json_val *v = an->json.v ? json_root(&an->json) : NULL;
 	if (an->status >= 300) {
-		code = remote_refused(r, EXIT_FAIL, an->status, &an->text, "cannot unpack the archive");
+		code = remote_refused(r, EXIT_FAIL, an->status, &an->text, doing);
 	} else if (json_int(v, "exit_code") || *json_text(v, "error", "")) {
 		const char *text = json_text(v, "stderr", "");
 		const char *last = strstr(text, "error: ");
 		out_clean(said, sizeof(said), last ? last + 7 : *text ? text : json_text(v, "error", "no reason is given"));
 		said[strcspn(said, "\n")] = '\0';
-		code = out_error(EXIT_FAIL, said, "'docker save IMAGE', an OCI layout in a tar, or a tar of a root file system can be imported", "cannot unpack the archive");
+		code = out_error(EXIT_FAIL, said, fix, "%s", doing);
 	}
 	*out = json_text(v, "stdout", "");
 	if (code)
@@ -202,10 +202,21 @@ static int build(const struct remote *r, const char *vm, const char *script, str
 	return code;
 }
 
+/* A script; its one line of output in *out. */
+static int build(const struct remote *r, const char *vm, const char *script, bool raw_disk, struct answer *an, const char **out)
+{
+	const char *const argv[] = { "/bin/sh", "-c", script, NULL };
+	if (raw_disk)
+		return image_exec(r, vm, argv, an, out, "cannot take the disk",
+			"a raw ext4 file system without partitions can be imported; 'e2fsck -f FILE' mends one that is damaged");
+	return image_exec(r, vm, argv, an, out, "cannot unpack the archive",
+		"'docker save IMAGE', an OCI layout in a tar, or a tar of a root file system can be imported");
+}
+
 /* "web" of "/x/web-1.2.tar.gz", or "image". */
 static void name_of_file(const char *file, char out[NAME_MAX_BYTES])
 {
-	static const char *const ends[] = { ".gz", ".zst", ".tgz", ".tar", ".oci" };
+	static const char *const ends[] = { ".gz", ".zst", ".tgz", ".tar", ".oci", ".img", ".raw", ".ext4" };
 	const char *base = strrchr(file, '/') ? strrchr(file, '/') + 1 : file;
 	snprintf(out, NAME_MAX_BYTES, "%.200s", !strcmp(file, "-") || !*base || *base == '.' ? "image" : base);
 	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
@@ -265,7 +276,11 @@ static void print_image(const struct json_val *v)
 	printf("%s %s, %s on disk\n", name[0] ? name : "-", json_text(v, "id", "-"), words_bytes((uint64_t)json_int(v, "stored_bytes"), size));
 }
 
-static int fill(const struct args *a, const struct remote *r, char vm[VM_NAME_MAX], const char *source, uint64_t bytes)
+/* The disk is copied to the new one and mounted there, in the builder: its kernel replays the journal and judges it. */
+static const char disk_script[] = "set -e; dd if=" ARCHIVE " of=/dev/vdb bs=1M conv=fsync 2>/dev/null; rm " ARCHIVE "; mkdir -p /new; "
+	"mount -t ext4 -o noatime /dev/vdb /new; /usr/lib/mica/unpack --disk --adopt /new; umount /new";
+
+static int fill(const struct args *a, const struct remote *r, char vm[VM_NAME_MAX], const char *source, uint64_t bytes, bool raw_disk)
 {
 	struct copy_ask how = { .mode = "binary", .uid = "0", .quiet = arg_flag(a, "quiet", false), .code = EXIT_FAIL };
 	struct answer done, kept;
@@ -276,7 +291,7 @@ static int fill(const struct args *a, const struct remote *r, char vm[VM_NAME_MA
 		return code;
 	snprintf(script, sizeof(script), "set -e; zcat /usr/lib/mica/empty.ext4.gz >/dev/vdb; mkdir -p /new; mount -t ext4 -o noatime /dev/vdb /new; "
 		"/usr/lib/mica/unpack --adopt --bytes %llu " ARCHIVE " /new; umount /new", (unsigned long long)bytes);
-	code = build(r, vm, script, &done, &report);
+	code = build(r, vm, raw_disk ? disk_script : script, raw_disk, &done, &report);
 	if (code)
 		return code;
 	code = keep(a, r, vm, report, &kept);
@@ -289,7 +304,15 @@ static int fill(const struct args *a, const struct remote *r, char vm[VM_NAME_MA
 	return 0;
 }
 
-static int run_import(struct args *a)
+/* Its first bytes: is that a file system of ext2 to ext4, and no archive? The magic stands at 1080 (Documentation/filesystems/ext4/super.rst). */
+static bool is_disk(const char *path)
+{
+	uint8_t magic[2] = { 0 };
+	AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return fd >= 0 && pread_full(fd, magic, 2, 1024 + 56) == 2 && magic[0] == 0x53 && magic[1] == 0xef;
+}
+
+int image_import(struct args *a, bool raw_disk)
 {
 	struct remote r;
 	char vm[VM_NAME_MAX], temp[64];
@@ -299,14 +322,27 @@ static int run_import(struct args *a)
 		code = take_source(a->pos[0], temp, &bytes);
 	if (code)
 		return code;
-	code = start_builder(a, &r, bytes, vm);
+	if (is_disk(temp[0] ? temp : a->pos[0]))
+		raw_disk = true;
+	else if (raw_disk)
+		code = out_error(EXIT_FAIL, "it is no raw ext4 file system", "copy the root partition of a disk into a file of its own; 'mica image import' takes archives",
+			"cannot import %s", a->pos[0]);
+	if (!code && raw_disk && arg_u64(a, "size", bytes) < bytes)
+		code = out_error(EXIT_USAGE, NULL, "leave --size out, or give a larger one", "the disk has more bytes than --size");
+	if (!code)
+		code = start_builder(a, &r, bytes, raw_disk ? (bytes + 4095) & ~4095ull : SIZE_DEFAULT, vm);
 	if (!code) {
-		code = fill(a, &r, vm, temp[0] ? temp : a->pos[0], bytes);
+		code = fill(a, &r, vm, temp[0] ? temp : a->pos[0], bytes, raw_disk);
 		if (code)
 			drop_builder(&r, vm);
 	}
 	drop_temp(temp);
 	return code;
+}
+
+static int run_import(struct args *a)
+{
+	return image_import(a, false);
 }
 
 /* ---- the store ---- */
@@ -403,7 +439,7 @@ static int run_remove(struct args *a)
 }
 
 const struct cmd cmd_image_import = {
-	.group = "image", .name = "import", .synopsis = "FILE|FOLDER|-", .summary = "make an image of a docker-save or OCI archive, or a root file system",
+	.group = "image", .name = "import", .synopsis = "FILE|FOLDER|-", .summary = "make an image of a docker-save or OCI archive, a root file system or a raw disk",
 	.opts = import_opts, .examples = "docker save web:1 | mica image import -\nmica image import --name debian:12 rootfs.tar.gz\nmica image import ./rootfs --size 4G",
 	.min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_import,
 };

@@ -15,7 +15,7 @@
 struct job {
 	struct range archive;
 	int root_fd;
-	bool adopt;
+	bool adopt, disk; /* disk: the target is an image already, there is no archive */
 };
 
 static int size_of(int fd, uint64_t *bytes)
@@ -36,11 +36,17 @@ static int parse(struct job *j, int argc, char **argv, struct fault *f)
 	for (; i < argc && argv[i][0] == '-'; i++) {
 		if (strcmp(argv[i], "--adopt") == 0)
 			j->adopt = true;
+		else if (strcmp(argv[i], "--disk") == 0)
+			j->disk = true;
 		else if (strcmp(argv[i], "--bytes") != 0 || ++i == argc || parse_u64(argv[i], INT64_MAX, &bytes))
 			return fault_set(f, -EINVAL, "usage: unpack [--bytes N] [--adopt] ARCHIVE TARGET");
 	}
-	if (argc - i != 2)
-		return fault_set(f, -EINVAL, "usage: unpack [--bytes N] [--adopt] ARCHIVE TARGET");
+	if (j->disk && argc - i == 1) {
+		j->root_fd = open(argv[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		return j->root_fd < 0 ? fault_errno(f, -errno, argv[i]) : 0;
+	}
+	if (argc - i != 2 || j->disk)
+		return fault_set(f, -EINVAL, "usage: unpack [--bytes N] [--adopt] ARCHIVE TARGET, or unpack --disk --adopt TARGET");
 	j->archive.fd = open(argv[i], O_RDONLY | O_CLOEXEC);
 	if (j->archive.fd < 0 || size_of(j->archive.fd, &there))
 		return fault_errno(f, -errno, argv[i]);
@@ -85,6 +91,22 @@ static void trim(int root_fd)
 	struct fstrim_range all = { .len = UINT64_MAX };
 
 	(void)ioctl(root_fd, FITRIM, &all);
+}
+
+/* A root file system that is there already. */
+static int work_disk(const struct job *j, struct json_out *o, struct fault *f)
+{
+	struct stat st;
+	int err = j->adopt ? grow(j->root_fd, f) : 0;
+
+	if (!err && fstatat(j->root_fd, "etc", &st, AT_SYMLINK_NOFOLLOW) && fstatat(j->root_fd, "usr", &st, AT_SYMLINK_NOFOLLOW))
+		err = fault_set(f, -ENOENT, "there is neither /etc nor /usr: this is no root file system");
+	json_obj(o, NULL);
+	json_put_str(o, "format", "disk");
+	if (!err && j->adopt)
+		err = adopt(j->root_fd, o, f);
+	json_end(o);
+	return err;
 }
 
 static int work(const struct job *j, struct image *im, struct json_out *o, struct fault *f)
@@ -132,7 +154,7 @@ int main(int argc, char **argv)
 	json_out_init(&o, &out);
 	err = parse(&j, argc, argv, &f);
 	if (!err)
-		err = work(&j, &im, &o, &f);
+		err = j.disk ? work_disk(&j, &o, &f) : work(&j, &im, &o, &f);
 	if (!err && syncfs(j.root_fd) < 0)
 		err = fault_errno(&f, -errno, "writing the disk");
 	if (!err && j.adopt)

@@ -45,9 +45,10 @@ SERVED = {
     "secret create": "--from-literal --from-file --permissions --uid --gid --name --value", "secret list": "-v", "secret update": "--permissions",
     "secret remove": "",
     "image list": "--json", "image remove": "", "image import": "--name --size", "image inspect": "", "image tag": "",
+    "disk list": "--json", "disk df": "--json", "disk grow": "--json", "disk export": "-f --output --quiet", "disk sparsify": "--json", "disk import": "--name --size",
 }
 # said with a reason, not "unknown command"
-ABSENT = ["update", "install slicer-mac", "image wipe", "disk list", "disk export vm-1 -f x", "disk archive", "disk sparsify",
+ABSENT = ["update", "install slicer-mac", "image wipe", "disk archive",
           "disk transfer", "disk update-kernel", "pci list", "pci bind 0000:00:00.0 --driver x", "pci unbind", "ca init", "ca issue --host x", "vm commit vm-1",
           "vm commit list", "vm fork x --wait", "proxy up", "proxy client create x", "proxy allow", "amp", "claude .", "codex", "copilot", "opencode",
           "pi", "workspace", "worktree push", "wt pull", "env up", "wg"]

@@ -1,0 +1,12 @@
+/* cli/image: what image and disk verbs share: builders, VMs without network in which files of unknown origin are looked at. Room card: cli.h. */
+#ifndef CLI_IMAGE_H
+#define CLI_IMAGE_H
+
+#include "cli/remote.h"
+
+/* The whole verb: pos[0] becomes an image of the store. raw_disk: it is a raw ext4 disk; else an archive, or what its first bytes say. */
+int image_import(struct args *a, bool raw_disk);
+/* Runs a program as root in a VM and waits; its output in *out (owned by an). doing: "cannot unpack the archive". 0, or EXIT_FAIL after saying why. */
+int image_exec(const struct remote *r, const char *vm, const char *const *argv, struct answer *an, const char **out, const char *doing, const char *fix);
+
+#endif
