@@ -253,6 +253,8 @@ static int on_death(struct up *u, int which, int status)
 		return 0;
 	snprintf(how, sizeof(how), WIFSIGNALED(status) ? "was killed by signal %d" : "ended with status %d", WIFSIGNALED(status)
 		? WTERMSIG(status) : WEXITSTATUS(status));
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+		snprintf(how, sizeof(how), "was killed for a system call that is not its own");
 	stack_kill(&u->stack);
 	if (!note_death(u)) {
 		u->code = out_error(EXIT_FAIL, how, "look at the messages above; VMs live on and are found again at the next 'mica up'",

@@ -1,0 +1,62 @@
+"""The cage of a real guest's vmm on a live host: `mica ps`, its cgroup's limits, and that an honest guest never meets them."""
+import json
+import os
+
+from client import wait_for
+from world import Skip, limit, must, same
+
+
+def hierarchy():
+    with open("/proc/self/mountinfo") as f:
+        for line in f:
+            if " - cgroup2 " in line and line.split()[3] == "/":
+                return line.split()[4]
+    return None
+
+
+def vmm_of(env, vm):
+    done = env.cli("ps", "--json")
+    same(done.returncode, 0, done.stderr)
+    return next((p for p in json.loads(done.stdout)["processes"] if p["process"] == "vmm" and p["vm"] == vm), None)
+
+
+def group_of(env, vm):
+    """its folder, where memory, CPU and tasks can be limited"""
+    top, said = hierarchy(), vmm_of(env, vm)
+    must(said, "mica ps shows %s" % vm)
+    if os.geteuid() or not top or not os.path.exists(top + said["cgroup"] + "/memory.max"):
+        raise Skip("no cgroup v2 with a memory controller here")
+    return said, top + said["cgroup"]
+
+
+def read(path, name):
+    with open(os.path.join(path, name)) as f:
+        return f.read().strip()
+
+
+@limit(90)
+def case_limits(env):
+    """its cgroup bounds memory, CPU and tasks, its threads are filtered, and the group goes with the VM"""
+    vm = env.main.create(cpus=2)
+    said, group = group_of(env, vm)
+    ram = next(n["ram_bytes"] for n in env.api.get("/nodes") if n["hostname"] == vm)
+    same(said["limits"], {"memory_bytes": ram + ram // 128 + (128 << 20) & ~4095, "cpu_percent": 300, "cpu_weight": 100, "tasks": 34}, said)
+    must(said["threads"] == said["threads_filtered"] >= 4 and said["capabilities"] == "none" and said["no_new_privs"], said)
+    must(str(said["pid"]) in read(group, "cgroup.procs").split(), "it is in it")
+    same(read(group, "memory.oom.group"), "1")
+    env.main.delete(vm)
+    wait_for(lambda: not os.path.exists(group), 10)
+
+
+@limit(180)
+def case_hog(env):
+    """a guest that uses all its memory and writes to its disk stays below its limit"""
+    vm = env.main.create(cpus=1)
+    _, group = group_of(env, vm)
+    done = env.cli("vm", "exec", "--uid", "0", vm, "--", "mount -t tmpfs -o size=90% none /mnt 2>/dev/null; dd if=/dev/zero of=/mnt/x bs=1M count=4096 2>/dev/null; rm -f /mnt/x; "
+                   "dd if=/dev/zero of=/root/y bs=1M count=192 2>/dev/null && sync && dd if=/root/y of=/dev/null bs=1M 2>/dev/null && echo done", limit_s=120)
+    must(done.returncode in (0, 125, 137), done.stdout + done.stderr)
+    events = dict(line.split() for line in read(group, "memory.events").splitlines())
+    same((events["oom"], events["oom_kill"]), ("0", "0"), events)
+    must(vmm_of(env, vm), "the VM lives")
+    env.main.delete(vm)
