@@ -168,7 +168,7 @@ static unsigned keep(struct vm *vm, const struct dns_query *q, const struct dns_
 		if (may)
 			to_open[(*n_open)++] = a->addrs[i];
 		told[n] = a->addrs[i];
-		told[n].ttl_s = told[n].ttl_s > TTL_CAP_S ? TTL_CAP_S : told[n].ttl_s;
+		told[n].ttl_s = told[n].ttl_s > TTL_TOLD_S ? TTL_TOLD_S : told[n].ttl_s;
 		n++;
 	}
 	return n;

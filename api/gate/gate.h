@@ -35,7 +35,8 @@
 #define BURST_READS 32u         /* datagrams or events a turn, so that one VM cannot keep the loop */
 #define TTL_FLOOR_S 60u         /* an address stays open at least as long */
 #define TTL_CAP_S 3600u         /* and an answer is kept at most as long, by guests too */
-#define OPEN_GRACE_S 10u        /* beyond what the guest was told */
+#define OPEN_GRACE_S 10u        /* beyond that */
+#define TTL_TOLD_S 60u          /* of a name that opened addresses: who asks again soon gets them opened again soon after a daemon died */
 #define TICK_MS 200u
 #define LOCAL_TTL_S 30u         /* of our own answers */
 #define LOCAL_ZONE "internal"   /* web-1 and web-1.internal; never asked upstream */
