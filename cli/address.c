@@ -121,7 +121,7 @@ static int take_token(struct remote *r, const struct args *a, const struct conte
 	if (file) {
 		int err = token_from(r, file);
 		return err ? out_error(EXIT_FAIL, strerror(-err), "check --token-file (MICA_TOKEN_FILE); 'sudo -E' keeps the environment",
-			"cannot read the token file %s", file) : 0;
+			"cannot read the token file %s [E_TOKEN_READ]", file) : 0;
 	}
 	/* A token found by itself goes to this machine only. */
 	if (r->is_unix || !is_loopback(r))

@@ -1,5 +1,7 @@
 /* doctor: what this machine can do, found by doing it. */
+#include "cli/checks.h"
 #include "cli/cli.h"
+#include "cli/codes.h"
 #include "cli/exec.h"
 #include "cli/out.h"
 #include "cli/private.h"
@@ -14,12 +16,16 @@
 static const struct opt doctor_opts[] = {
 	{ "json", 0, OPT_FLAG, NULL, "print JSON" },
 	{ "kvm", 0, OPT_TEXT, "PATH", "KVM device (default /dev/kvm)" },
+	{ "state", 0, OPT_TEXT, "DIR", "the daemon's folder to look at (MICA_STATE; default as for up)" },
+	{ "codes", 0, OPT_FLAG, NULL, "print what the codes in errors mean, with what mends it, and do nothing else" },
 	{ 0 },
 };
 
 struct finding {
 	struct private_vm *p;
 	const char *kvm;
+	struct check checks[CHECKS_MAX];
+	unsigned n_checks;
 	int code;             /* of the guest's start and command */
 	bool booted;
 	uint64_t exec_ms, stop_ms;
@@ -81,8 +87,24 @@ static void print_json(const struct finding *d)
 	json_put_u64(&o, "open_us", p->host.open_us);
 	json_put_u64(&o, "probe_us", p->host.probe_us);
 	if (p->host.problem[0]) {
+		json_put_str(&o, "code", p->host.code);
 		json_put_str(&o, "problem", p->host.problem);
 		json_put_str(&o, "fix", p->host.fix);
+	}
+	json_end(&o);
+	json_arr(&o, "checks");
+	for (unsigned i = 0; i < d->n_checks; i++) {
+		const struct check *c = &d->checks[i];
+		json_obj(&o, NULL);
+		json_put_str(&o, "name", c->name);
+		json_put_str(&o, "state", check_word(c->state));
+		json_put_str(&o, "found", c->found);
+		if (c->code) {
+			json_put_str(&o, "code", c->code);
+			json_put_str(&o, "cause", code_find(c->code)->cause);
+			json_put_str(&o, "fix", code_find(c->code)->fix);
+		}
+		json_end(&o);
 	}
 	json_end(&o);
 	json_obj(&o, "guest");
@@ -136,6 +158,12 @@ static void print_words(const struct finding *d)
 	printf("route   %s: %s\n", route_name(p->host.route), p->host.reason[0] ? p->host.reason : "stock kernels run on this KVM");
 	if (p->host.route != ROUTE_NONE)
 		printf("kernel  %s\n", route_kernel(p->host.route) + 7);
+	for (unsigned i = 0; i < d->n_checks; i++) {
+		const struct check *c = &d->checks[i];
+		printf("%-8s%-10s%s%s%s%s\n", check_word(c->state), c->name, c->found, c->code ? " [" : "", c->code ? c->code : "", c->code ? "]" : "");
+		if (c->code)
+			printf("                  fix: %s\n", code_find(c->code)->fix);
+	}
 	if (d->booted)
 		printf("guest   daemon up %llu ms, VM created and agent ready %llu ms, first command %llu ms, all removed %llu ms\n", (unsigned long long)p->ms.daemon_ms,
 		       (unsigned long long)p->ms.ready_ms, (unsigned long long)d->exec_ms, (unsigned long long)d->stop_ms);
@@ -144,12 +172,44 @@ static void print_words(const struct finding *d)
 	printf("%s\n", d->code ? "result  this machine cannot run VMs yet: see the error above" : "result  this machine runs VMs");
 }
 
+static int print_codes(bool json)
+{
+	struct buf b;
+	struct json_out o;
+	buf_init(&b, 65536);
+	json_out_init(&o, &b);
+	json_arr(&o, NULL);
+	for (const struct code_row *r = codes; r->code; r++) {
+		if (!json)
+			printf("%s\n  cause: %s\n  fix: %s\n", r->code, r->cause, r->fix);
+		json_obj(&o, NULL);
+		json_put_str(&o, "code", r->code);
+		json_put_str(&o, "cause", r->cause);
+		json_put_str(&o, "fix", r->fix);
+		json_end(&o);
+	}
+	json_end(&o);
+	if (json)
+		printf("%s\n", buf_cstr(&b));
+	buf_done(&b);
+	return EXIT_OK;
+}
+
 static int run(struct args *a)
 {
 	static struct private_vm p;
-	struct finding d = { .p = &p, .kvm = arg_text(a, "kvm") ? arg_text(a, "kvm") : "/dev/kvm" };
+	static struct finding d;
+	char state[4096] = "";
+	if (arg_flag(a, "codes", false))
+		return print_codes(arg_flag(a, "json", false));
+	d = (struct finding) { .p = &p, .kvm = arg_text(a, "kvm") ? arg_text(a, "kvm") : "/dev/kvm" };
 	uname(&d.un);
 	d.ram_mb = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >> 20;
+	if (arg_text(a, "state"))
+		snprintf(state, sizeof(state), "%s", arg_text(a, "state"));
+	else if (state_folder(state, sizeof(state)))
+		state[0] = 0;
+	d.n_checks = checks_run(d.checks, state);
 	try_guest(&d);
 	if (arg_flag(a, "json", false))
 		print_json(&d);
@@ -159,4 +219,4 @@ static int run(struct args *a)
 }
 
 const struct cmd cmd_doctor = { .name = "doctor", .summary = "Find out what this machine can do: open KVM, boot a throw-away VM, time it", .opts = doctor_opts,
-	.examples = "mica doctor\nmica doctor --json", .command_at = -1, .run = run };
+	.examples = "mica doctor\nmica doctor --json\nmica doctor --codes", .command_at = -1, .run = run };

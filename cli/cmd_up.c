@@ -62,14 +62,20 @@ int config_find(const struct args *a, char *dst, size_t cap)
 	if (a->n_pos) {
 		snprintf(dst, cap, "%s", a->pos[0]);
 		return access(dst, R_OK) ? out_error(EXIT_FAIL, strerror(errno), "check the path; 'mica new vm > mica.yaml' makes a config",
-			"cannot read the config %s", dst) : 0;
+			"cannot read the config %s [E_CONFIG_MISSING]", dst) : 0;
 	}
 	for (const char *const *c = compat_configs; *c; c++) {
 		snprintf(dst, cap, "%s", *c);
 		if (!access(dst, R_OK))
 			return 0;
 	}
-	return out_error(EXIT_FAIL, "there is no mica.yaml here", "make one with 'mica new vm > mica.yaml', or name one: 'mica up FILE'", "no config");
+	return out_error(EXIT_FAIL, "there is no mica.yaml here", "make one with 'mica new vm > mica.yaml', or name one: 'mica up FILE'", "no config [E_CONFIG_MISSING]");
+}
+
+static const char *state_code(int err)
+{
+	return err == -EROFS ? " [E_STATE_READONLY]" : err == -ENOSPC || err == -EDQUOT ? " [E_DISK_FULL]" : err == -ENOTDIR || err == -EEXIST || err == -ENOENT
+		? " [E_STATE_PATH]" : " [E_STATE_DENIED]";
 }
 
 /* The folder above must be there; core makes the last one with the right owner. */
@@ -85,7 +91,7 @@ static int find_state(const struct args *a, char *dst, size_t cap)
 	if (err)
 		return out_error(EXIT_FAIL, "HOME is not set", "give one: --state DIR", "no folder for the daemon's state");
 	if (!split_path(dst, folder, sizeof(folder), &name, name_mem) && (err = make_folders(folder, 0755)))
-		return out_error(EXIT_FAIL, strerror(-err), "give another one: --state DIR", "cannot make the folder %s", folder);
+		return out_error(EXIT_FAIL, strerror(-err), "give another one: --state DIR", "cannot make the folder %s%s", folder, state_code(err));
 	return 0;
 }
 
@@ -381,7 +387,7 @@ static int choose_route(struct up *u, const struct args *a)
 	else if (flavour && strcmp(flavour, "auto"))
 		return out_error(EXIT_USAGE, "there are two flavours", "--flavour auto, min or emulated", "unknown kernel flavour '%s'", flavour);
 	else if (err)
-		return out_error(EXIT_FAIL, u->host.reason, u->host.fix, "%s", u->host.problem);
+		return out_error(EXIT_FAIL, u->host.reason, u->host.fix, "%s [%s]", u->host.problem, u->host.code);
 	u->ask.route = u->host.route;
 	return 0;
 }

@@ -1,4 +1,5 @@
 #include "cli/out.h"
+#include "cli/codes.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -10,15 +11,22 @@
 
 int out_error(int code, const char *cause, const char *fix, const char *fmt, ...)
 {
+	char why[2048] = "", name[CODE_MAX];
 	va_list ap;
+	if (cause)
+		snprintf(why, sizeof(why), "%s", cause);
+	bool named = code_take(why, name);
+	const struct code_row *row = named ? code_find(name) : NULL;
+	if (row) /* it comes from who found the fault; what the caller says is of a general kind */
+		fix = row->fix;
 	fflush(stdout);
 	fputs("error: ", stderr);
 	va_start(ap, fmt);
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
-	fputc('\n', stderr);
-	if (cause && *cause)
-		fprintf(stderr, "cause: %s\n", cause);
+	fprintf(stderr, named ? " [%s]\n" : "\n", name);
+	if (why[0])
+		fprintf(stderr, "cause: %s\n", why);
 	if (fix && *fix)
 		fprintf(stderr, "fix: %s\n", fix);
 	return code;

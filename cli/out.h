@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include "lib/base/buf.h"
 
-/* "error: …", "cause: …", "fix: …" on stderr (an empty or NULL cause or fix leaves its line out). Returns code. */
+/* "error: …", "cause: …", "fix: …" on stderr (an empty or NULL cause or fix leaves its line out). A code in the cause (codes.h) goes
+ * to the end of the first line and decides the fix. Returns code. */
 int out_error(int code, const char *cause, const char *fix, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void out_note(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* one line on stderr */
 /* Bytes from a daemon or guest, control characters replaced by '?', for one line of text. */

@@ -1,9 +1,12 @@
 #include "cli/parts.h"
+#include "cli/codes.h"
 #include "cli/spawn.h"
 #include "lib/json/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -45,12 +48,17 @@ void parts_done(struct parts *p)
 	fd_close(&p->self);
 }
 
+static const char *part_code(int err)
+{
+	return err == -EMFILE || err == -ENFILE ? " [E_FD_LIMIT]" : err == -ENOENT ? " [E_PART_MISSING]" : "";
+}
+
 int part_fd(const struct parts *p, const char *name, struct fault *f)
 {
 	if (p->packed) {
 		const struct payload_entry *e = payload_find(&p->payload, name);
 		if (!e)
-			return fault_set(f, -ENOENT, "this build of mica carries no %s", name);
+			return fault_set(f, -ENOENT, "this build of mica carries no %s [E_PART_MISSING]", name);
 		int fd = payload_unpack(&p->payload, e, f);
 		return fd < 0 ? fault_wrap(f, fd, "%s", name) : fd;
 	}
@@ -60,7 +68,8 @@ int part_fd(const struct parts *p, const char *name, struct fault *f)
 		char path[4200];
 		snprintf(path, sizeof(path), "%s/%s", p->folder, rows[i].path);
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		return fd < 0 ? fault_errno(f, -errno, path) : fd;
+		int err = fd < 0 ? -errno : 0;
+		return err ? fault_set(f, err, "%s: %s%s", path, strerror(-err), part_code(err)) : fd;
 	}
 	return fault_set(f, -ENOENT, "no part is called %s", name);
 }
@@ -75,21 +84,46 @@ const char *route_kernel(enum route r)
 	return r == ROUTE_EMULATED ? "kernel-emulated" : "kernel-min";
 }
 
+/* In the group by the book (/etc/group), while this process has it not. */
+static bool session_is_old(const char *path)
+{
+	struct passwd *pw = getpwuid(geteuid());
+	gid_t mine[256];
+	struct stat st;
+	if (stat(path, &st) || !pw || !(st.st_mode & S_IWGRP))
+		return false;
+	int n = getgroups(ARRAY_LEN(mine), mine);
+	for (int i = 0; i < n; i++)
+		if (mine[i] == st.st_gid)
+			return false;
+	struct group *g = getgrgid(st.st_gid);
+	for (char **m = g ? g->gr_mem : NULL; m && *m; m++)
+		if (!strcmp(*m, pw->pw_name))
+			return true;
+	return false;
+}
+
 /* Why /dev/kvm does not open, and what mends it. Never a looser mode for everybody. */
 static int no_device(struct host_kvm *k, const char *path, int err)
 {
 	snprintf(k->problem, sizeof(k->problem), "cannot use %.200s", path);
 	if (err == ENOENT || err == ENXIO || err == ENODEV) {
+		k->code = "E_KVM_MISSING";
 		snprintf(k->reason, sizeof(k->reason), "%.200s: %s: the kernel module kvm is not loaded, or this machine offers no virtualisation", path, strerror(err));
-		snprintf(k->fix, sizeof(k->fix),
-			"load it with 'modprobe kvm_intel' or 'modprobe kvm_amd'; in a cloud VM or a container, ask for nested virtualisation or --device /dev/kvm");
+	} else if ((err == EACCES || err == EPERM) && session_is_old(path)) {
+		k->code = "E_KVM_GROUP";
+		snprintf(k->reason, sizeof(k->reason), "%.200s: %s: you are in its group, but this session began before", path, strerror(err));
 	} else if (err == EACCES || err == EPERM) {
+		k->code = "E_KVM_DENIED";
 		snprintf(k->reason, sizeof(k->reason), "%.200s: %s: it belongs to root and the group kvm", path, strerror(err));
-		snprintf(k->fix, sizeof(k->fix), "join the group with 'sudo usermod -aG kvm $USER' and log in again, or run mica as root");
-	} else {
+	} else if (err == EMFILE || err == ENFILE) {
+		k->code = "E_FD_LIMIT";
 		snprintf(k->reason, sizeof(k->reason), "%.200s: %s", path, strerror(err));
-		snprintf(k->fix, sizeof(k->fix), "look at 'dmesg | grep kvm'");
+	} else {
+		k->code = "E_KVM_USELESS";
+		snprintf(k->reason, sizeof(k->reason), "%.200s: %s", path, strerror(err));
 	}
+	snprintf(k->fix, sizeof(k->fix), "%s", code_find(k->code)->fix);
 	return err ? -err : -EIO;
 }
 
@@ -106,6 +140,8 @@ static int read_probe(struct host_kvm *k)
 	json_done(&j);
 	if (k->route != ROUTE_NONE)
 		return 0;
+	char name[CODE_MAX];
+	k->code = code_take(k->reason, name) && code_find(name) ? code_find(name)->code : "E_KVM_USELESS";
 	snprintf(k->problem, sizeof(k->problem), "this machine's KVM cannot run a guest");
 	snprintf(k->fix, sizeof(k->fix), "'mica doctor' shows what was found; a virtual machine needs nested virtualisation from its host");
 	return -ENODEV;
@@ -142,6 +178,8 @@ int host_kvm_probe(const struct parts *p, const char *path, struct host_kvm *k)
 	if (!err)
 		return 0;
 	if (!k->problem[0]) {
+		char name[CODE_MAX];
+		k->code = code_take(f.text, name) && code_find(name) ? code_find(name)->code : "E_PART_MISSING";
 		snprintf(k->problem, sizeof(k->problem), "cannot find out what %.150s can do", path);
 		snprintf(k->reason, sizeof(k->reason), "%.500s", f.text[0] ? f.text : "the probe gave no answer");
 		snprintf(k->fix, sizeof(k->fix), "try another copy of this file; 'mica version' shows what is in it");

@@ -27,7 +27,8 @@ struct host_kvm {
 	enum route route;
 	char reason[512];    /* for people */
 	char json[1024];     /* what the probe printed */
-	char problem[256];   /* route none: three lines … */
+	const char *code;    /* route none: of codes.h, and three lines … */
+	char problem[256];
 	char fix[512];
 	uint64_t open_us, probe_us;
 };

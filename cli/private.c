@@ -28,7 +28,7 @@ int private_probe(struct private_vm *p, const struct private_ask *ask)
 	if (parts_open(&p->parts, &f))
 		return out_error(EXIT_OURS, f.text, "copy the file again", "cannot open this program's own parts");
 	if (host_kvm_probe(&p->parts, ask->kvm, &p->host) && ask->force == ROUTE_NONE)
-		return out_error(EXIT_OURS, p->host.reason, p->host.fix, "%s", p->host.problem);
+		return out_error(EXIT_OURS, p->host.reason, p->host.fix, "%s [%s]", p->host.problem, p->host.code);
 	if (ask->force != ROUTE_NONE)
 		p->host.route = ask->force;
 	p->ms.unpack_probe_ms = now_mono_ms() - t0;

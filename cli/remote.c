@@ -62,15 +62,19 @@ int remote_broken(const struct remote *r, int code, int err, const struct fault 
 	out_clean(cause, sizeof(cause), f && f->text[0] ? f->text : strerror(-err));
 	if (err == -ECANCELED)
 		return 130;
-	if (err == -ENOENT || err == -ECONNREFUSED)
+	const char *name = "";
+	if (err == -ENOENT || err == -ECONNREFUSED) {
 		fix = "is it running? start it with 'mica up', or name another with --url or --socket";
-	else if (err == -EACCES)
+		name = " [E_NO_DAEMON]";
+	} else if (err == -EACCES) {
 		fix = "use sudo, or join the group that owns the socket";
-	else if (err == -EKEYREJECTED)
+		name = " [E_SOCKET_DENIED]";
+	}
+	if (err == -EKEYREJECTED)
 		fix = "compare --fingerprint (MICA_FINGERPRINT) with what the daemon printed at its start; without TLS there, use http://";
 	else if (err == -EHOSTUNREACH || err == -ETIMEDOUT)
 		fix = "check the address given by --url (MICA_URL)";
-	return out_error(code, cause, fix, "%s at %s", doing, r->where);
+	return out_error(code, cause, fix, "%s at %s%s", doing, r->where, name);
 }
 
 void remote_error_text(const struct buf *text, char *dst, size_t cap)
@@ -121,7 +125,7 @@ int remote_refused(const struct remote *r, int code, int status, const struct bu
 		fix = "the token is not this daemon's, or is no longer good: compare --token or --token-file with the daemon's auth/token file";
 	if (status == 403 && strncmp(cause, "this token", 10) == 0)
 		fix = "use a token that may: 'mica token create --help' tells what there is";
-	return out_error(code, cause, fix, "%s (HTTP %d)", doing, status);
+	return out_error(code, cause, fix, "%s (HTTP %d)%s", doing, status, status == 401 ? " [E_TOKEN_REFUSED]" : "");
 }
 
 /* ---- VMs by name ---- */

@@ -216,7 +216,7 @@ int stack_start(struct stack *s, const struct stack_ask *ask, struct fault *f)
 		e.control[1] = -1;
 		fd_set_nonblock(s->status_fd, true);
 	} else {
-		fault_errno(f, err, "starting the daemon's processes");
+		fault_set(f, err, "starting the daemon's processes: %s%s", strerror(-err), err == -EMFILE || err == -ENFILE ? " [E_FD_LIMIT]" : "");
 	}
 	ends_close(&e);
 	if (err)

@@ -94,5 +94,5 @@ int vm_admit_group(const struct core *c, const struct host_group *g, unsigned *s
 	if (!g->max_vms || n < g->max_vms)
 		return 0;
 	*status = 409;
-	return fault_set(f, -EDQUOT, "host group '%s' has %u VMs, and max_vms is %u: delete one, or raise max_vms", g->name, n, g->max_vms);
+	return fault_set(f, -EDQUOT, "host group '%s' has %u VMs, and max_vms is %u: delete one, or raise max_vms [E_VM_COUNT]", g->name, n, g->max_vms);
 }

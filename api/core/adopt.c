@@ -10,6 +10,7 @@
 #include "api/core/timers.h"
 #include "lib/wire/jail.h"
 
+#define CLOCK_SLACK_NS (86400ull * 1000000000u)
 #define ENTRIES_MAX 65536u /* of the vm/ folder */
 
 static void one_less(struct core *c)
@@ -112,9 +113,12 @@ static void drop_folder(struct core *c, const char *name, int dir_fd)
 /* Takes r and dir_fd over. A second VM of one name or place is left alone, and told. */
 static int take_record(struct core *c, struct record *r, int dir_fd, const char *name)
 {
+	bool ahead = r->created_ns > now_real_ns() + CLOCK_SLACK_NS;
 	struct vm *vm;
 	int err = vm_from_record(c, r, dir_fd, &vm);
 
+	if (!err && ahead)
+		core_say(c, "NOTE", "%s was made more than a day after this host's time: its clock was set back, so ages and what expires are wrong [E_CLOCK_BACK]", name);
 	if (err == -EEXIST)
 		core_say(c, "NOTE", "VM folder vm/%s is left alone: its record's slot belongs to another VM; is it a copy?", name);
 	return err == -EEXIST ? 0 : err;

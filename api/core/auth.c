@@ -40,7 +40,7 @@ static int read_token(int dir_fd, char *out, size_t cap, struct fault *f)
 	n = strcspn(text, " \r\n");
 	if (n < 16 || n >= cap) {
 		free(text);
-		return fault_set(f, -EINVAL, "auth/token in the state folder holds no token: remove the file to have one made");
+		return fault_set(f, -EINVAL, "auth/token in the state folder holds no token: remove the file to have one made [E_TOKEN_BAD]");
 	}
 	memcpy(out, text, n);
 	out[n] = 0;

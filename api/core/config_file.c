@@ -51,17 +51,17 @@ static int check_ext4(struct checking *x, const struct yaml_str *s, const struct
 	uint64_t blocks, bytes;
 
 	if (pread_full(file->fd, sb, sizeof(sb), 0) < (ssize_t)sizeof(sb))
-		return REFUSE(x, s->line, "image '%.200s' is too short (%llu bytes) to be a raw ext4 image", s->v,
+		return REFUSE(x, s->line, "image '%.200s' is too short (%llu bytes) to be a raw ext4 image [E_IMAGE_BAD]", s->v,
 			      (unsigned long long)file->bytes);
 	if (e[0x38] != 0x53 || e[0x39] != 0xef) {
 		if (sb[510] == 0x55 && sb[511] == 0xaa)
-			return REFUSE(x, s->line, "image '%.200s' is a disk with partitions: copy its root partition into a file of its own", s->v);
-		return REFUSE(x, s->line, "image '%.200s' holds no ext4 file system: a raw ext4 image is needed (mkfs.ext4 -d FOLDER FILE SIZE)",
+			return REFUSE(x, s->line, "image '%.200s' is a disk with partitions: copy its root partition into a file of its own [E_IMAGE_BAD]", s->v);
+		return REFUSE(x, s->line, "image '%.200s' holds no ext4 file system: a raw ext4 image is needed (mkfs.ext4 -d FOLDER FILE SIZE) [E_IMAGE_BAD]",
 			      s->v);
 	}
 	blocks = le32(e + 4) | ((le32(e + 0x60) & 0x80) ? (uint64_t)le32(e + 0x150) << 32 : 0); /* INCOMPAT_64BIT */
 	if (le32(e + 0x18) > 6 || mul_overflows_u64(blocks, 1024ull << le32(e + 0x18), &bytes) || bytes > file->bytes)
-		return REFUSE(x, s->line, "image '%.200s' is too short: its file system does not fit into its %llu bytes; copy it again", s->v,
+		return REFUSE(x, s->line, "image '%.200s' is too short: its file system does not fit into its %llu bytes; copy it again [E_IMAGE_BAD]", s->v,
 			      (unsigned long long)file->bytes);
 	return 0;
 }
@@ -113,9 +113,9 @@ static int check_kernel(struct checking *x, const struct yaml_str *s, struct hos
 	if (r)
 		return r;
 	if (pread_full(g->kernel.fd, head, sizeof(head), 0) < 0)
-		return REFUSE(x, s->line, "kernel_file '%.200s' cannot be read", s->v);
+		return REFUSE(x, s->line, "kernel_file '%.200s' cannot be read [E_KERNEL_BAD]", s->v);
 	if (memcmp(head, "\177ELF", 4) != 0 && memcmp(head + 0x202, "HdrS", 4) != 0)
-		return REFUSE(x, s->line, "kernel_file '%.200s' is no kernel: an ELF vmlinux or a bzImage is needed", s->v);
+		return REFUSE(x, s->line, "kernel_file '%.200s' is no kernel: an ELF vmlinux or a bzImage is needed [E_KERNEL_BAD]", s->v);
 	return 0;
 }
 

@@ -71,7 +71,7 @@ static int check_range(struct checking *x, const struct keys_network *k, struct 
 		return REFUSE(x, k->range.line, "group '%s': range '%s' has bits behind its length: write the network's first address", g->name, k->range.v);
 	by = claimed_by(x, g, c, false); /* other groups: config_check_overlaps, with their names */
 	if (by[0])
-		return REFUSE(x, k->range.line, "group '%s': range '%s' is taken by %s: choose another", g->name, k->range.v, by);
+		return REFUSE(x, k->range.line, "group '%s': range '%s' is taken by %s: choose another [E_RANGE_USED]", g->name, k->range.v, by);
 	addr_pool_init_pairs(&g->pool, c);
 	return 0;
 }

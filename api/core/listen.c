@@ -82,7 +82,7 @@ int core_lock(struct core *c, struct fault *f)
 	close(fd);
 	if (err != -EAGAIN && err != -EACCES)
 		return fault_errno(f, err, "lock file in the state folder");
-	return fault_set(f, -EBUSY, "another daemon (process %d) works on this state folder: stop it, or choose another folder with --state",
+	return fault_set(f, -EBUSY, "another daemon (process %d) works on this state folder: stop it, or choose another folder with --state [E_STATE_BUSY]",
 			 (int)lock.l_pid);
 }
 
@@ -116,9 +116,10 @@ static int listen_tcp(struct core *c, struct fault *f)
 	if (err) {
 		close(fd);
 		if (err == -EADDRINUSE)
-			return fault_set(f, err, "port %u on %s is in use by another program: set api.port to a free one%s%s", k->port, k->bind_host,
+			return fault_set(f, err, "port %u on %s is in use by another program: set api.port to a free one%s%s [E_PORT_USED]", k->port, k->bind_host,
 					 k->port_line ? "" : " in ", k->port_line ? "" : k->doc.file);
-		return fault_set(f, err, "API address %s:%u: %s; set api.bind_address and api.port", k->bind_host, k->port, strerror(-err));
+		return fault_set(f, err, "API address %s:%u: %s; set api.bind_address and api.port%s", k->bind_host, k->port, strerror(-err),
+				 err == -EADDRNOTAVAIL ? " [E_ADDR_ABSENT]" : err == -EACCES || err == -EPERM ? " [E_PORT_DENIED]" : "");
 	}
 	l = new_listener(c, fd, k->tcp_auth);
 	l->tls = k->tls;
@@ -141,16 +142,16 @@ static int bind_unix(const char *path, struct fault *f)
 	int fd, tries;
 
 	if (strlen(path) >= sizeof(a.sun_path))
-		return fault_set(f, -ENAMETOOLONG, "API socket '%s': the path is longer than %zu bytes: choose a shorter one", path,
+		return fault_set(f, -ENAMETOOLONG, "API socket '%s': the path is longer than %zu bytes: choose a shorter one [E_SOCKET_LONG]", path,
 				 sizeof(a.sun_path) - 1);
 	memcpy(a.sun_path, path, strlen(path) + 1);
 	if (lstat(path, &st) == 0) {
 		if (!S_ISSOCK(st.st_mode))
-			return fault_set(f, -EEXIST, "API socket '%s': a file is there that is no socket: choose another path", path);
+			return fault_set(f, -EEXIST, "API socket '%s': a file is there that is no socket: choose another path [E_SOCKET_TAKEN]", path);
 		for (tries = 0; tries < BIND_TRIES && answers(&a); tries++)
 			usleep(100000);
 		if (tries == BIND_TRIES)
-			return fault_set(f, -EADDRINUSE, "API socket '%s' is in use by another program: choose another path", path);
+			return fault_set(f, -EADDRINUSE, "API socket '%s' is in use by another program: choose another path [E_SOCKET_TAKEN]", path);
 		unlink(path);
 	}
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

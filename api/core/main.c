@@ -95,7 +95,7 @@ static int read_config(struct core *c, const struct args *a, struct fault *f)
 	int err = read_file_at(AT_FDCWD, from_stdin ? "/proc/self/fd/0" : name, YAML_TEXT_MAX + 1, &text, &n);
 
 	if (err)
-		return fault_set(f, err, "configuration '%s': %s; 'mica new NAME > mica.yaml' makes one", name, strerror(-err));
+		return fault_set(f, err, "configuration '%s': %s; 'mica new NAME > mica.yaml' makes one [E_CONFIG_MISSING]", name, strerror(-err));
 	if (sysinfo(&info) == 0)
 		host.ram_bytes = (uint64_t)info.totalram * info.mem_unit;
 	if (fstat(CORE_FD_IMAGE, &st) == 0)
@@ -275,6 +275,25 @@ static void prepare_process(struct core *c)
 	registry_init(&c->reg);
 }
 
+/* A code where nobody knew better: what the host said of the state folder. */
+static const char *code_of(int err)
+{
+	switch (err) {
+	case -EROFS: return " [E_STATE_READONLY]";
+	case -EACCES: case -EPERM: return " [E_STATE_DENIED]";
+	case -ENOSPC: case -EDQUOT: return " [E_DISK_FULL]";
+	case -EMFILE: case -ENFILE: return " [E_FD_LIMIT]";
+	case -ENOTDIR: case -EISDIR: case -ELOOP: case -ENAMETOOLONG: return " [E_STATE_PATH]";
+	case -EINVAL: case -ENOSYS: case -EOPNOTSUPP: case -ENOLCK: case -ENXIO: return " [E_STATE_FS]";
+	default: return "";
+	}
+}
+
+static void say_fatal(struct core *c, const struct fault *f, int err, bool state)
+{
+	core_say(c, "FATAL", "%s%s", f->text[0] ? f->text : strerror(-err), strstr(f->text, "[E_") ? "" : state ? code_of(err) : " [E_CONFIG_BAD]");
+}
+
 /* `mica config`: the daemon's own look at a file, and nothing else. */
 static int look_at_config(struct core *c, const struct args *a)
 {
@@ -290,7 +309,7 @@ static int look_at_config(struct core *c, const struct args *a)
 	if (!err && a->show)
 		err = write_full(STDOUT_FILENO, buf_data(&out), buf_len(&out));
 	if (err)
-		core_say(c, "FATAL", "%s", f.text[0] ? f.text : strerror(-err));
+		say_fatal(c, &f, err, false);
 	buf_done(&out);
 	config_done(&c->config);
 	return err ? 1 : 0;
@@ -329,14 +348,14 @@ int main(int argc, char **argv)
 	if (!err)
 		err = core_filter_calls(&f);
 	if (err) {
-		core_say(c, "FATAL", "%s", f.text[0] ? f.text : strerror(-err));
+		say_fatal(c, &f, err, c->config.groups != NULL);
 		return 1;
 	}
 	for (size_t i = 0; i < c->config.n_notes; i++)
 		core_say(c, "NOTE", "%s", c->config.notes[i]);
 	for (size_t i = 0; i < c->config.n_groups; i++)
 		if (c->emulated && c->config.groups[i].kernel.fd >= 0)
-			core_say(c, "NOTE", "host group '%s': this machine's KVM runs no stock kernels, so kernel_file '%s' may not boot ('mica doctor' tells why)",
+			core_say(c, "NOTE", "host group '%s': this machine's KVM runs no stock kernels, so kernel_file '%s' may not boot ('mica doctor' tells why) [E_KVM_EMULATED]",
 				 c->config.groups[i].name, c->config.groups[i].kernel.path);
 	images_load(c);
 	builder_group(&c->builder);

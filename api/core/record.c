@@ -141,6 +141,7 @@ static const struct row rows[] = {
 	{ "net_packets_s", F_U64, AT(net_packets_s), NET_RATE_MAX, false },
 };
 #define HEAD "mica-vm=1\n"
+#define HEAD_ANY "mica-vm="
 #define END "end=1\n"
 
 static void put_text(struct buf *b, const char *key, const char *s)
@@ -357,8 +358,11 @@ int record_parse(struct record *r, const char *text, size_t n, struct fault *f)
 	int err;
 
 	memset(r, 0, sizeof(*r));
-	if (n > RECORD_MAX || strnlen(text, n) != n || n < strlen(HEAD) || memcmp(text, HEAD, strlen(HEAD)) != 0)
-		return fault_set(f, -EINVAL, "record: not a mica VM record of version 1");
+	if (n > RECORD_MAX || strnlen(text, n) != n || n < strlen(HEAD) || memcmp(text, HEAD_ANY, strlen(HEAD_ANY)) != 0)
+		return fault_set(f, -EINVAL, "record: not a mica VM record [E_RECORD_BAD]");
+	if (memcmp(text, HEAD, strlen(HEAD)) != 0)
+		return fault_set(f, -EINVAL, "record: of version %.*s, this daemon reads version 1 [E_RECORD_VERSION]", (int)strcspn(text + strlen(HEAD_ANY), "\n") > 20 ? 20
+				 : (int)strcspn(text + strlen(HEAD_ANY), "\n"), text + strlen(HEAD_ANY));
 	copy = strndup(text + strlen(HEAD), n - strlen(HEAD));
 	if (!copy)
 		return -ENOMEM;
@@ -367,7 +371,7 @@ int record_parse(struct record *r, const char *text, size_t n, struct fault *f)
 	if (!err)
 		return 0;
 	record_done(r);
-	return fault_set(f, err, "record:%u: damaged line", line_no);
+	return fault_set(f, err, "record:%u: damaged line [E_RECORD_BAD]", line_no);
 }
 
 /* Complete or not at all, but without waiting for the disk: enough against a killed daemon. */

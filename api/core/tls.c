@@ -32,9 +32,9 @@ static int read_operators(struct core *c, struct fault *f)
 	int err = read_file_at(AT_FDCWD, c->config.tls_cert, CERT_PEM_MAX, &t->cert, &t->cert_len);
 
 	if (err)
-		return fault_set(f, err, "api.tls.cert_file '%s': %s", c->config.tls_cert, strerror(-err));
+		return fault_set(f, err, "api.tls.cert_file '%s': %s [E_CERT_READ]", c->config.tls_cert, strerror(-err));
 	err = read_file_at(AT_FDCWD, c->config.tls_key, KEY_PEM_MAX, &t->key, &t->key_len);
-	return err ? fault_set(f, err, "api.tls.key_file '%s': %s", c->config.tls_key, strerror(-err)) : 0;
+	return err ? fault_set(f, err, "api.tls.key_file '%s': %s [E_CERT_READ]", c->config.tls_key, strerror(-err)) : 0;
 }
 
 /* The key is written first: a certificate without one was not left by us. */
@@ -53,7 +53,7 @@ static int read_ours(struct core *c, struct fault *f)
 		return 0;
 	if (!err)
 		err = read_file_at(t->dir_fd, "key.pem", KEY_PEM_MAX, &t->key, &t->key_len);
-	return err ? fault_set(f, err, "tls/cert.pem and tls/key.pem in the state folder: %s; remove both to have new ones made", strerror(-err)) : 0;
+	return err ? fault_set(f, err, "tls/cert.pem and tls/key.pem in the state folder: %s; remove both to have new ones made [E_CERT_READ]", strerror(-err)) : 0;
 }
 
 int core_tls_read(struct core *c, struct fault *f)

@@ -262,7 +262,7 @@ static int parse_lines(struct tokens *t, char *at, struct fault *f)
 		else if (nl)
 			wrong = take_line(t, at);
 		if (wrong)
-			return fault_set(f, -EINVAL, "auth/tokens:%u: %s; %s", line, wrong, HOW);
+			return fault_set(f, -EINVAL, "auth/tokens:%u: %s; %s [E_TOKEN_BAD]", line, wrong, HOW);
 		at = nl + 1;
 	}
 	return fault_set(f, -EINVAL, "auth/tokens: it holds more than %u tokens; %s", TOKENS_MAX, HOW);
@@ -274,7 +274,7 @@ int tokens_parse(struct tokens *t, const char *text, size_t n, struct fault *f)
 	int err;
 
 	if (n > TOKENS_FILE_MAX || strnlen(text, n) != n)
-		return fault_set(f, -EINVAL, "auth/tokens: it is no text of this file; %s", HOW);
+		return fault_set(f, -EINVAL, "auth/tokens: it is no text of this file; %s [E_TOKEN_BAD]", HOW);
 	copy = strndup(text, n);
 	if (!copy)
 		return fault_errno(f, -ENOMEM, "auth/tokens");

@@ -30,7 +30,7 @@ static void made(struct helper *h, int err)
 	}
 	core_say(c, "NOTE", "%s: its disk could not be made: %s", vm->r.name, strerror(-err));
 	snprintf(text, sizeof(text), "the disk of VM '%s' could not be made: %s%s", vm->r.name, strerror(-err),
-		 full ? " in the state folder: free some, or delete VMs" : "");
+		 full ? " in the state folder: free some, or delete VMs [E_DISK_FULL]" : "");
 	req_refuse_late(vm, ~0u, full ? 507 : 500, text);
 	vm->undo = true;
 	vm_remove_files(vm);
@@ -88,13 +88,13 @@ static int pick_address(struct core *c, const struct vm_wish *w, struct record *
 		*status = 400;
 		got.addr = w->addr;
 		if (!addr_pool_holds(&g->pool, w->addr))
-			return fault_set(f, -EINVAL, "'ip' is no free address of host group '%s'", g->name);
+			return fault_set(f, -EINVAL, "'ip' is no free address of host group '%s' [E_ADDR_TAKEN]", g->name);
 		*status = 409;
 		if (registry_addr_taken(&c->reg, w->addr))
-			return fault_set(f, -EEXIST, "'ip' is in use by another VM");
+			return fault_set(f, -EEXIST, "'ip' is in use by another VM [E_ADDR_TAKEN]");
 	} else if (addr_pool_next(&g->pool, addr_taken, &c->reg, &got.addr)) {
 		*status = 503;
-		return fault_set(f, -ENOSPC, "host group '%s' has no free address left: delete a VM", g->name);
+		return fault_set(f, -ENOSPC, "host group '%s' has no free address left: delete a VM [E_ADDR_NONE]", g->name);
 	}
 	cidr_format(got, r->ip);
 	return 0;
@@ -118,8 +118,8 @@ static int pick_name(struct core *c, struct vm *vm, bool up, struct fault *f)
 			err = -errno;
 		}
 	}
-	return fault_set(f, err ? err : -EEXIST, "the folder of a new VM could not be made in the state folder: %s",
-			 strerror(err ? -err : EEXIST));
+	return fault_set(f, err ? err : -EEXIST, "the folder of a new VM could not be made in the state folder: %s%s",
+			 strerror(err ? -err : EEXIST), err == -ENOSPC || err == -EDQUOT ? " [E_DISK_FULL]" : err == -EROFS ? " [E_STATE_READONLY]" : "");
 }
 
 /* The stored image it is made from; NULL in *out: none. */
@@ -130,10 +130,10 @@ static int find_image(const struct core *c, const struct vm_wish *w, const struc
 	*out = w->image ? w->image : g->image.stored ? images_find(&c->images, g->image.path) : NULL;
 	*status = 409;
 	if (!*out && g->image.stored)
-		return fault_set(f, -ENOENT, "host group '%s' wants image '%s', which is not there: import it ('mica image import --name %s FILE')", g->name,
+		return fault_set(f, -ENOENT, "host group '%s' wants image '%s', which is not there: import it ('mica image import --name %s FILE') [E_IMAGE_MISSING]", g->name,
 				 g->image.path, g->image.path);
 	if (*out && (*out)->bytes > (w->target_bytes ? w->target_bytes : g->disk_bytes))
-		return fault_set(f, -EFBIG, "the image has %llu bytes, the disks of host group '%s' only %llu: give it a larger storage_size",
+		return fault_set(f, -EFBIG, "the image has %llu bytes, the disks of host group '%s' only %llu: give it a larger storage_size [E_IMAGE_LARGE]",
 				 (unsigned long long)(*out)->bytes, g->name, (unsigned long long)g->disk_bytes);
 	return 0;
 }
@@ -223,7 +223,7 @@ static int begin(struct core *c, struct vm *vm, const struct vm_wish *w, unsigne
 		return fault_errno(f, err, "the VM cannot be described");
 	if (slot < 0 || c->reg.count >= VM_COUNT_MAX) {
 		*status = 503;
-		return fault_set(f, -ENOSPC, "this daemon has %u VMs already: delete some", c->reg.count);
+		return fault_set(f, -ENOSPC, "this daemon has %u VMs already: delete some [E_VM_COUNT]", c->reg.count);
 	}
 	vm->r.slot = (unsigned)slot;
 	err = vm_admit_group(c, w->group, status, f);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -60,5 +61,5 @@ int core_filter_calls(struct fault *f)
 {
 	int err = sandbox_seccomp(rules, ARRAY_LEN(rules));
 
-	return err ? fault_errno(f, err, "cannot filter system calls") : 0;
+	return err ? fault_set(f, err, "cannot filter system calls: %s [E_SECCOMP]", strerror(-err)) : 0;
 }

@@ -1,6 +1,7 @@
 /* What front gives up before it reads its first byte: the view of files and networks, the user, paths, system calls. */
 #include <errno.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -55,5 +56,5 @@ int front_filter_calls(struct fault *f)
 {
 	int err = sandbox_seccomp(rules, ARRAY_LEN(rules));
 
-	return err ? fault_errno(f, err, "cannot filter system calls") : 0;
+	return err ? fault_set(f, err, "cannot filter system calls: %s [E_SECCOMP]", strerror(-err)) : 0;
 }

@@ -107,7 +107,7 @@ static int check_match(struct tls_identity *id, struct fault *f)
 	br_x509_decoder_push(&d, id->chain[0].data, id->chain[0].data_len);
 	const br_x509_pkey *pk = br_x509_decoder_get_pkey(&d);
 	if (!pk)
-		return fault_set(f, -EINVAL, "the first certificate cannot be read");
+		return fault_set(f, -EINVAL, "the first certificate cannot be read [E_CERT_BAD]");
 	id->issuer_key_type = (unsigned)br_x509_decoder_get_signer_key_type(&d);
 	if (!id->is_rsa && pk->key_type == BR_KEYTYPE_EC) {
 		uint8_t point[BR_EC_KBUF_PUB_MAX_SIZE];
@@ -121,17 +121,17 @@ static int check_match(struct tls_identity *id, struct fault *f)
 		    memcmp(modulus, pk->key.rsa.n, pk->key.rsa.nlen) == 0)
 			return 0;
 	}
-	return fault_set(f, -EINVAL, "the private key does not belong to the first certificate");
+	return fault_set(f, -EINVAL, "the private key does not belong to the first certificate [E_CERT_KEY]");
 }
 
 static int load(struct tls_identity *id, const char *cert_pem, size_t cert_len, const char *key_pem, size_t key_len, struct fault *f)
 {
 	int err = tls_pem_each(cert_pem, cert_len, take_certificate, id);
 	if (err || id->n == 0)
-		return fault_set(f, err ? err : -EINVAL, "the certificate file is not PEM with 1 to %u certificates", TLS_CHAIN_MAX);
+		return fault_set(f, err ? err : -EINVAL, "the certificate file is not PEM with 1 to %u certificates [E_CERT_BAD]", TLS_CHAIN_MAX);
 	err = tls_pem_each(key_pem, key_len, take_key, id);
 	if (err != 1)
-		return fault_set(f, err ? err : -EINVAL, "the key file holds no private key that can be read (PEM, not encrypted, EC or RSA)");
+		return fault_set(f, err ? err : -EINVAL, "the key file holds no private key that can be read (PEM, not encrypted, EC or RSA) [E_CERT_BAD]");
 	switch (br_skey_decoder_key_type(&id->keys)) {
 	case BR_KEYTYPE_EC:
 		id->key.ec = *br_skey_decoder_get_ec(&id->keys);
@@ -141,7 +141,7 @@ static int load(struct tls_identity *id, const char *cert_pem, size_t cert_len, 
 		id->key.rsa = *br_skey_decoder_get_rsa(&id->keys);
 		break;
 	default:
-		return fault_set(f, -EINVAL, "the private key is neither EC nor RSA");
+		return fault_set(f, -EINVAL, "the private key is neither EC nor RSA [E_CERT_BAD]");
 	}
 	return check_match(id, f);
 }

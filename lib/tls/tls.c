@@ -265,11 +265,11 @@ static int explain(struct tls *t, int code, struct fault *f)
 	static const struct { int code; const char *text; } known[] = {
 		{BR_ERR_BAD_VERSION, "the peer speaks no TLS"}, {BR_ERR_UNSUPPORTED_VERSION, "the peer does not speak TLS 1.2"},
 		{BR_ERR_BAD_CIPHER_SUITE, "no cipher suite in common"}, {BR_ERR_BAD_MAC, "a record was damaged on its way"},
-		{BR_ERR_X509_EXPIRED, "the server's certificate is not valid today (see the clocks of both machines)"},
+		{BR_ERR_X509_EXPIRED, "the server's certificate is not valid today (see the clocks of both machines) [E_CERT_EXPIRED]"},
 		{BR_ERR_X509_BAD_SERVER_NAME, "the server's certificate is for another name"},
 	};
 	if (code == BR_ERR_X509_NOT_TRUSTED)
-		return fault_set(f, -EPROTO, t->trust && t->trust->pinned ? "the server's certificate has another fingerprint than the one given" :
+		return fault_set(f, -EPROTO, t->trust && t->trust->pinned ? "the server's certificate has another fingerprint than the one given [E_CERT_PIN]" :
 				 "the server's certificate is signed by nobody in the file of authorities");
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (known[i].code == code)

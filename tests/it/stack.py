@@ -209,13 +209,17 @@ def free_port():
         return s.getsockname()[1]
 
 
+starting = threading.Lock()  # the numbers from 200 on are one start's at a time
+
+
 def program(argv, fds, files_max=0, **kw):
     """argv with these descriptors as 3, 4, … (None: nothing there), and at most so many of them in all"""
-    high = [os.dup2(fd, 200 + i, inheritable=True) for i, fd in enumerate(fds) if fd is not None]
-    place = "; ".join(["exec %d<&%d-" % (3 + i, 200 + i) for i, fd in enumerate(fds) if fd is not None] + (["ulimit -n %d" % files_max] if files_max else []))
-    p = subprocess.Popen(["bash", "-c", place + '; exec "$@"', "start", *argv], pass_fds=high, stdin=subprocess.DEVNULL, **kw)
-    for fd in high:
-        os.close(fd)
+    with starting:
+        high = [os.dup2(fd, 200 + i, inheritable=True) for i, fd in enumerate(fds) if fd is not None]
+        place = "; ".join(["exec %d<&%d-" % (3 + i, 200 + i) for i, fd in enumerate(fds) if fd is not None] + (["ulimit -n %d" % files_max] if files_max else []))
+        p = subprocess.Popen(["bash", "-c", place + '; exec "$@"', "start", *argv], pass_fds=high, stdin=subprocess.DEVNULL, **kw)
+        for fd in high:
+            os.close(fd)
     return p
 
 

@@ -82,9 +82,9 @@ int cage_open_kvm(const struct cage_host *h, struct fault *f)
 	int err = -errno;
 	if (err == -ENOENT || err == -ENXIO || err == -ENODEV)
 		return fault_set(f, err, "%s is not there: this host offers no virtualisation; load kvm_intel or kvm_amd, enable VT-x or AMD-V in the firmware, or "
-				 "nested virtualisation on the cloud VM", h->kvm_path);
+				 "nested virtualisation on the cloud VM [E_KVM_MISSING]", h->kvm_path);
 	if (err == -EACCES || err == -EPERM)
-		return fault_set(f, err, "no permission to open %s: add your user to group kvm (usermod -aG kvm USER) and log in again", h->kvm_path);
+		return fault_set(f, err, "no permission to open %s: add your user to group kvm (usermod -aG kvm USER) and log in again [E_KVM_DENIED]", h->kvm_path);
 	return fault_errno(f, err, h->kvm_path);
 }
 
@@ -190,7 +190,7 @@ static int spawn_in(const struct cage_host *h, const struct cage_ask *a, int cgr
 	if (n > 0) {
 		waitpid((pid_t)got, NULL, 0);
 		fd_close(pidfd);
-		return fault_set(f, -EPERM, "cannot build the cage of the VM: %s", child_says.text);
+		return fault_set(f, -EPERM, "cannot build the cage of the VM: %s [E_CAGE]", child_says.text);
 	}
 	*pid = (pid_t)got;
 	return 0;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -59,6 +60,6 @@ int jail_drop_rights(struct fault *f)
 	int err = geteuid() == 0 ? sandbox_keep_caps(caps, f) : 0;
 
 	if (!err && (err = sandbox_seccomp(rules, ARRAY_LEN(rules))))
-		fault_errno(f, err, "cannot filter system calls");
+		fault_set(f, err, "cannot filter system calls: %s [E_SECCOMP]", strerror(-err));
 	return err;
 }

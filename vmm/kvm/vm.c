@@ -17,12 +17,12 @@ int kvm_vm_init(struct kvm_vm *vm, int kvm_fd, struct fault *f)
 	vm->coalesced_off = 0;
 	n = ioctl(kvm_fd, KVM_GET_API_VERSION, 0);
 	if (n < 0)
-		return fault_set(f, -errno, "what was given as /dev/kvm is no KVM: %s", strerror(errno));
+		return fault_set(f, -errno, "what was given as /dev/kvm is no KVM: %s [E_KVM_USELESS]", strerror(errno));
 	if (n != KVM_API_VERSION)
-		return fault_set(f, -ENOTSUP, "/dev/kvm speaks version %d, not %d: the host's kernel is too old", n, KVM_API_VERSION);
+		return fault_set(f, -ENOTSUP, "/dev/kvm speaks version %d, not %d: the host's kernel is too old [E_KVM_USELESS]", n, KVM_API_VERSION);
 	/* the newest of what we build on: split irqchip, irqfd and ioeventfd are older */
 	if (ioctl(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_IMMEDIATE_EXIT) <= 0)
-		return fault_set(f, -ENOTSUP, "/dev/kvm cannot do immediate exits: the host needs Linux 4.12 or newer");
+		return fault_set(f, -ENOTSUP, "/dev/kvm cannot do immediate exits: the host needs Linux 4.12 or newer [E_KVM_USELESS]");
 	n = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (n < (int)sizeof(struct kvm_run))
 		return fault_set(f, -ENOTSUP, "/dev/kvm offers a vCPU area of %d bytes, which is too small", n);

@@ -82,7 +82,7 @@ static int boot_kernel(const struct boot_kernel *k, uint8_t head[BOOT_HEAD_BYTES
 	if (err == -ENOEXEC)
 		err = boot_bzimage(k, head, out, f);
 	if (err == -ENOEXEC)
-		fault_set(f, err, "neither an ELF vmlinux nor a bzImage (%llu bytes)", (unsigned long long)k->size_bytes);
+		fault_set(f, err, "neither an ELF vmlinux nor a bzImage (%llu bytes) [E_KERNEL_BAD]", (unsigned long long)k->size_bytes);
 	return err;
 }
 

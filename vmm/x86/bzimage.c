@@ -34,10 +34,10 @@ int boot_bzimage(const struct boot_kernel *k, const uint8_t *head, struct boot_e
 				 h.version >> 8, h.version & 0xff);
 	setup_bytes = ((h.setup_sects ? h.setup_sects : 4u) + 1u) * SETUP_SECTOR_BYTES;
 	if (setup_bytes >= k->size_bytes)
-		return fault_set(f, -EINVAL, "a bzImage that ends within its setup code: the file is cut off");
+		return fault_set(f, -EINVAL, "a bzImage that ends within its setup code: the file is cut off [E_KERNEL_BAD]");
 	payload_bytes = k->size_bytes - setup_bytes;
 	if (payload_bytes <= ENTRY_64_OFFSET || (uint64_t)h.syssize * 16 > payload_bytes + 15)
-		return fault_set(f, -EINVAL, "a bzImage that is cut off");
+		return fault_set(f, -EINVAL, "a bzImage that is cut off [E_KERNEL_BAD]");
 	target = bzimage_target(&h, k->ram_end_gpa);
 	need = h.init_size > payload_bytes ? h.init_size : payload_bytes;
 	if (add_overflows_u64(target, need, &end) || end > k->ram_end_gpa)

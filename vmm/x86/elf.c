@@ -19,7 +19,7 @@ static int elf_segment(const struct boot_kernel *k, const Elf64_Phdr *ph, uint64
 	if (!ph->p_memsz)
 		return 0;
 	if (ph->p_filesz > ph->p_memsz || add_overflows_u64(ph->p_offset, ph->p_filesz, &file_end) || file_end > k->size_bytes)
-		return fault_set(f, -EINVAL, "a segment lies outside the file, which seems to be cut off");
+		return fault_set(f, -EINVAL, "a segment lies outside the file, which seems to be cut off [E_KERNEL_BAD]");
 	if (ph->p_paddr < X86_HIGH_RAM_GPA || add_overflows_u64(ph->p_paddr, ph->p_memsz, &mem_end) || mem_end > k->ram_end_gpa)
 		return fault_set(f, -ENOSPC, "it wants memory from 0x%llx on, %llu KiB; the guest has RAM from 0x%x to 0x%llx",
 				 (unsigned long long)ph->p_paddr, (unsigned long long)(ph->p_memsz >> 10), X86_HIGH_RAM_GPA,
@@ -86,7 +86,7 @@ static int elf_entry(const struct boot_kernel *k, const Elf64_Ehdr *eh, const El
 		plain |= ph->p_type == PT_LOAD && ph->p_vaddr >> 63 && eh->e_entry >= ph->p_paddr && eh->e_entry - ph->p_paddr < ph->p_filesz;
 	}
 	if (!pvh && !plain)
-		return fault_set(f, -EINVAL, "an ELF file, but no Linux kernel: it has neither a PVH entry nor one of its own in upper memory");
+		return fault_set(f, -EINVAL, "an ELF file, but no Linux kernel: it has neither a PVH entry nor one of its own in upper memory [E_KERNEL_BAD]");
 	out->mode = pvh ? BOOT_PVH : BOOT_LONG;
 	if (!pvh)
 		out->entry_gpa = eh->e_entry;
@@ -105,11 +105,11 @@ int boot_elf(const struct boot_kernel *k, const uint8_t *head, struct boot_entry
 	if (memcmp(eh.e_ident, ELFMAG, SELFMAG))
 		return -ENOEXEC;
 	if (eh.e_ident[EI_CLASS] != ELFCLASS64 || eh.e_ident[EI_DATA] != ELFDATA2LSB || eh.e_machine != EM_X86_64)
-		return fault_set(f, -EINVAL, "an ELF file, but not for 64-bit x86");
+		return fault_set(f, -EINVAL, "an ELF file, but not for 64-bit x86 [E_KERNEL_BAD]");
 	table_bytes = eh.e_phnum * sizeof(table[0]);
 	if (eh.e_phentsize != sizeof(table[0]) || !eh.e_phnum || eh.e_phnum > ELF_SEGMENTS_MAX ||
 	    add_overflows_u64(eh.e_phoff, table_bytes, &table_end) || table_end > k->size_bytes)
-		return fault_set(f, -EINVAL, "an ELF file without a usable table of segments");
+		return fault_set(f, -EINVAL, "an ELF file without a usable table of segments [E_KERNEL_BAD]");
 	if (pread_full(k->fd, table, table_bytes, eh.e_phoff) != (ssize_t)table_bytes)
 		return fault_set(f, -EIO, "its table of segments cannot be read");
 	err = elf_entry(k, &eh, table, out, f);
