@@ -27,6 +27,7 @@
 #define NOTES_MAX 32u
 #define NET_BYTES_S_MIN 1000u   /* slower is no network */
 #define DNS_MAX 3u
+#define ISO_NAME_MAX 15u        /* of "<group>-<n>" in mode isolated, contract §2.1 */
 #define HOST_ADDRS_MAX 64u
 
 /* What the checks need to know of this host and build; given by the caller so that tests decide. */

@@ -4,8 +4,6 @@
 
 #include "api/core/config_int.h"
 
-#define ISO_NAME_MAX 15u /* of "<group>-<n>", contract §2.1 */
-
 static const struct cidr reserved[] = {
 	{ 169u << 24 | 254u << 16, 24 },                       /* RFC 3927 §2.1, and the ends of our veths */
 	{ 169u << 24 | 254u << 16 | 169u << 8 | 254u, 32 },    /* clouds' metadata */

@@ -23,7 +23,7 @@ static void next_phase(struct core *c)
 }
 
 /* Who we are to netd and in made-up addresses: the state folder, whatever it is called. */
-static void owner_of(const struct core *c, char out[9])
+void net_owner(const struct core *c, char out[9])
 {
 	struct stat st = { 0 };
 	uint64_t h;
@@ -69,7 +69,7 @@ int net_group_up(struct core *c, struct host_group *g, peer_reply_fn *fn, void *
 		return -ENODEV;
 	if (!peer_there(&c->netd))
 		return -ENOTCONN;
-	owner_of(c, owner);
+	net_owner(c, owner);
 	addr6_prefix(owner, g->name, g->prefix6);
 	if (g->net_mode == NET_BRIDGE)
 		put_bridge(c, g);
@@ -171,7 +171,7 @@ int core_net_start(struct core *c)
 	char owner[9];
 
 	c->net_waiting = 1;
-	owner_of(c, owner);
+	net_owner(c, owner);
 	if (peer_there(&c->netd)) {
 		wire_str(peer_begin(&c->netd, N_HOST_UP), N_T_OWNER, owner);
 		if (peer_call(&c->netd, NULL, 0, on_host, c) == 0)

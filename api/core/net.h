@@ -7,6 +7,7 @@
 
 #include "api/core/vm.h"
 
+void net_owner(const struct core *c, char out[9]);
 /* The group's bridge or range. 0: netd was asked, fn gets its reply; -ENOTCONN: there is no netd; -ENODEV: the group has no network. */
 int net_group_up(struct core *c, struct host_group *g, peer_reply_fn *fn, void *arg);
 void net_group_down(struct core *c, const struct host_group *g);

@@ -55,12 +55,15 @@ void net_addr6_of(const struct vm *vm, struct net_addr6 *out)
 	addr6_format(g->prefix6, addr_pool_gateway(&g->pool, a), 0, out->gateway);
 }
 
-/* Unique on the host: a hash of the name, since an interface's name is shorter than a VM's. */
+/* Unique on the host, also beside another daemon's VM of that name: a hash, since an interface's name is shorter than a VM's. */
 static void link_of(const struct vm *vm, char out[IFNAME_LEN])
 {
+	char owner[9], name[VM_NAME_MAX + 12];
 	uint8_t mac[6];
 
-	mac_of_name(vm->r.name, mac);
+	net_owner(vm->core, owner);
+	snprintf(name, sizeof(name), "%s/%s", owner, vm->r.name);
+	mac_of_name(name, mac);
 	snprintf(out, IFNAME_LEN, NETD_LINK_PREFIX "%02x%02x%02x%02x%02x", mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 

@@ -45,12 +45,16 @@ static void removed(struct helper *h, int err)
 		core_say(c, "NOTE", "%s: its files could not be removed: %s", vm->r.name, strerror(-err));
 		vm->state = VM_STOPPED;
 		vm->remove = false;
+		publish_restore(vm);
+		commit_free(vm->commit);
+		vm->commit = NULL;
 		req_refuse(vm, ~0u, 500, "the files of VM '%s' could not be removed: %s", vm->r.name, strerror(-err));
 	} else {
 		req_reached(vm, GOAL_STOPPED);
 		req_reached(vm, GOAL_REMOVED);
 		req_refuse(vm, ~0u, 404, "VM '%s' was deleted meanwhile", vm->r.name);
 		registry_bury(&c->reg, vm);
+		vm_commits_go_on(c);
 		ev_timer_set(c->loop, &c->sweep_timer, 0);
 	}
 	core_moved(c);
@@ -108,6 +112,9 @@ static int pick_name(struct core *c, struct vm *vm, bool up, struct fault *f)
 
 	for (unsigned i = 0; !err && i < NAME_TRIES; i++, n++) {
 		snprintf(vm->r.name, sizeof(vm->r.name), "%.*s-%u", (int)GROUP_NAME_MAX, vm->r.group, n);
+		if (vm->group->net_mode == NET_ISOLATED && strlen(vm->r.name) > ISO_NAME_MAX)
+			return fault_set(f, -ENAMETOOLONG, "'%s' is longer than the %u characters of an isolated VM's name: delete the group's VMs, or give it a "
+					 "shorter name", vm->r.name, ISO_NAME_MAX);
 		if (mkdirat(c->vms_fd, vm->r.name, 0700) == 0) {
 			vm->dir_fd = openat(c->vms_fd, vm->r.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 			if (vm->dir_fd >= 0)
@@ -127,9 +134,9 @@ static int find_image(const struct core *c, const struct vm_wish *w, const struc
 {
 	const struct host_group *g = w->group;
 
-	*out = w->image ? w->image : g->image.stored ? images_find(&c->images, g->image.path) : NULL;
+	*out = w->from ? NULL : w->image ? w->image : g->image.stored ? images_find(&c->images, g->image.path) : NULL;
 	*status = 409;
-	if (!*out && g->image.stored)
+	if (!*out && g->image.stored && !w->from)
 		return fault_set(f, -ENOENT, "host group '%s' wants image '%s', which is not there: import it ('mica image import --name %s FILE') [E_IMAGE_MISSING]", g->name,
 				 g->image.path, g->image.path);
 	if (*out && (*out)->bytes > (w->target_bytes ? w->target_bytes : g->disk_bytes))
@@ -158,7 +165,7 @@ static int fill_ssh_keys(struct vm *vm, const struct vm_wish *w)
 static int fill(struct vm *vm, const struct vm_wish *w, const struct image *im)
 {
 	const struct host_group *g = w->group;
-	const char *userdata = w->userdata ? w->userdata : g->userdata;
+	const char *userdata = w->from ? NULL : w->userdata ? w->userdata : g->userdata;
 	struct record *r = &vm->r;
 	int err = 0;
 
@@ -180,6 +187,8 @@ static int fill(struct vm *vm, const struct vm_wish *w, const struct image *im)
 		snprintf(r->image, sizeof(r->image), "%s", im->n_names ? im->names[0] : im->id);
 	if (im)
 		snprintf(r->base, sizeof(r->base), "%s", im->id);
+	if (w->from && !err)
+		err = vm_fork_fill(vm, w);
 	for (unsigned i = 0; i < w->n_tags && !err; i++)
 		err = record_add_tag(r, w->tags[i]);
 	if (w->secrets && !err) {
@@ -238,7 +247,7 @@ static int begin(struct core *c, struct vm *vm, const struct vm_wish *w, unsigne
 	*status = 500;
 	err = pick_name(c, vm, !w->protected_, f);
 	if (err) {
-		*status = err == -ENOSPC || err == -EDQUOT ? 507 : 500;
+		*status = err == -ENAMETOOLONG ? 409 : err == -ENOSPC || err == -EDQUOT ? 507 : 500;
 		return err;
 	}
 	mac_of_name(vm->r.name, vm->r.mac);

@@ -153,7 +153,7 @@ int bridge_down(struct request *r, struct fault *f)
 	if (b && (err = nft_host_range(n, b, false)))
 		return fault_errno(f, err, "cannot remove address translation");
 	range_drop(n, r->name, true);
-	if (l.index && (err = rtnl_link_del(&n->rtnl, l.index)) && err != -ENODEV)
+	if (l.mine && (err = rtnl_link_del(&n->rtnl, l.index)) && err != -ENODEV)
 		return fault_errno(f, err, r->name);
 	return 0;
 }
@@ -253,7 +253,7 @@ int tap_down(struct request *r, struct fault *f)
 	int err = find_ours(n, r->name, &l, f);
 	if (err)
 		return err;
-	if (l.index && (err = rtnl_link_del(&n->rtnl, l.index)) && err != -ENODEV)
+	if (l.mine && (err = rtnl_link_del(&n->rtnl, l.index)) && err != -ENODEV) /* another daemon's stays */
 		return fault_errno(f, err, r->name);
 	if (!guard_drop(n, r->name))
 		return 0;

@@ -271,6 +271,8 @@ static int links_make(struct request *r, const struct iso *i, struct fault *f)
 	if (request_queues(r, &queues))
 		return fault_set(f, -EINVAL, "a tap has 1 to %u queues", NETD_QUEUES_MAX);
 	int err = find_ours(n, i->link, &l, f);
+	if (!err && l.index && !l.mine)
+		return fault_set(f, -EEXIST, "network interface %s belongs to another mica daemon", i->link);
 	if (!err && l.index) /* of a VM that has ended: its namespace may live a moment longer */
 		err = rtnl_link_del(&n->rtnl, l.index);
 	if (!err)
@@ -298,7 +300,7 @@ static int take_addresses(const struct request *r, struct iso *i)
 static void undo(struct netd *n, struct iso *i)
 {
 	struct link_info l;
-	if (i->link[0] && rtnl_link_find(&n->rtnl, i->link, &l) == 0 && l.index && l.ours)
+	if (i->link[0] && rtnl_link_find(&n->rtnl, i->link, &l) == 0 && l.mine)
 		rtnl_link_del(&n->rtnl, l.index);
 	nft_host_iso(n, i, false);
 	iso_drop(n, i);

@@ -20,6 +20,11 @@ CONFIG = '''config:
     ram_mb: 64
     storage_size: 4M
     network: {mode: isolated, range: 10.88.0.0/29, allow: [1.2.3.4, 'example.com:443'], drop: [10.0.0.0/8]}
+  - name: abcdefghijklm
+    count: 0
+    ram_mb: 64
+    storage_size: 4M
+    network: {mode: isolated, range: 10.89.0.0/24}
   - name: far
     count: 0
     ram_mb: 64
@@ -90,12 +95,12 @@ def order(*wanted):
 
 def test_start(w):
     kinds = [t for who, t, _ in seen if who == 'netd']
-    ok(kinds == [HOST_UP, RANGE_UP, RANGE_UP, SYNC], 'netd hears who we are, the ranges, and that nothing lives', kinds)
+    ok(kinds == [HOST_UP, RANGE_UP, RANGE_UP, RANGE_UP, SYNC], 'netd hears who we are, the ranges, and that nothing lives', kinds)
     up = asked('netd', RANGE_UP)
     ok(up[0].str(N_NAME) == 'ok' and up[0].str(N_RANGE4) == '10.88.0.0/29' and up[0].str(N_RANGE6).startswith('fd') and up[0].str(N_RANGE6).endswith('/64'),
        'a range that is given, and a private /64', [up[0].str(x) for x in (N_NAME, N_RANGE4, N_RANGE6)])
-    ok(up[1].str(N_RANGE4).startswith('169.254.') and up[1].str(N_RANGE4).endswith('/22') and not up[1].str(N_RANGE6),
-       'one that is derived, without IPv6', up[1].str(N_RANGE4))
+    ok(up[2].str(N_RANGE4).startswith('169.254.') and up[2].str(N_RANGE4).endswith('/22') and not up[2].str(N_RANGE6),
+       'one that is derived, without IPv6', up[2].str(N_RANGE4))
 
 
 def test_life(w):
@@ -128,6 +133,12 @@ def test_refusals(w):
     m = w.create('far')
     ok(m.type == OK and not asked('netd', ISO_UP)[-1].str(N_GUEST6), 'then it starts, without IPv6', says(m))
     w.ask(C_DELETE, (T_VM, m.str(T_VM)))
+    for n in range(1, 10):
+        w.create('abcdefghijklm', wait=None)
+    m = w.create('abcdefghijklm', wait=None)
+    ok(refused(m, 409, "'abcdefghijklm-10' is longer than the 15 characters"), 'the tenth name is too long', says(m))
+    for n in range(1, 10):
+        w.ask(C_DELETE, (T_VM, f'abcdefghijklm-{n}'))
     m = w.create('far', (T_ALLOW, 'not an address!'))
     ok(refused(m, 400), 'rules of its own are checked', says(m))
 

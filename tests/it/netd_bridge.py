@@ -132,6 +132,9 @@ def main(program):
     t.ok(now == begun, f'nothing is left: {[x ^ y for x, y in zip(now, begun)]}')
     for x in servers:
         x.close()
+    host.ip('link', 'add', 'vmtap7', 'type', 'bridge')
+    host.ip('link', 'set', 'vmtap7', 'alias', 'mica other')
+    t.ok(c.ask(TAP_DOWN, [(TAPNAME, 'vmtap7')]).kind == OK and 'vmtap7' in snapshot(host)[0], 'another daemon\'s tap stays')
     open('/proc/sys/net/ipv6/conf/default/disable_ipv6', 'w').write('1')
     c.ask(HOST_UP, [(OWNER, 't2')])
     m = c.ask(BRIDGE_UP, [(BRIDGE, 'brmica0'), (GATEWAY, '10.77.0.1/24'), (GATEWAY6, PREFIX6 + '::1/64')])
