@@ -152,7 +152,7 @@ void job_ok(struct job *j);  /* WIRE_OK without fields */
 /* WIRE_ERR with the sentence, then waits a little for the host to read it. err: negative errno, which gives STATUS. */
 void job_refuse(struct job *j, int err, const struct fault *f);
 
-job_fn copy_in, copy_out, fs_readdir, fs_stat, fs_mkdir, fs_remove, fs_watch, forward, grow, userdata_run, ssh_keys;
+job_fn copy_in, copy_out, fs_readdir, fs_stat, fs_mkdir, fs_remove, fs_watch, forward, grow, userdata_run, ssh_keys, fixup;
 
 /* ---- answers (conn.c) ---- */
 

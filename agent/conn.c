@@ -39,6 +39,7 @@ static const struct {
 	{A_GROW, NULL, grow},
 	{A_USERDATA, NULL, userdata_run},
 	{A_SSH_KEYS, NULL, ssh_keys},
+	{A_FIXUP, NULL, fixup},
 };
 
 unsigned err_status(int err)

@@ -109,7 +109,7 @@ void ask_connect(struct ask *a)
 	} else if (vm->state == VM_STOPPED || vm->state == VM_ENDING) {
 		reply_err(a->core, a->id, 409, "VM '%s' is stopped%s%s", a->name, vm->r.fault ? ": " : ": relaunch it first",
 			  vm->r.fault ? vm->r.fault : "");
-	} else if ((vm->state != VM_RUNNING && vm->state != VM_STOPPING) || !(vm->ready || vm->maybe_ready)) {
+	} else if ((vm->state != VM_RUNNING && vm->state != VM_STOPPING) || !(vm->ready || vm->maybe_ready) || vm->r.fixups) {
 		reply_err(a->core, a->id, 503, "the agent of VM '%s' does not answer yet: 'mica vm ready %s' waits for it", a->name, a->name);
 	} else if (port == 0 || port > UINT32_MAX) {
 		reply_err(a->core, a->id, 400, "no such port");

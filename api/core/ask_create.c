@@ -8,19 +8,14 @@
 #include "api/core/ssh_line.h"
 #include "api/core/timers.h"
 
-struct tag_list {
-	char *v[TAGS_MAX]; /* owned */
-	unsigned n;
-};
-
-static void tags_free(struct tag_list *t)
+void tag_list_done(struct tag_list *t)
 {
 	while (t->n)
 		free(t->v[--t->n]);
 }
 
 /* Every C_T_TAG of the request. */
-static int take_tags(const struct ask *a, struct tag_list *out, struct fault *f)
+int wish_tags(const struct ask *a, struct tag_list *out, struct fault *f)
 {
 	struct wire_iter it;
 	struct wire_field fd;
@@ -55,7 +50,7 @@ static bool has_tag(const struct wire_msg *m, uint16_t tag)
 }
 
 /* Sizes: at most the group's, at least what boots. */
-static int take_sizes(const struct ask *a, struct vm_wish *w, struct fault *f)
+int wish_sizes(const struct ask *a, struct vm_wish *w, struct fault *f)
 {
 	uint64_t v = 0;
 
@@ -132,7 +127,7 @@ static int take_rest(const struct ask *a, struct vm_wish *w, char **userdata, st
 }
 
 /* Network rules of its own: absent is the group's. */
-static int take_rules(const struct ask *a, struct vm_wish *w, struct policy_lists *l, struct fault *f)
+int wish_rules(const struct ask *a, struct vm_wish *w, struct policy_lists *l, struct fault *f)
 {
 	int err = policy_lists_take(l, a->m, f);
 
@@ -144,7 +139,7 @@ static int take_rules(const struct ask *a, struct vm_wish *w, struct policy_list
 }
 
 /* Which secrets it may have: absent is all, an empty list none. */
-static int take_secrets(const struct ask *a, struct vm_wish *w, struct buf *names, struct fault *f)
+int wish_secrets(const struct ask *a, struct vm_wish *w, struct buf *names, struct fault *f)
 {
 	struct wire_iter it;
 	struct wire_field fd;
@@ -207,7 +202,7 @@ static int take_publish(struct ask *a, struct vm_wish *w, struct buf *lines, str
 	return err;
 }
 
-static int take_wait(const struct ask *a, enum req_goal *goal, uint64_t *timeout_ms, struct fault *f)
+int wish_wait(const struct ask *a, enum req_goal *goal, uint64_t *timeout_ms, struct fault *f)
 {
 	char wait[16] = "";
 	int err = wire_get_str(a->m, C_T_WAIT, wait, sizeof(wait));
@@ -244,28 +239,28 @@ static const struct host_group *take_group(struct ask *a)
 	return g;
 }
 
-static unsigned status_of(int err)
+unsigned wish_status(int err)
 {
 	return err == -EEXIST ? 409 : err == -ENOMEM ? 500 : 400;
 }
 
 /* The launch ends before there is a VM. */
-static void refuse(const struct ask *a, const struct vm_wish *w, unsigned status, const char *text)
+void wish_refuse(const struct ask *a, const struct vm_wish *w, unsigned status, const char *text)
 {
 	metrics_launch(&a->core->metrics, w->group->name, status);
 	reply_err(a->core, a->id, status, "%s", text);
 }
 
-static void create(const struct ask *a, struct vm_wish *w, enum req_goal goal, uint64_t timeout_ms)
+void wish_begin(const struct ask *a, struct vm_wish *w, enum req_goal goal, uint64_t timeout_ms)
 {
 	struct fault f = { "" };
 	unsigned status;
 	struct vm *vm;
 
 	if (vm_create(a->core, w, &vm, &status, &f)) {
-		refuse(a, w, status, f.text);
+		wish_refuse(a, w, status, f.text);
 	} else if (req_add(vm, a->id, a->who, goal, true, timeout_ms)) {
-		refuse(a, w, 500, "out of memory");
+		wish_refuse(a, w, 500, "out of memory");
 		vm_remove(vm);
 	}
 }
@@ -287,30 +282,30 @@ void ask_create(struct ask *a)
 	buf_init(&ports, PUBLISH_LINES_MAX);
 	buf_init(&keys, SSH_KEYS_BYTES_MAX / 2);
 	buf_init(&secrets, SECRETS_MAX * (SECRET_NAME_MAX + 1));
-	err = take_wait(a, &goal, &timeout_ms, &f);
+	err = wish_wait(a, &goal, &timeout_ms, &f);
 	if (!err)
-		err = take_secrets(a, &w, &secrets, &f);
+		err = wish_secrets(a, &w, &secrets, &f);
 	if (!err)
 		err = take_ssh_keys(a, &w, &keys, &f);
 	if (!err)
 		err = take_publish(a, &w, &ports, &f);
 	if (!err)
-		err = take_sizes(a, &w, &f);
+		err = wish_sizes(a, &w, &f);
 	if (!err)
 		err = take_limits(a, &w, &f);
 	if (!err)
 		err = take_rest(a, &w, &userdata, &f);
 	if (!err)
-		err = take_rules(a, &w, &rules, &f);
+		err = wish_rules(a, &w, &rules, &f);
 	if (!err)
-		err = take_tags(a, &tags, &f);
+		err = wish_tags(a, &tags, &f);
 	w.tags = (const char *const *)tags.v;
 	w.n_tags = tags.n;
 	if (err)
-		refuse(a, &w, status_of(err), f.text);
+		wish_refuse(a, &w, wish_status(err), f.text);
 	else
-		create(a, &w, goal, timeout_ms);
-	tags_free(&tags);
+		wish_begin(a, &w, goal, timeout_ms);
+	tag_list_done(&tags);
 	policy_lists_done(&rules);
 	buf_done(&secrets);
 	buf_done(&keys);
@@ -325,14 +320,16 @@ void ask_relaunch(struct ask *a)
 	uint64_t timeout_ms;
 	unsigned status = 500;
 
-	if (take_wait(a, &goal, &timeout_ms, &f)) {
+	if (wish_wait(a, &goal, &timeout_ms, &f)) {
 		reply_err(a->core, a->id, 400, "%s", f.text);
 	} else if (a->vm->state != VM_STOPPED) {
-	} else if (a->vm->disk_job) {
-		reply_err(a->core, a->id, 409, "the disk of VM '%s' is being exported or sparsified: try again", a->name);
 		reply_err(a->core, a->id, 409, "VM '%s' is not stopped: shut it down first", a->name);
+	} else if (a->vm->commit) {
+		reply_err(a->core, a->id, 409, "VM '%s' is being committed: wait for that", a->name);
 	} else if (!a->vm->r.persistent && !a->vm->r.protected_) {
 		reply_err(a->core, a->id, 409, "VM '%s' is not persistent, its disk is gone: delete it and launch another", a->name);
+	} else if (a->vm->disk_job) {
+		reply_err(a->core, a->id, 409, "the disk of VM '%s' is being exported or sparsified: try again", a->name);
 	} else if (!a->vm->group) {
 		reply_err(a->core, a->id, 409, "VM '%s' cannot start: its host group '%s' is not in the daemon's file any more", a->name,
 			  a->vm->r.group);

@@ -17,7 +17,7 @@ static unsigned users_of(const struct core *c, const struct image *im)
 	unsigned n = 0;
 
 	for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
-		n += strcmp(vm->r.base, im->id) == 0;
+		n += !vm->r.parent[0] && strcmp(vm->r.base, im->id) == 0; /* a fork lies over its commit */
 	return n;
 }
 
@@ -118,7 +118,7 @@ static void erased(struct helper *h, int err)
 static bool is_used(struct ask *a, const struct image *im)
 {
 	for (const struct vm *vm = a->core->reg.first; vm; vm = vm->next)
-		if (strcmp(vm->r.base, im->id) == 0) {
+		if (!vm->r.parent[0] && strcmp(vm->r.base, im->id) == 0) {
 			reply_err(a->core, a->id, 409, "VM '%s' was made from this image and its disk may lie over it: delete the VM first", vm->r.name);
 			return true;
 		}

@@ -30,6 +30,7 @@ int cmdline_make(const struct vm *vm, bool with_network, char *out, size_t cap)
 	bool ours = g->kernel.fd < 0;
 	const char *init = vm->r.base[0] && !vm->r.target[0] ? "/usr/lib/mica/init" : "/sbin/init"; /* rootfs/unpack/adopt.c; rootfs/min.list */
 	char gw[ADDR_TEXT_MAX] = "", dns[DNS_MAX * ADDR_TEXT_MAX];
+	char id[64] = "";
 	struct net_addr6 six = { "", "", "" };
 	int n;
 
@@ -38,8 +39,10 @@ int cmdline_make(const struct vm *vm, bool with_network, char *out, size_t cap)
 		net_addr6_of(vm, &six);
 	}
 	dns_of(vm, with_network, gw, dns);
-	n = snprintf(out, cap, "%s init=%s%s%s%s MICA_HOST=%s%s%s%s%s%s%s%s%s%s%s", COMMON, init, vm->r.ram_bytes > 3ull << 30 ? NO_BOUNCE : "",
-		     ours ? OURS : "", ours && vm->r.vcpus == 1 ? OURS_ALONE : "", vm->r.name, with_network ? " MICA_IP=" : "",
+	if (vm->r.machine_id[0]) /* systemd takes it and writes it down; a fork's alone is known here */
+		snprintf(id, sizeof(id), " systemd.machine_id=%s", vm->r.machine_id);
+	n = snprintf(out, cap, "%s init=%s%s%s%s%s MICA_HOST=%s%s%s%s%s%s%s%s%s%s%s", COMMON, init, vm->r.ram_bytes > 3ull << 30 ? NO_BOUNCE : "",
+		     ours ? OURS : "", ours && vm->r.vcpus == 1 ? OURS_ALONE : "", id, vm->r.guest_name[0] ? vm->r.guest_name : vm->r.name, with_network ? " MICA_IP=" : "",
 		     with_network ? vm->r.ip : "", with_network ? " MICA_GW=" : "", gw, six.guest[0] ? " MICA_IP6=" : "", six.guest,
 		     six.guest[0] ? " MICA_GW6=" : "", six.gateway, dns[0] ? " MICA_DNS=" : "", dns);
 	return n < 0 || (size_t)n >= cap ? -EMSGSIZE : 0;

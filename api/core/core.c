@@ -91,7 +91,7 @@ void core_keep_count(struct core *c, const struct host_group *g)
 	publish_follow(c, g);
 	for (struct vm *vm = c->reg.first, *next; vm; vm = next) {
 		next = vm->next;
-		if (vm->r.protected_ && vm->state == VM_STOPPED && strcmp(vm->r.group, g->name) == 0)
+		if (vm->r.protected_ && vm->state == VM_STOPPED && !vm->commit && strcmp(vm->r.group, g->name) == 0)
 			vm_queue(vm);
 	}
 	for (; have < g->count; have++)

@@ -12,6 +12,7 @@
 #define API_CORE_CORE_H
 
 #include "api/core/config.h"
+#include "api/core/commits.h"
 #include "api/core/images.h"
 #include "api/core/metrics.h"
 #include "api/core/peer.h"
@@ -56,6 +57,7 @@ struct core {
 	struct registry reg;
 	struct secrets secrets;
 	struct images images;
+	struct commits commits;
 	struct host_group builder; /* of the VMs that make images; in no list */
 	struct metrics metrics;
 	struct publishing publishing;

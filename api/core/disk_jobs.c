@@ -46,7 +46,7 @@ static int job_files(struct disk_job *j, int flags)
 	j->files.map_fd = openat(vm->dir_fd, "disk.map", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
 	if (j->files.map_fd < 0)
 		return errno == ENOENT ? 0 : -errno;
-	j->files.base_fd = images_disk(&vm->core->images, vm->r.base);
+	j->files.base_fd = vm_base_fd(vm);
 	return j->files.base_fd < 0 ? j->files.base_fd : 0;
 }
 

@@ -63,6 +63,8 @@ int core_open_state(struct core *c, const char *path, struct fault *f)
 		err = groups_open(c, f);
 	if (!err)
 		err = images_open(c, f);
+	if (!err)
+		err = commits_open(c, f);
 	return err ? fault_wrap(f, err, "state folder '%s'", path) : 0;
 }
 
@@ -242,7 +244,8 @@ int core_own_files(struct core *c, uid_t uid, gid_t gid, struct fault *f)
 	AUTO_FD auth = openat(c->state_fd, "auth", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fchown(c->state_fd, uid, ops) || fchmod(c->state_fd, 0750) || fchown(c->vms_fd, uid, gid) || fchmod(c->vms_fd, 0700) ||
-	    fchown(c->secrets.dir_fd, uid, gid) || fchown(c->groups_fd, uid, gid) || fchown(c->images.dir_fd, uid, gid))
+	    fchown(c->secrets.dir_fd, uid, gid) || fchown(c->groups_fd, uid, gid) || fchown(c->images.dir_fd, uid, gid) ||
+	    fchown(c->commits.dir_fd, uid, gid))
 		return fault_errno(f, -errno, "owner of the state folder");
 	if (c->tls.dir_fd >= 0 && fchown(c->tls.dir_fd, uid, gid))
 		return fault_errno(f, -errno, "owner of the folder tls");

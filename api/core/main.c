@@ -324,7 +324,7 @@ int main(int argc, char **argv)
 	int err;
 
 	(void)argc;
-	c->images.dir_fd = c->state_fd = c->vms_fd = c->groups_fd = c->signal_fd = c->secrets.dir_fd = c->tls.dir_fd = c->tokens.dir_fd = -1;
+	c->commits.dir_fd = c->images.dir_fd = c->state_fd = c->vms_fd = c->groups_fd = c->signal_fd = c->secrets.dir_fd = c->tls.dir_fd = c->tokens.dir_fd = -1;
 	prepare_process(c);
 	err = parse_args(&a, argv, &f);
 	if (!err && a.check)
@@ -358,6 +358,7 @@ int main(int argc, char **argv)
 			core_say(c, "NOTE", "host group '%s': this machine's KVM runs no stock kernels, so kernel_file '%s' may not boot ('mica doctor' tells why) [E_KVM_EMULATED]",
 				 c->config.groups[i].name, c->config.groups[i].kernel.path);
 	images_load(c);
+	commits_load(c);
 	builder_group(&c->builder);
 	groups_load(c);
 	core_net_start(c);

@@ -132,6 +132,10 @@ static const struct row rows[] = {
 	{ "fault", F_TEXT, AT(fault), FAULT_MAX, false },
 	{ "secrets", F_SECRETS, AT(secrets), 0, false },
 	{ "base", F_STR, AT(base), sizeof(((struct record *)0)->base), false },
+	{ "parent", F_STR, AT(parent), sizeof(((struct record *)0)->parent), false },
+	{ "fixups", F_UINT, AT(fixups), 15, false },
+	{ "machine_id", F_STR, AT(machine_id), sizeof(((struct record *)0)->machine_id), false },
+	{ "guest_name", F_NAME, AT(guest_name), VM_NAME_MAX, false },
 	{ "target", F_STR, AT(target), sizeof(((struct record *)0)->target), false },
 	{ "target_bytes", F_U64, AT(target_bytes), INT64_MAX, false },
 	{ "allow", F_LINES, AT(allow), LINES_MAX, false },
@@ -185,7 +189,8 @@ static void put_row(const struct record *r, const struct row *row, struct buf *b
 			put_text(b, row->key, *(char *const *)(const void *)at);
 		break;
 	case F_UINT:
-		buf_printf(b, "%s=%u\n", row->key, *(const unsigned *)(const void *)at);
+		if (row->needed || *(const unsigned *)(const void *)at)
+			buf_printf(b, "%s=%u\n", row->key, *(const unsigned *)(const void *)at);
 		break;
 	case F_U64:
 		if (row->needed || *(const uint64_t *)(const void *)at)
@@ -308,7 +313,7 @@ static int take_row(struct record *r, const struct row *row, char *value)
 	}
 }
 
-static int take_line(struct record *r, char *line, uint32_t *seen)
+static int take_line(struct record *r, char *line, uint64_t *seen)
 {
 	char *eq = strchr(line, '=');
 
@@ -318,9 +323,9 @@ static int take_line(struct record *r, char *line, uint32_t *seen)
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
 		if (strcmp(rows[i].key, line) != 0)
 			continue;
-		if ((*seen & 1u << i) && rows[i].kind != F_TAG)
+		if ((*seen & 1ull << i) && rows[i].kind != F_TAG)
 			return -EINVAL;
-		*seen |= 1u << i;
+		*seen |= 1ull << i;
 		return take_row(r, &rows[i], eq + 1);
 	}
 	return -EINVAL;
@@ -328,7 +333,7 @@ static int take_line(struct record *r, char *line, uint32_t *seen)
 
 static int take_lines(struct record *r, char *text, unsigned *line_no)
 {
-	uint32_t seen = 0;
+	uint64_t seen = 0;
 	char *line = text;
 	int err;
 
@@ -346,7 +351,7 @@ static int take_lines(struct record *r, char *text, unsigned *line_no)
 		line = nl + 1;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		if (rows[i].needed && !(seen & 1u << i))
+		if (rows[i].needed && !(seen & 1ull << i))
 			return -EINVAL;
 	return 0;
 }

@@ -15,6 +15,10 @@
 #define NET_RATE_MAX 1000000000000ull /* bytes or packets a second */
 #define FAULT_MAX 6000u        /* bytes of the last words that are kept */
 
+#define RECORD_PARENT_BYTES 88u /* of a commit's id (commits.h), with NUL */
+/* What a fork's first boot has still to change in it (vm_fork.c); bits. FIX_PENDING: its client may not know it yet, so it goes when that fails. */
+enum { FIX_HOSTNAME = 1, FIX_MACHINE_ID = 2, FIX_SSH_KEYS = 4, FIX_PENDING = 8 };
+
 struct record {
 	char name[VM_NAME_MAX + 1], group[VM_NAME_MAX + 1];
 	unsigned slot;           /* 0–65535 */
@@ -28,6 +32,10 @@ struct record {
 	bool userdata;           /* file `userdata` stands in the folder */
 	char image[256];         /* what the disk was made from, for people */
 	char base[24];           /* id of the stored image that it was made from, or lies over when disk.map is there; "": none */
+	char parent[RECORD_PARENT_BYTES]; /* a fork: id of its commit, which its disk lies over when disk.map is there (never over `base` then); "" */
+	unsigned fixups;         /* a fork: bits FIX_… */
+	char machine_id[33];     /* a fork's own: 32 digits; "": its disk's */
+	char guest_name[VM_NAME_MAX + 1]; /* what the guest calls itself, when not `name` */
 	char target[24];         /* a builder: id of the image that its second disk is to be (vm_keep.c); "": no builder */
 	uint64_t target_bytes;   /* size of that disk */
 	char *tags[TAGS_MAX];    /* owned */

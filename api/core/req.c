@@ -65,6 +65,7 @@ void node_put(struct buf *b, const struct vm *vm, bool with_prefix)
 	wire_u64(b, C_T_PERSISTENT, r->persistent || r->protected_);
 	publish_put(b, vm);
 	wire_str(b, C_T_FAULT, r->fault);
+	fork_put(b, vm);
 }
 
 void reply_node(struct core *c, uint32_t id, const struct vm *vm)
@@ -151,6 +152,9 @@ static void answer(struct req *q)
 		reply_node(c, q->id, q->vm);
 	} else if (q->goal == GOAL_KEPT) {
 		image_put(peer_begin_reply(&c->front, WIRE_OK, q->id), c, q->vm->kept);
+		peer_send(&c->front, NULL, 0);
+	} else if (q->goal == GOAL_COMMITTED) {
+		commit_put(peer_begin_reply(&c->front, WIRE_OK, q->id), commits_of(&c->commits, q->vm));
 		peer_send(&c->front, NULL, 0);
 	} else {
 		snprintf(text, sizeof(text), "VM '%s' was %s", q->vm->r.name, q->goal == GOAL_REMOVED ? "deleted" : "stopped");

@@ -15,6 +15,7 @@ enum req_goal {
 	GOAL_STOPPED,  /* no process */
 	GOAL_REMOVED,  /* nothing left */
 	GOAL_KEPT,     /* its second disk is an image */
+	GOAL_COMMITTED, /* its disk is a commit */
 };
 
 struct req {
@@ -51,6 +52,7 @@ void reply_fd(struct core *c, uint32_t id, int fd);           /* fd stays the ca
 void reply_err(struct core *c, uint32_t id, unsigned status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 void reply_node(struct core *c, uint32_t id, const struct vm *vm);
 void image_put(struct buf *b, const struct core *c, const struct image *im); /* ask_images.c: an image's fields */
+void commit_put(struct buf *b, const struct commit *k); /* ask_commits.c: a commit's fields */
 /* The node's fields into a frame. with_prefix: "192.168.137.2/24" instead of "192.168.137.2". */
 void node_put(struct buf *b, const struct vm *vm, bool with_prefix);
 

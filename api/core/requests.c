@@ -57,6 +57,10 @@ static const struct row rows[] = {
 	{ C_IMAGE_DELETE, false, false, ask_image_delete, SCOPE_ADMIN },
 	{ C_IMAGE_KEEP, true, false, ask_image_keep, SCOPE_ADMIN },
 	{ C_BUILDER, false, false, ask_builder, SCOPE_ADMIN },
+	{ C_COMMIT, true, false, ask_commit, SCOPE_VM },
+	{ C_COMMIT_LIST, false, true, ask_commit_list, SCOPE_READ },
+	{ C_FORK, false, false, ask_fork, SCOPE_VM },
+	{ C_COMMIT_DELETE, false, false, ask_commit_delete, SCOPE_VM },
 	{ C_METRICS, false, true, ask_metrics, SCOPE_READ },
 };
 

@@ -29,6 +29,27 @@ void ask_group_delete(struct ask *a);
 /* ask_create.c */
 void ask_create(struct ask *a);
 void ask_relaunch(struct ask *a);
+/* What a request wishes of a new VM (C_CREATE, C_FORK): each takes some fields of it. 0, or -errno with a sentence and wish_status(err). */
+struct tag_list {
+	char *v[TAGS_MAX]; /* owned */
+	unsigned n;
+};
+void tag_list_done(struct tag_list *t);
+struct policy_lists;
+int wish_tags(const struct ask *a, struct tag_list *out, struct fault *f);
+int wish_sizes(const struct ask *a, struct vm_wish *w, struct fault *f);
+int wish_rules(const struct ask *a, struct vm_wish *w, struct policy_lists *l, struct fault *f);
+int wish_secrets(const struct ask *a, struct vm_wish *w, struct buf *names, struct fault *f);
+int wish_wait(const struct ask *a, enum req_goal *goal, uint64_t *timeout_ms, struct fault *f);
+unsigned wish_status(int err);
+/* The launch ends before there is a VM; or it begins, and is answered when the goal is reached. */
+void wish_refuse(const struct ask *a, const struct vm_wish *w, unsigned status, const char *text);
+void wish_begin(const struct ask *a, struct vm_wish *w, enum req_goal goal, uint64_t timeout_ms);
+/* ask_commits.c */
+void ask_commit(struct ask *a);
+void ask_commit_list(struct ask *a);
+void ask_fork(struct ask *a);
+void ask_commit_delete(struct ask *a);
 /* ask_act.c */
 void ask_delete(struct ask *a);
 void ask_shutdown(struct ask *a);
@@ -57,6 +78,12 @@ void ask_net(struct ask *a);
 void net_put(struct buf *b, const struct wire_msg *from_vmm, bool only_chaos);
 /* An item VM GROUP COUNTER* of each VM whose process answers within a second, then done. */
 void net_gather(struct ask *a, void (*done)(struct core *c, uint32_t id));
+/* ask_disks.c */
+void ask_disk_list(struct ask *a);
+void ask_disk_df(struct ask *a);
+void ask_disk_grow(struct ask *a);
+void ask_disk_export(struct ask *a);
+void ask_disk_sparsify(struct ask *a);
 /* ask_images.c */
 void ask_image_list(struct ask *a);
 void ask_image_get(struct ask *a);
@@ -72,9 +99,3 @@ bool tag_names_vm_of(const char *tag, const char *group); /* `name=<group>-<n>` 
 int tags_check_name(const struct ask *a, const struct vm *self, const char *tag, struct fault *f);
 
 #endif
-/* ask_disks.c */
-void ask_disk_list(struct ask *a);
-void ask_disk_df(struct ask *a);
-void ask_disk_grow(struct ask *a);
-void ask_disk_export(struct ask *a);
-void ask_disk_sparsify(struct ask *a);

@@ -12,6 +12,8 @@
 #define STOP_ALL_MS 45000u     /* the daemon as a whole */
 #define AGENT_GROW_MS 10000u
 #define AGENT_ASK_MS 10000u
+#define FORK_FIX_MS 60000u      /* a fork makes itself another machine: keys of SSH take their time */
+#define FORK_READY_MS 300000u   /* its first boot as a whole */
 #define USERDATA_POLL_MS 200u
 #define GATHER_MS 1000u        /* counters of all VMs; who is later is left out */
 #define CREATE_WAIT_MS 300000u /* `timeout` of a create that gave none */

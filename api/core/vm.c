@@ -60,14 +60,15 @@ static void drop_process(struct vm *vm)
 	vm_taps_close(vm);
 	ev_timer_del(l, &vm->timer);
 	ev_timer_del(l, &vm->poll_timer);
+	ev_timer_del(l, &vm->fork_timer);
 	vm->pid = 0;
 	vm->starts = vm->maybe_ready = vm->greeted = vm->secrets_busy = false;
 }
 
 void vm_free(struct vm *vm)
 {
-	req_free_all(vm);
 	disk_job_end(vm);
+	req_free_all(vm);
 	publish_drop(vm);
 	helper_cancel(&vm->helper);
 	drop_process(vm);
@@ -83,6 +84,7 @@ void vm_free(struct vm *vm)
 	free(vm->ssh_keys);
 	buf_done(&vm->secrets_gone);
 	image_free(vm->keep);
+	commit_free(vm->commit);
 	free(vm->reason);
 	free(vm->words);
 	free(vm);
@@ -127,6 +129,7 @@ int vm_watch_pid(struct vm *vm, int pidfd_taken)
 void vm_running(struct vm *vm, bool paused)
 {
 	vm->state = paused ? VM_PAUSED : VM_RUNNING;
+	vm_fork_watch(vm);
 	if (vm->starts)
 		ev_timer_set(vm->core->loop, &vm->timer, START_HOLD_MS);
 	else
@@ -257,7 +260,7 @@ void vm_settle(struct vm *vm)
 	}
 	if (failed && !vm->remove)
 		note_failure(vm);
-	if (failed && req_creator_waits(vm))
+	if (failed && (req_creator_waits(vm) || vm->r.fixups))
 		vm->undo = true;
 	if (failed && vm->undo)
 		req_refuse_late(vm, WAIT_FOR_LIFE, vm->made_status ? vm->made_status : 500,

@@ -91,6 +91,8 @@ struct vm {
 	unsigned made_status;        /* HTTP status of a start that failed; 0: 500 */
 	struct disk_job *disk_job;   /* owned: something reads or changes its disk while it is stopped (disks.h); NULL */
 	struct vm_grow grow;
+	struct commit *commit;       /* owned: what its disk is to become (vm_commit.c); NULL */
+	struct ev_timer fork_timer;  /* bounds a fork's first boot */
 	struct image *keep;          /* owned: what its second disk becomes once it has ended well … */
 	const struct image *kept;    /* borrowed: … and became */
 	const char *stop_action;     /* "shutdown", "reboot" */
@@ -117,6 +119,8 @@ struct vm_wish {                 /* what a creator asks for; zeros: the group's 
 	const char *ssh_keys;        /* borrowed, lines; NULL: those of the file alone */
 	const char *allow, *drop;    /* borrowed, as in struct record; NULL: the group's */
 	const char *publish;         /* borrowed, as in struct record; NULL: nothing */
+	const struct commit *from;   /* a fork: what its disk starts as; NULL */
+	unsigned fixups;             /* a fork: bits FIX_… */
 	const struct image *image;   /* of the store; NULL: the group's */
 	uint64_t target_bytes;       /* a builder: size of its second disk, which starts as `image` or empty */
 	uint64_t disk_bytes;         /* of its root disk; 0: the group's */
@@ -152,6 +156,20 @@ int vm_disk_remove(void *arg);
 /* ---- a builder's image (vm_keep.c) ---- */
 /* Its process has ended well: the second disk goes into the store as vm->keep, then the VM goes. */
 void vm_keep(struct vm *vm);
+
+/* ---- commits and forks (vm_commit.c, vm_fork.c) ---- */
+/* k, without source and sizes yet, is to be made of a VM that is stopped; it waits while another one with the same cache key is made. Who waits has
+ * GOAL_COMMITTED. 0; -errno: nothing was begun, k is the caller's. */
+int vm_commit(struct vm *vm, struct commit *k_taken);
+uint64_t vm_disk_mtime_ns(const struct vm *vm);   /* of its disk.img; 0: not known */
+/* Commits that waited for this one go on: it was made, failed, or went with its VM. */
+void vm_commits_go_on(struct core *c);
+int vm_base_fd(const struct vm *vm);              /* what lies under its disk when it has a map: read-only, caller closes; or -errno */
+int vm_fork_fill(struct vm *vm, const struct vm_wish *w); /* into the record of a new VM. 0 or -errno */
+void vm_fork_watch(struct vm *vm);                /* it runs: its first boot has a limit */
+void vm_fork_fix(struct vm *vm);                  /* its agent is there for the first time: fix-ups, then vm_fixed() */
+void vm_fixed(struct vm *vm);                     /* vm_link.c: the agent's other questions */
+void fork_put(struct buf *b, const struct vm *vm); /* what a node's fields say of commits */
 
 /* ---- its network card (vm_net.c) ---- */
 unsigned vm_net_queues(const struct vm *vm);      /* of its tap: one for each vCPU, up to NETD_QUEUES_MAX */

@@ -135,7 +135,7 @@ static int boot_base(struct vm *vm, struct boot_files *files, unsigned *extra)
 	*extra = 0;
 	if (err)
 		return err == -ENOENT ? 0 : err;
-	files->fd[files->n] = images_disk(&vm->core->images, vm->r.base);
+	files->fd[files->n] = vm_base_fd(vm);
 	if (files->fd[files->n] < 0)
 		return files->fd[files->n];
 	files->n++;

@@ -64,9 +64,14 @@ static uint64_t blocks_of(int fd)
 	return fd < 0 || fstat(fd, &st) ? 0 : (uint64_t)st.st_blocks * 512;
 }
 
+int vm_base_fd(const struct vm *vm)
+{
+	return vm->r.parent[0] ? commits_disk(&vm->core->commits, vm->r.parent) : images_disk(&vm->core->images, vm->r.base);
+}
+
 uint64_t vm_disk_copies(struct vm *vm)
 {
-	AUTO_FD stored = vm->r.base[0] ? images_disk(&vm->core->images, vm->r.base) : -1;
+	AUTO_FD stored = vm->r.base[0] || vm->r.parent[0] ? vm_base_fd(vm) : -1;
 	uint64_t built_in = blocks_of(vm->group->image.fd >= 0 ? vm->group->image.fd : CORE_FD_IMAGE), base = blocks_of(stored);
 
 	if (vm->r.target[0])
@@ -111,9 +116,10 @@ static int make_disks(struct vm *vm)
 {
 	int from = vm->group->image.fd >= 0 ? vm->group->image.fd : CORE_FD_IMAGE, fd, err;
 	bool builder = vm->r.target[0];
-	AUTO_FD stored = vm->r.base[0] ? images_disk(&vm->core->images, vm->r.base) : -1;
+	bool over = vm->r.base[0] || vm->r.parent[0];
+	AUTO_FD stored = over ? vm_base_fd(vm) : -1;
 
-	if (vm->r.base[0] && stored < 0)
+	if (over && stored < 0)
 		return stored;
 	fd = openat(vm->dir_fd, "disk.img", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -154,6 +160,8 @@ int vm_disk_remove(void *arg)
 	for (size_t i = 0; i < ARRAY_LEN(files); i++)
 		if (unlinkat(vm->dir_fd, files[i], 0) && errno != ENOENT)
 			return -errno;
+	if (vm->commit && commits_abandon(&vm->core->commits, vm->commit->id))
+		return -EIO;
 	if (vm->r.target[0] && images_abandon(&vm->core->images, vm->r.target))
 		return -EIO;
 	return unlinkat(vm->core->vms_fd, vm->r.name, AT_REMOVEDIR) && errno != ENOENT ? -errno : 0;

@@ -12,7 +12,7 @@
 
 bool vm_is_up(const struct vm *vm, bool userdata)
 {
-	return vm->ready && vm->grown && vm->secrets_done && (!userdata || !vm->r.userdata || vm->userdata_done);
+	return vm->ready && vm->grown && vm->secrets_done && !vm->r.fixups && (!userdata || !vm->r.userdata || vm->userdata_done);
 }
 
 static void tell_ready(struct vm *vm)
@@ -106,9 +106,17 @@ static void on_grown(struct vm *vm, const struct wire_msg *m)
 /* Once a boot: the disk is larger than the image it was made from; the script waits for secrets. */
 static void greet(struct vm *vm)
 {
+	vm->greeted = true;
+	if (vm->r.fixups)
+		vm_fork_fix(vm);
+	else
+		vm_fixed(vm);
+}
+
+void vm_fixed(struct vm *vm)
+{
 	struct buf b;
 
-	vm->greeted = true;
 	buf_init(&b, 256);
 	wire_end(&b, wire_begin(&b, A_GROW, 1));
 	if (agent_ask(vm, &b, AGENT_GROW_MS, on_grown))

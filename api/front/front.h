@@ -451,6 +451,12 @@ void h_tokens(struct req *r);
 void h_token_create(struct req *r);
 void h_token_revoke(struct req *r);
 void h_not_yet(struct req *r);
-void h_no_such(struct req *r);
+void h_commit(struct req *r);
+void h_commits(struct req *r);
+void h_commit_delete(struct req *r);
+void h_fork(struct req *r);
+/* h_create.c, members of a body: a number; {allow, drop, bytes_per_s, packets_per_s}. NULL, or the name of the one that is wrong. */
+const char *create_put_count(struct buf *b, const struct json_val *root, const char *key, uint16_t tag);
+const char *create_put_network(struct buf *b, const struct json_val *root);
 
 #endif

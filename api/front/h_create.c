@@ -72,7 +72,7 @@ static const char *put_wait(struct req *r, struct buf *b)
 	return NULL;
 }
 
-static const char *put_count(struct buf *b, const struct json_val *root, const char *key, uint16_t tag)
+const char *create_put_count(struct buf *b, const struct json_val *root, const char *key, uint16_t tag)
 {
 	int64_t v = 0;
 	int err = json_get_i64(root, key, &v);
@@ -96,7 +96,7 @@ static const char *put_text(struct buf *b, const struct json_val *root, const ch
 }
 
 /* network: {allow, drop, bytes_per_s, packets_per_s}: an absent key inherits, an empty list clears. */
-static const char *put_policy(struct buf *b, const struct json_val *root)
+const char *create_put_network(struct buf *b, const struct json_val *root)
 {
 	const struct json_val *net = json_get(root, "network");
 	int allow, drop;
@@ -105,8 +105,8 @@ static const char *put_policy(struct buf *b, const struct json_val *root)
 		return NULL;
 	allow = body_put_strings(b, net, "allow", C_T_NET_ALLOW);
 	drop = body_put_strings(b, net, "drop", C_T_NET_DROP);
-	if (net->kind != JSON_OBJECT || allow < 0 || drop < 0 || put_count(b, net, "bytes_per_s", C_T_NET_BYTES_S) ||
-	    put_count(b, net, "packets_per_s", C_T_NET_PACKETS_S))
+	if (net->kind != JSON_OBJECT || allow < 0 || drop < 0 || create_put_count(b, net, "bytes_per_s", C_T_NET_BYTES_S) ||
+	    create_put_count(b, net, "packets_per_s", C_T_NET_PACKETS_S))
 		return "network";
 	if (allow)
 		wire_u64(b, C_T_NET_SET_ALLOW, 1);
@@ -120,12 +120,12 @@ static const char *put_create(struct buf *b, const struct json_val *root)
 {
 	bool persistent = false;
 	int secrets;
-	const char *bad = put_count(b, root, "ram_bytes", C_T_RAM_BYTES);
+	const char *bad = create_put_count(b, root, "ram_bytes", C_T_RAM_BYTES);
 
 	if (!bad)
-		bad = put_count(b, root, "cpus", C_T_CPUS);
+		bad = create_put_count(b, root, "cpus", C_T_CPUS);
 	if (!bad)
-		bad = put_count(b, root, "gpu_count", C_T_GPU_COUNT);
+		bad = create_put_count(b, root, "gpu_count", C_T_GPU_COUNT);
 	if (!bad && json_get_bool(root, "persistent", &persistent) == -EINVAL)
 		bad = "persistent";
 	if (persistent)
@@ -147,7 +147,7 @@ static const char *put_create(struct buf *b, const struct json_val *root)
 		bad = put_text(b, root, "ip", C_T_IP);
 	if (!bad)
 		bad = put_text(b, root, "image", C_T_IMAGE);
-	return bad ? bad : put_policy(b, root);
+	return bad ? bad : create_put_network(b, root);
 }
 
 void h_create(struct req *r)

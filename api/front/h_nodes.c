@@ -17,11 +17,6 @@ void h_not_yet(struct req *r)
 	reply_error(r, 501, "this version of the daemon does not offer that yet");
 }
 
-void h_no_such(struct req *r)
-{
-	reply_error(r, 404, "this version of the daemon keeps none of these");
-}
-
 /* ---- info ---- */
 
 static void put_info(struct json_out *o, const struct wire_msg *m)
@@ -143,6 +138,8 @@ static void put_description(struct json_out *o, const struct wire_msg *m)
 	put_node(o, m);
 	put_field_str(o, "storage", m, C_T_STORAGE);
 	put_field_str(o, "image", m, C_T_IMAGE);
+	put_field_str(o, "commit_id", m, C_T_COMMITTED);
+	put_field_str(o, "parent_commit_id", m, C_T_COMMIT);
 	put_network(o, m);
 	json_put_u64(o, "open_agent_connections", open);
 }

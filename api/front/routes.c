@@ -38,9 +38,9 @@ const struct route routes[] = {
 	{ "DELETE", "/tokens/{}", 0, h_token_revoke, SCOPE_ADMIN },
 
 	/* before /vm/{}: "commits" is never a VM */
-	{ "GET", "/vm/commits", 0, h_no_such, SCOPE_READ },
-	{ "DELETE", "/vm/commits/{}", 0, h_no_such, SCOPE_VM },
-	{ "POST", "/vm/commits/{}/fork", 0, h_no_such, SCOPE_VM },
+	{ "GET", "/vm/commits", 0, h_commits, SCOPE_READ },
+	{ "DELETE", "/vm/commits/{}", 0, h_commit_delete, SCOPE_VM },
+	{ "POST", "/vm/commits/{}/fork", ROUTE_BODY, h_fork, SCOPE_VM },
 
 	{ "GET", "/vm/{}", 0, h_describe, SCOPE_READ },
 	{ "GET", "/vm/{}/tags", 0, h_tags_get, SCOPE_READ },
@@ -66,7 +66,7 @@ const struct route routes[] = {
 	{ "POST", "/vm/{}/relaunch", 0, h_relaunch, SCOPE_VM },
 	{ "POST", "/vm/{}/suspend", 0, h_not_yet, SCOPE_VM },
 	{ "POST", "/vm/{}/restore", 0, h_not_yet, SCOPE_VM },
-	{ "POST", "/vm/{}/commit", 0, h_not_yet, SCOPE_VM },
+	{ "POST", "/vm/{}/commit", ROUTE_BODY, h_commit, SCOPE_VM },
 
 	{ "POST", "/vm/{}/exec", ROUTE_STREAM, h_exec, SCOPE_EXEC },
 	{ "GET", "/vm/{}/exec", 0, h_bg_list, SCOPE_EXEC },

@@ -63,6 +63,10 @@ int disk_zero(struct disk *d, uint64_t at, uint64_t bytes, bool unmap);
 /* A hint: its contents may become anything old or zero; whole grains read as zeros and take no space where the file system can. */
 int disk_discard(struct disk *d, uint64_t at, uint64_t bytes);
 
+/* Writes all that the disk holds into an empty file, holes as holes, and gives it the disk's size; not flushed. lseek, ftruncate, and as the calls
+ * above. 0 or -errno. */
+int disk_flatten(struct disk *d, int to_fd);
+
 /* Makes an empty map for a base of that size in an empty file. 0 or -errno. */
 int disk_map_create(int map_fd, uint64_t base_bytes, struct fault *f);
 

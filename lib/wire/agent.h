@@ -50,6 +50,9 @@ enum agent_type {
 	A_SECRET_DROP = 46, /* NAME → WIRE_OK, also when it is not there */
 	A_SSH_KEYS = 47,   /* DATA: lines [UID] → WIRE_OK: those that are missing are added to the user's ~/.ssh/authorized_keys; ERR 404 no such user */
 
+	A_FIXUP = 58,      /* any of HOSTNAME, MACHINE_ID, SSH_HOST_KEYS(1) → WIRE_OK once the machine is that one: a fork's first boot. HOSTNAME also goes into
+	                    * /etc/hostname and /etc/hosts where the old name stands; keys are made anew where there are any. May be asked again. */
+
 	/* background commands: live in the agent, not in a stream; ids "ex_" + 8 hex, lost with the agent. An id never given: 404; reaped: 410 */
 	A_BG_START = 48,   /* CMD ARG* ENV* [CWD UID GID SHELL RING_BYTES AS_TEXT] → A_BG_IS; WIRE_ERR 503 when the rings' budget is used up, CODE as A_EXEC */
 	A_BG_LIST = 49,    /* → A_BG_IS* (oldest first), WIRE_OK */
@@ -113,6 +116,7 @@ enum agent_tag { /* u64 unless said */
 	A_T_PATTERN, /* str glob, repeats: of the full path or of its last part */ A_T_EVENT, /* str, repeats in a request; also "all" */
 	A_T_ONE_SHOT, A_T_DEBOUNCE_MS, A_T_MAX_EVENTS, A_T_IS_DIR,
 	A_T_AS_TEXT, /* 1 in A_BG_START, kept for who asked: its A_BG_IS and output frames carry it */
+	A_T_MACHINE_ID = 160, /* str, 32 digits */ A_T_SSH_HOST_KEYS,
 };
 
 #endif

@@ -73,6 +73,12 @@ enum core_type {
 	C_IMAGE_DELETE = 131, /* NAME → OK TEXT: that name, or (an id, or the last name) the image; ERR 404, 409 a VM or host group needs it */
 	C_BUILDER = 132,      /* SIZE [NAME of the image it starts from, RAM_BYTES CPUS SCRATCH_BYTES (of its root disk) TIMEOUT_MS] → OK node: a VM whose second disk /dev/vdb becomes an image */
 	C_IMAGE_KEEP = 133,   /* VM NAME* [TEXT: the report] → OK image, once that builder has ended and its disk is stored; ERR 400, 409 no builder, 507 */
+	C_COMMIT = 176,       /* VM TAG* LABEL* [CACHE_KEY] → OK commit, once it is on the host's disk; ERR 400, 409 not stopped, not persistent, committed before with other words,
+	                         cache key of another; 507 */
+	C_COMMIT_LIST = 177,  /* [TAG CACHE_KEY SOURCE_VM MODE "disk"] → ITEM{commit}* OK */
+	C_FORK = 178,         /* COMMIT [RAM_BYTES CPUS PERSISTENT(absent: 1) TAG* REPLACE_ALL(1): without its source's tags, NET_SET_ALLOW NET_ALLOW* NET_SET_DROP NET_DROP*
+	                         SECRET* SECRETS_SET(1) FIXUP* FIXUPS_SET(1) WAIT "agent" TIMEOUT_MS] → OK node; ERR 400 404 408 503 … */
+	C_COMMIT_DELETE = 179, /* COMMIT → OK COMMIT; ERR 404, 409 its source or a fork of it is there */
 };
 /* What a token may do; bits. Every scope brings SCOPE_READ with it, SCOPE_ADMIN all others. A request for which none is written needs SCOPE_ADMIN. */
 enum scope {
@@ -111,6 +117,9 @@ enum core_tag { /* u64 unless said */
 	C_T_NET_RESET = 224, C_T_ALLOWED, C_T_RULE, /* str "allow[0]" */ C_T_RULE_TEXT, /* str: the entry, or what the rule is */ C_T_PROTO, C_T_ADDR, /* nested */
 	C_T_OPEN_S, /* seconds an address stays open by name */ C_T_NET_LOCKED, C_T_FLOWS, /* which counter of a VM: 0–6, in the order of G_COUNTS */
 	C_T_PUBLISH = 240, /* str, repeats: "127.0.0.1:8080:80" */ C_T_PUB_ID, C_T_PUB_FAULT, /* str, repeats: what is not published now, and why */
+	C_T_COMMIT = 304, /* str: a commit's id; of a node: it was forked from */ C_T_COMMITTED, /* str: this VM was committed as */ C_T_LABEL, /* nested: NAME VALUE */
+	C_T_CACHE_KEY, /* str */ C_T_MODE, /* str */ C_T_SOURCE_VM, /* str */ C_T_SOURCE_STATUS, /* str, as STATUS */ C_T_UP, /* 0/1: its agent answers, all is done */
+	C_T_FIXUP, /* str, repeats: hostname machine-id ssh-host-keys */ C_T_FIXUPS_SET, /* 1: list given (may be empty) */
 	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */ C_T_SCRATCH_BYTES,
 	C_T_SHARED_BYTES = 272, C_T_TOTAL_BYTES, C_T_FREE_BYTES, C_T_PROMISED_BYTES, C_T_FREED_BYTES, C_T_DISK, /* str, repeats: an extra disk, in words */
 };
@@ -120,6 +129,7 @@ enum core_tag { /* u64 unless said */
 /* An image's fields: IMAGE (its id) NAME* SIZE STORED_BYTES CREATED_NS USERS */
 /* A secret's fields: NAME SIZE PERM UID GID MODIFIED_NS */
 /* A token's fields: NAME SCOPE* GROUP* CREATED_NS [EXPIRES_NS LAST_USED_NS] EXPIRED(0/1). LAST_USED_NS is not kept over a restart. */
-/* A node's fields: VM GROUP IP RAM_BYTES CPUS CREATED_NS [LAST_CALL_NS] ARCH TAG* STATUS PERSISTENT PUBLISH* [FAULT] */
+/* A node's fields: VM GROUP IP RAM_BYTES CPUS CREATED_NS [LAST_CALL_NS] ARCH TAG* STATUS PERSISTENT PUBLISH* [FAULT COMMITTED] [COMMIT UP SOURCE_VM SOURCE_STATUS: of a fork] */
+/* A commit's fields: COMMIT VM (its source) GROUP CREATED_NS TAG* LABEL* [CACHE_KEY] */
 
 #endif

@@ -113,7 +113,7 @@ def case_refused_requests(rig):
             ("GET", "/vm/demo-1/fs/watch", 400), ("GET", "/vm/demo-1/fs/watch?paths=/&debounce=x", 400), ("GET", "/vm/demo-1/cp?path=/x&mode=zip", 400),
             ("GET", "/vm/demo-1/cp?mode=binary", 400), ("POST", "/vm/demo-1/cp?path=/x&mode=cp-v1-recursive", 400),
             ("POST", "/vm/demo-1/cp?path=/x&permissions=9", 400), ("GET", "/vm/demo-1/shell", 426), ("GET", "/vm/demo-1/fs/stat", 400),
-            ("GET", "/vm/commits", 404), ("POST", "/vm/demo-1/commit", 501), ("DELETE", "/vm/commits/x", 404), ("POST", "/vm/demo-1/shutdown?action=explode", 400),
+            ("POST", "/vm/demo-1/suspend", 501), ("POST", "/vm/commits/x/fork?wait=userdata", 400), ("POST", "/vm/commits/..%2fx/fork", 404), ("DELETE", "/vm/commits/" + "x" * 99, 404), ("POST", "/vm/demo-1/shutdown?action=explode", 400),
             ("GET", "/nodes?tag=a&tag_prefix=b", 400), ("GET", "/hostgroup/nosuch/nodes", 404)]:
         status, headers, body = api.call(method, path)
         good = status == want and headers.get("content-type") == "application/json" and json.loads(body)["error"]
