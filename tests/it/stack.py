@@ -223,6 +223,9 @@ def program(argv, fds, files_max=0, **kw):
     return p
 
 
+TEST_LIVES = os.pipe()  # a vmm outlives core, and jail by the force of a crash, but not the test: its descriptor 4 tells
+
+
 class Stack:
     def __init__(self, bin_folder, agent, tls=False, front_words=(), config=CONFIG, front_files=0):
         self.dir = tempfile.mkdtemp(prefix="mica-stack-", dir="/var/tmp" if os.getuid() == 0 else None)
@@ -281,7 +284,7 @@ class Stack:
         """A vmm in a folder of its own, which its agent may use too."""
         folder = os.path.join(self.dir, "vm", name + "-%d" % time.monotonic_ns())
         os.makedirs(folder)
-        return program([sys.executable, os.path.abspath(__file__), self.agent, folder], [fd], start_new_session=True)
+        return program([sys.executable, os.path.abspath(__file__), self.agent, folder], [fd, TEST_LIVES[0]], start_new_session=True)
 
     def crash(self):
         """core is killed, and front ends with it; the VMs live on, and start() finds them again"""
@@ -448,9 +451,11 @@ class Vmm:
 
     def run(self):
         while True:
-            waits = [self.listener, self.hello_listener] + [s for s in (self.hello, self.relay) if s] + ([self.core.sock] if self.core else [])
+            waits = [4, self.listener, self.hello_listener] + [s for s in (self.hello, self.relay) if s] + ([self.core.sock] if self.core else [])
             for s in select.select(waits, [], [])[0]:
-                if s is self.listener:
+                if s == 4:
+                    self.end("killed")
+                elif s is self.listener:
                     self.core = Chan(s.accept()[0])
                     self.listens = False
                     self.tell(V_HELLO, [(VT_VERSION, "made up"), (VT_STATE, self.state)])
