@@ -389,8 +389,9 @@ def main(bin_folder, agent):
     folder = stack.tempfile.mkdtemp(prefix='mica-gate-', dir='/var/tmp')
     subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=24m', 'none', folder], check=True)
     os.chmod(folder, 0o755)
-    d = Daemon(bin_folder, agent, folder)
+    d = None
     try:
+        d = Daemon(bin_folder, agent, folder)
         a, b, o, v = d.launch('sbox'), d.launch('sbox'), d.launch('open'), d.launch('must')
         t.ok(all((a, b, o, v)) and 'has no network' not in d.notes(), 'isolated VMs')
         names(d, a)
@@ -405,7 +406,7 @@ def main(bin_folder, agent):
         t.ok(until(lambda: a.dig('web.example.com') == 'none' and not os.path.exists(os.path.join(d.state, 'vm', a.name))), 'a VM that is deleted leaves nothing')
         d.close()
     finally:
-        for p in (d.core, d.front, d.gate, d.real_netd, dns, *d.processes.values()):
+        for p in (dns, *((d.core, d.front, d.gate, d.real_netd, *d.processes.values()) if d else ())):
             p.kill()
         subprocess.run(['umount', '-l', folder])
         shutil.rmtree(folder, ignore_errors=True)
