@@ -12,32 +12,31 @@
 
 #include "api/netd/netd.h"
 
-enum { LINK = 1, NET = 2, TRANSPORT = 3, GUARD_PRIORITY = -500 };
+enum { LINK = 1, NET = 2, TRANSPORT = 3, GUARD_PRIORITY = -500, SOLICITATION = 135, ADVERTISEMENT = 136, MLD_REPORT = 143 };
 
 /* Frames that match go on to the next test; what is left at the end of a kind is dropped. */
 void nft_tap_put(struct nft_batch *b, const struct guard *g)
 {
-	static const uint8_t zero[16], icmp6 = 58, solicitation = 135, advertisement = 136, mac_is_six[2] = {6, 4};
+	static const uint8_t zero[16], sizes[2] = {6, 4};
 	char chain[NFT_CHAIN_MAX];
 	uint8_t local[16] = {0xfe, 0x80, [8] = (uint8_t)(g->mac[0] ^ 2), g->mac[1], g->mac[2], 0xff, 0xfe, g->mac[3], g->mac[4], g->mac[5]};
 	const uint8_t *guest4 = g->guest4.a, *guest6 = g->guest6.a;
 	const struct nft_rule rules[] = {
 		{.n_raw = 1, .raw = {{LINK, 6, 6, g->mac, true}}, .then = NFT_THEN_DROP},
 		/* ARP (RFC 826): addresses of Ethernet and IPv4 only; the sender is the guest, or nobody yet (RFC 5227) */
-		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 4, 2, mac_is_six, true}}, .then = NFT_THEN_DROP},
+		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 4, 2, sizes, true}}, .then = NFT_THEN_DROP},
 		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 8, 6, g->mac, true}}, .then = NFT_THEN_DROP},
 		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 14, 4, guest4, false}}, .then = NFT_THEN_ACCEPT},
 		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 14, 4, zero, false}}, .then = NFT_THEN_ACCEPT},
 		{.ethertype = ETH_P_IP, .n_raw = 1, .raw = {{NET, 12, 4, guest4, false}}, .then = NFT_THEN_ACCEPT},
-		/* neighbour discovery (RFC 4861 §4.3, §4.4): an advertisement speaks for its target; next header straight behind the IPv6 header */
-		{.ethertype = ETH_P_IPV6, .n_raw = 4, .then = NFT_THEN_DROP,
-		 .raw = {{NET, 6, 1, &icmp6, false}, {TRANSPORT, 0, 1, &advertisement, false}, {TRANSPORT, 8, 16, guest6, true}, {TRANSPORT, 8, 16, local, true}}},
+		/* neighbour discovery (RFC 4861 §4.3, §4.4): an advertisement speaks for its target, whatever headers stand before it */
+		{.ethertype = ETH_P_IPV6, .proto = IPPROTO_ICMPV6, .icmp = 1 + ADVERTISEMENT, .n_raw = 2, .then = NFT_THEN_DROP,
+		 .raw = {{TRANSPORT, 8, 16, guest6, true}, {TRANSPORT, 8, 16, local, true}}},
 		{.ethertype = ETH_P_IPV6, .n_raw = 1, .raw = {{NET, 8, 16, guest6, false}}, .then = NFT_THEN_ACCEPT},
 		{.ethertype = ETH_P_IPV6, .n_raw = 1, .raw = {{NET, 8, 16, local, false}}, .then = NFT_THEN_ACCEPT},
-		{.ethertype = ETH_P_IPV6, .n_raw = 3, .then = NFT_THEN_ACCEPT,
-		 .raw = {{NET, 8, 16, zero, false}, {NET, 6, 1, &icmp6, false}, {TRANSPORT, 0, 1, &solicitation, false}}},
-		/* joining groups (MLD) before it has an address */
-		{.ethertype = ETH_P_IPV6, .n_raw = 2, .raw = {{NET, 8, 16, zero, false}, {NET, 6, 1, zero, false}}, .then = NFT_THEN_ACCEPT},
+		/* before it has an address: is somebody else there, and which groups it listens to (RFC 4862 §5.4.2, 3810) */
+		{.ethertype = ETH_P_IPV6, .proto = IPPROTO_ICMPV6, .icmp = 1 + SOLICITATION, .n_raw = 1, .raw = {{NET, 8, 16, zero, false}}, .then = NFT_THEN_ACCEPT},
+		{.ethertype = ETH_P_IPV6, .proto = IPPROTO_ICMPV6, .icmp = 1 + MLD_REPORT, .n_raw = 1, .raw = {{NET, 8, 16, zero, false}}, .then = NFT_THEN_ACCEPT},
 		{.then = NFT_THEN_DROP},
 	};
 	snprintf(chain, sizeof chain, "tap-%s", g->tap);

@@ -49,11 +49,13 @@ def ipv6(src, dst, nxt, payload):
     return struct.pack('!IHBB', 6 << 28, len(payload), nxt, 255) + socket.inet_pton(socket.AF_INET6, src) + socket.inet_pton(socket.AF_INET6, dst) + payload
 
 
-def advertisement(src, dst, target, mac, marker):
+def advertisement(src, dst, target, mac, marker, hidden=False):
     """RFC 4861 §4.4, the marker in an option that nobody knows."""
     body = struct.pack('!BBHI', 136, 0, 0, 0x20000000) + socket.inet_pton(socket.AF_INET6, target)
     body += bytes([2, 1]) + netlab.mac_bytes(mac) + bytes([253, 2]) + marker.ljust(14)
     pseudo = socket.inet_pton(socket.AF_INET6, src) + socket.inet_pton(socket.AF_INET6, dst) + struct.pack('!II', len(body), 58)
+    if hidden: # behind destination options (RFC 8200 §4.6)
+        return ipv6(src, dst, 60, bytes([58, 0, 1, 4, 0, 0, 0, 0]) + body[:2] + struct.pack('!H', netlab.checksum(pseudo + body)) + body[4:])
     return ipv6(src, dst, 58, body[:2] + struct.pack('!H', netlab.checksum(pseudo + body)) + body[4:])
 
 
@@ -76,7 +78,9 @@ def check_forged(t, a, b):
          not frame('arp', arp(a.ip4, '02:66:66:66:66:66'), kind=0x806, dst=ALL), 'ARP for another is not')
     na = lambda target: lambda m: advertisement(a.ip6, b.ip6, target, a.mac, m)
     t.ok(frame('na', na(a.ip6), kind=0x86dd), 'its own neighbour advertisement is heard')
-    t.ok(not frame('na', na(PREFIX6 + '::1'), kind=0x86dd), 'one for the gateway is not')
+    hidden = lambda target: lambda m: advertisement(a.ip6, b.ip6, target, a.mac, m, hidden=True)
+    t.ok(frame('na', hidden(a.ip6), kind=0x86dd), 'also behind another header')
+    t.ok(not frame('na', na(PREFIX6 + '::1'), kind=0x86dd) and not frame('na', hidden(PREFIX6 + '::1'), kind=0x86dd), 'one for the gateway is not')
 
 
 def main(program):
