@@ -73,7 +73,7 @@ NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) lib/nfnl/subscribe
 	api/netd/nft_tap.o api/netd/nft_count.o api/netd/ct.o api/netd/sysctl.o api/netd/tap.o
 CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/policy.o api/core/gate.o api/core/ask_policy.o api/core/tls.o api/core/main.o api/core/walls.o api/core/core.o api/core/listen.o \
 	api/core/net.o api/core/net_vm.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
-	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_disk.o api/core/vm_keep.o api/core/images.o api/core/ask_images.o api/core/commits.o api/core/vm_commit.o api/core/ask_commits.o api/core/vm_fork.o api/core/ask_disks.o api/core/disk_jobs.o api/core/disk_use.o api/core/vm_boot.o api/core/vm_net.o api/core/ask_net.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
+	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_disk.o api/core/vm_keep.o api/core/images.o api/core/ask_images.o api/core/commits.o api/core/vm_commit.o api/core/ask_commits.o api/core/vm_fork.o api/core/ask_disks.o api/core/disk_jobs.o api/core/disk_use.o api/core/vm_disks.o api/core/vm_boot.o api/core/vm_net.o api/core/ask_net.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
 	api/core/req.o api/core/requests.o api/core/auth.o api/core/tokens.o api/core/ask_tokens.o api/core/ask_list.o api/core/groups.o api/core/group_tree.o api/core/ask_groups.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
 	api/core/secrets.o api/core/vm_secrets.o api/core/ssh_keys.o api/core/ask_secrets.o api/core/metrics.o api/core/ask_metrics.o api/core/publish.o api/core/publish_connect.o
 CORE_OBJS += api/core/admit.o
@@ -86,7 +86,7 @@ GATE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_JSON) $(LIB_
 	api/gate/flows.o api/gate/record.o
 CLI_ROOM := cli/codes.o cli/checks.o cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/lines.o cli/bg.o cli/cmd_bg.o cli/cmd_bg_exec.o cli/cmd_fs.o cli/cmd_watch.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o cli/cmd_route.o \
-	cli/cmd_launch.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/ps.o cli/walls.o cli/cmd_ps.o cli/cmd_info.o cli/cmd_secret.o cli/cmd_image.o cli/cmd_disk.o cli/cmd_group.o cli/cmd_config.o cli/cmd_token.o cli/cmd_net.o cli/cmd_net_log.o cli/cmd_policy.o cli/learn.o cli/net.o \
+	cli/cmd_launch.o cli/cmd_commit.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/ps.o cli/walls.o cli/cmd_ps.o cli/cmd_info.o cli/cmd_secret.o cli/cmd_image.o cli/cmd_disk.o cli/cmd_group.o cli/cmd_config.o cli/cmd_token.o cli/cmd_net.o cli/cmd_net_log.o cli/cmd_policy.o cli/learn.o cli/net.o \
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
 CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC) $(LIB_TLS)
 UNPACK_OBJS := rootfs/unpack/main.o rootfs/unpack/outer.o rootfs/unpack/manifest.o rootfs/unpack/stream.o rootfs/unpack/layer.o rootfs/unpack/inside.o \
@@ -124,7 +124,7 @@ UNIT_yaml_write := $(LIB_BASE) $(LIB_YAML)
 UNITLIBS_yaml_write := $(O)/deps/libyaml.a
 UNIT_base_sha256 := $(LIB_BASE)
 CORE_CONFIG := $(LIB_POLICY) api/core/addr.o api/core/config.o api/core/config_keys.o api/core/config_group.o api/core/config_net.o api/core/config_iso.o api/core/config_policy.o \
-	api/core/config_file.o api/core/image_name.o api/core/config_api.o api/core/config_publish.o api/core/publish_spec.o api/core/config_add.o api/core/config_show.o api/core/ssh_line.o
+	api/core/config_file.o api/core/image_name.o api/core/config_api.o api/core/config_publish.o api/core/config_disks.o api/core/publish_spec.o api/core/config_add.o api/core/config_show.o api/core/ssh_line.o
 UNIT_core_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 UNITLIBS_core_config := $(O)/deps/libyaml.a
 UNIT_core_addr := $(LIB_BASE) api/core/addr.o
@@ -154,7 +154,8 @@ UNIT_nfnl_read := $(LIB_BASE) $(LIB_NFNL)
 FUZZ_dns := $(LIB_BASE) $(LIB_DNS)
 FUZZ_nfnl := $(LIB_BASE) $(LIB_NFNL)
 FUZZ_policy := $(LIB_BASE) $(LIB_POLICY)
-UNIT_TESTS += netd_netlink
+UNIT_TESTS += netd_netlink netd_probe
+UNIT_netd_probe := $(LIB_BASE) api/netd/rtnl.o api/netd/nft_msg.o api/netd/nft_rule.o api/netd/nft_probe.o
 UNIT_netd_netlink := $(LIB_BASE) api/netd/rtnl.o
 UNIT_TESTS += disk_overlay
 UNIT_disk_overlay := $(LIB_BASE) $(LIB_DISK)

@@ -1,6 +1,6 @@
 /*
  * lib/nfnl: netfilter's messages about packets and flows: NFLOG (a rule logged the first packet of a flow) and conntrack's DESTROY (a flow is over).
- * jail subscribes a NETLINK_NETFILTER socket in a VM's namespace (that needs CAP_NET_ADMIN), gate reads it without any right. Packets in them are the
+ * netd subscribes a NETLINK_NETFILTER socket in a VM's namespace (that needs CAP_NET_ADMIN), gate reads it without any right. Packets in them are the
  * guest's own bytes: attributes and headers are read defensively. Stands on lib/base alone. Protocols: linux/netfilter/nfnetlink_log.h,
  * nfnetlink_conntrack.h, RFC 791, 8200, 792, 4443, 9293, 768.
  */

@@ -3,7 +3,7 @@
  * hands it the sockets that jail opened in a VM's network namespace, and a file to write to. gate parses what guests send (DNS), what the kernel tells of
  * their packets (NFLOG, conntrack) and what upstream DNS servers answer; core believes it nothing that it can check itself.
  *
- * The netfilter socket comes subscribed (NFLOG group and conntrack's DESTROY: nf_subscribe() of lib/nfnl/nfnl.h, called by jail, since both need
+ * The netfilter socket comes subscribed (NFLOG group and conntrack's DESTROY: nf_subscribe() of lib/nfnl/nfnl.h, called by netd, since both need
  * CAP_NET_ADMIN): gate only reads it. Prefixes of NFLOG are rule ids as lib/policy writes them ("allow[0]", "builtin:lan", …), the verdict before
  * them: "+" allowed, "-" denied.
  */
