@@ -191,6 +191,25 @@ static int grow_files(struct vm *vm, uint64_t bytes)
 	return err;
 }
 
+/* disk_overcommit, as when a VM is made (admit.c). */
+static bool too_much(struct ask *a, uint64_t bytes)
+{
+	const struct core *c = a->core;
+	uint64_t promised = bytes - a->vm->r.disk_bytes, most;
+	struct statfs s;
+
+	if (!c->config.disk_overcommit || !promised || fstatfs(c->state_fd, &s) || !s.f_bsize || !s.f_blocks)
+		return false;
+	most = (uint64_t)s.f_blocks * (uint64_t)s.f_bsize / 100 * c->config.disk_overcommit;
+	for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
+		promised += vm->r.disk_bytes + vm->r.target_bytes;
+	if (promised <= most)
+		return false;
+	reply_err(a->core, a->id, 507, "the disks would promise %llu MiB together, and disk_overcommit allows %llu MiB: delete VMs, grow by less, or raise disk_overcommit",
+		  (unsigned long long)(promised >> 20), (unsigned long long)(most >> 20));
+	return true;
+}
+
 static bool may_grow(struct ask *a, uint64_t *bytes)
 {
 	struct vm *vm = a->vm;
@@ -208,9 +227,9 @@ static bool may_grow(struct ask *a, uint64_t *bytes)
 		reply_err(a->core, a->id, 409, "VM '%s' is paused: resume it first", a->name);
 	else if (vm->state == VM_STOPPED && !vm->r.persistent && !vm->r.protected_)
 		reply_err(a->core, a->id, 409, "VM '%s' is not persistent, its disk is gone", a->name);
-	else if ((vm->state != VM_RUNNING && vm->state != VM_STOPPED) || vm->grow.busy || vm->disk_job)
+	else if ((vm->state != VM_RUNNING && vm->state != VM_STOPPED) || vm->grow.busy || vm->disk_job || vm->commit)
 		reply_err(a->core, a->id, 409, "VM '%s' is starting or stopping, or something is done to its disk: try again", a->name);
-	else
+	else if (!too_much(a, *bytes))
 		return true;
 	return false;
 }

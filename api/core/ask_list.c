@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "api/core/auth.h"
@@ -67,6 +68,24 @@ void ask_nodes(struct ask *a)
 	reply_ok(c, a->id, NULL);
 }
 
+/* Besides the root disk. */
+static void disks_put(struct buf *b, const struct vm *vm)
+{
+	for (unsigned i = 0; vm->group && i < vm->group->n_disks; i++) {
+		const struct conf_disk *d = &vm->group->disks[i];
+		size_t mark = wire_open(b, C_T_DISK);
+		char dev[16];
+
+		snprintf(dev, sizeof(dev), "/dev/vd%c", (int)('b' + i));
+		wire_str(b, C_T_NAME, dev);
+		wire_u64(b, C_T_SIZE, d->bytes);
+		wire_u64(b, C_T_PLAIN, d->read_only);
+		if (d->file.fd >= 0)
+			wire_str(b, C_T_TEXT, d->file.path);
+		wire_close(b, mark);
+	}
+}
+
 /* stats: what vmm says of itself; NULL: there is none, or it does not. */
 static void describe(struct core *c, uint32_t id, const struct vm *vm, uint64_t streams, const struct wire_msg *stats)
 {
@@ -79,6 +98,7 @@ static void describe(struct core *c, uint32_t id, const struct vm *vm, uint64_t 
 	policy_put(b, vm);
 	publish_put_faults(b, vm);
 	wire_u64(b, C_T_OPEN_CONNS, streams);
+	disks_put(b, vm);
 	if (vm->r.net_bytes_s)
 		wire_u64(b, C_T_NET_BYTES_S, vm->r.net_bytes_s);
 	if (vm->r.net_packets_s)

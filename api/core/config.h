@@ -25,6 +25,8 @@
 #define IFNAME_LEN 16
 #define TAP_PREFIX_MAX 11u      /* and a number up to VM_COUNT_MAX makes 15 */
 #define NOTES_MAX 32u
+#define GROUP_DISKS_MAX 6u      /* besides the root disk, and a builder's second */
+#define DISK_BYTES_S_MIN 65536u /* slower is no disk */
 #define NET_BYTES_S_MIN 1000u   /* slower is no network */
 #define DNS_MAX 3u
 #define ISO_NAME_MAX 15u        /* of "<group>-<n>" in mode isolated, contract §2.1 */
@@ -48,6 +50,15 @@ struct conf_file {
 	uint64_t bytes;
 	bool stored;      /* path is the name of an image of the store, looked up when a VM is made */
 };
+
+/* A disk besides the root disk. */
+struct conf_disk {
+	uint64_t bytes;
+	bool read_only;
+	struct conf_file file; /* fd open as read_only says; -1: a new one for each VM */
+};
+/* Is it one file, and one of them writes? */
+bool conf_disks_clash(const struct conf_disk *a, const struct conf_disk *b);
 
 struct core;
 struct keys_group;
@@ -77,6 +88,9 @@ struct host_group {
 	struct policy policy; /* owned: what isolated VMs may reach unless they have lists of their own */
 	char *publish;        /* in the document: ports of the VM of count, as in struct record; NULL: none */
 	bool audit_required;  /* network.audit: no new connections while the record cannot be written */
+	struct conf_disk disks[GROUP_DISKS_MAX];
+	unsigned n_disks;
+	uint64_t disk_bytes_s, disk_ops_s; /* limits of each disk, reads and writes together; 0: none */
 	struct conf_file image, kernel, initrd; /* initrd.path NULL: none */
 };
 

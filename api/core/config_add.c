@@ -121,6 +121,8 @@ void host_group_done(struct host_group *g)
 	fd_close(&g->image.fd);
 	fd_close(&g->kernel.fd);
 	fd_close(&g->initrd.fd);
+	for (unsigned i = 0; i < g->n_disks; i++)
+		fd_close(&g->disks[i].file.fd);
 	policy_done(&g->policy);
 	if (g->by_api)
 		yaml_doc_done(&g->doc);

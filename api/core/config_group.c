@@ -160,6 +160,8 @@ int config_check_group(struct checking *x, const struct keys_group *k, struct ho
 	if (!r)
 		r = config_check_publish(x, k, g);
 	if (!r)
+		r = config_check_disks(x, k, g);
+	if (!r)
 		note_mac_only(x, k, g);
 	return r;
 }

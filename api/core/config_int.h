@@ -21,6 +21,7 @@ int config_check_group(struct checking *x, const struct keys_group *k, struct ho
 int config_check_network(struct checking *x, const struct keys_group *k, struct host_group *g);   /* config_net.c */
 int config_check_isolated(struct checking *x, const struct keys_group *k, struct host_group *g);  /* config_iso.c */
 int config_check_policy(struct checking *x, const struct keys_network *k, struct host_group *g); /* config_policy.c; for mode isolated */
+int config_check_disks(struct checking *x, const struct keys_group *k, struct host_group *g);     /* config_disks.c */
 int config_check_publish(struct checking *x, const struct keys_group *k, struct host_group *g);  /* config_publish.c */
 int config_check_ports(struct checking *x);                                                  /* config_publish.c: against each other and the API's */
 int config_check_overlaps(struct checking *x);                                               /* config_net.c */

@@ -30,6 +30,14 @@ static const struct yaml_key network_keys[] = {
 	{ NULL },
 };
 #undef KEYS
+#define KEYS keys_disk
+static const struct yaml_key disk_keys[] = { /* ours */
+	{ "size", Y_SIZE, AT(size) },
+	{ "file", Y_STR, AT(file) },
+	{ "read_only", Y_FLAG, AT(read_only) },
+	{ NULL },
+};
+#undef KEYS
 #define KEYS keys_group
 const struct yaml_key config_group_keys[] = {
 	{ "name", Y_STR, AT(name) },
@@ -56,6 +64,9 @@ const struct yaml_key config_group_keys[] = {
 	{ "kernel_file", Y_STR, AT(kernel_file) }, /* ours: per group */
 	{ "initrd_file", Y_STR, AT(initrd_file) }, /* ours */
 	{ "publish", Y_STRS, AT(publish), PUBLISH_MAX }, /* ours */
+	{ "disks", Y_MAPS, AT(disks), GROUP_DISKS_MAX, disk_keys, sizeof(struct keys_disk) }, /* ours */
+	{ "disk_bytes_per_s", Y_SIZE, AT(disk_bytes_per_s) }, /* ours */
+	{ "disk_iops", Y_NUM, AT(disk_iops) },     /* ours */
 	{ NULL },
 };
 #undef KEYS

@@ -12,12 +12,15 @@ struct keys_network {
 	struct yaml_flag ipv6;
 	struct yaml_num bytes_per_s, packets_per_s;
 };
+struct keys_disk { unsigned line; struct yaml_num size; struct yaml_str file; struct yaml_flag read_only; };
 struct keys_group {
 	unsigned line;
 	struct yaml_str name, storage, userdata, userdata_file, sleep_action, image, kernel_file, initrd_file;
 	struct yaml_num count, vcpu, ram_gb, ram_mb, ram_bytes, storage_size, gpu_count, cpu_weight, max_vms;
 	struct yaml_flag persistent, share_home, rosetta;
 	struct yaml_strs dns_servers, publish;
+	struct yaml_maps disks; /* struct keys_disk */
+	struct yaml_num disk_bytes_per_s, disk_iops;
 	struct keys_ca ca;
 	struct keys_network network;
 };

@@ -63,8 +63,10 @@ struct disk_use disk_use(const struct vm *vm)
 	if (u.shared_bytes > root)
 		u.shared_bytes = root;
 	u.own_bytes = root - u.shared_bytes + map;
-	if (map || !faccessat(vm->dir_fd, "disk.map", F_OK, 0))
-		u.shared_bytes += images_stored(&vm->core->images, vm->r.base);
+	if (map || !faccessat(vm->dir_fd, "disk.map", F_OK, 0)) {
+		AUTO_FD base = vm_base_fd(vm);
+		u.shared_bytes += base < 0 || fstat(base, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+	}
 	for (unsigned i = 1; i < VMM_DISKS_MAX; i++) {
 		snprintf(name, sizeof(name), "disk%u.img", i);
 		u.own_bytes += file_bytes(vm, name);

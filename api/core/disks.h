@@ -18,6 +18,12 @@ struct disk_use disk_use(const struct vm *vm);
 /* Is the file as long as the record says? Now it is. 0 or -errno. */
 int disk_fit(const struct vm *vm, int disk_fd);
 
+/* ---- besides the root disk (vm_disks.c) ---- */
+/* Before its process is made. 0, or -EBUSY with a sentence: who writes or reads one of them now. */
+int vm_disks_claim(struct vm *vm, struct fault *f);
+void vm_disks_let_go(struct vm *vm);
+int vm_disk_extra(const struct vm *vm, unsigned i); /* the i-th, made when it is a new one: fd (the caller's) or -errno */
+
 /* The VM's process has gone: who waits for growing hears so. */
 void disk_grow_over(struct vm *vm);
 

@@ -52,6 +52,7 @@ static void drop_process(struct vm *vm)
 		peer_forget(&vm->core->netd, vm);
 	}
 	disk_grow_over(vm);
+	vm_disks_let_go(vm);
 	agent_calls_drop(vm);
 	vm_agent_lost(vm);
 	peer_done(&vm->vmm);

@@ -91,6 +91,7 @@ struct vm {
 	unsigned made_status;        /* HTTP status of a start that failed; 0: 500 */
 	struct disk_job *disk_job;   /* owned: something reads or changes its disk while it is stopped (disks.h); NULL */
 	struct vm_grow grow;
+	bool disks_claimed;          /* those besides its root disk (vm_disks.c) */
 	struct commit *commit;       /* owned: what its disk is to become (vm_commit.c); NULL */
 	struct ev_timer fork_timer;  /* bounds a fork's first boot */
 	struct image *keep;          /* owned: what its second disk becomes once it has ended well … */

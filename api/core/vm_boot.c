@@ -160,6 +160,14 @@ static int boot_target(struct vm *vm, struct boot_files *files)
 	return 0;
 }
 
+static void boot_limits(const struct vm *vm, struct buf *b)
+{
+	if (vm->group->disk_bytes_s)
+		wire_u64(b, V_T_BYTES_S, vm->group->disk_bytes_s);
+	if (vm->group->disk_ops_s)
+		wire_u64(b, V_T_OPS_S, vm->group->disk_ops_s);
+}
+
 static int boot_disk(struct vm *vm, struct boot_files *files)
 {
 	struct buf *b = &vm->vmm.out;
@@ -180,7 +188,32 @@ static int boot_disk(struct vm *vm, struct boot_files *files)
 		wire_u64(b, V_T_BASE_FD, index + 2);
 	}
 	wire_str(b, V_T_ID, "root");
+	boot_limits(vm, b);
 	wire_close(b, mark);
+	return 0;
+}
+
+static int boot_extra(struct vm *vm, struct boot_files *files)
+{
+	struct buf *b = &vm->vmm.out;
+	char id[16];
+
+	for (unsigned i = 0; i < vm->group->n_disks; i++) {
+		int fd = vm_disk_extra(vm, i);
+		size_t mark;
+
+		if (fd < 0)
+			return fd;
+		mark = wire_open(b, V_T_DISK);
+		wire_u64(b, V_T_FD, files->n);
+		if (vm->group->disks[i].read_only)
+			wire_u64(b, V_T_READONLY, 1);
+		snprintf(id, sizeof(id), "disk%u", i + 1);
+		wire_str(b, V_T_ID, id);
+		boot_limits(vm, b);
+		wire_close(b, mark);
+		files->fd[files->n++] = fd;
+	}
 	return 0;
 }
 
@@ -227,6 +260,8 @@ static int boot_fields(struct vm *vm, struct boot_files *files)
 		err = boot_disk(vm, files);
 	if (!err && vm->r.target[0])
 		err = boot_target(vm, files);
+	if (!err)
+		err = boot_extra(vm, files);
 	if (!err)
 		boot_net(vm, files);
 	return err;
@@ -324,12 +359,18 @@ static void spawn_wanted(struct vm *vm)
 static void start(struct vm *vm)
 {
 	struct core *c = vm->core;
+	struct fault f = { "" };
 
 	vm->state = VM_STARTING;
 	vm->starts = true;
 	vm->exit_status = -1;
 	vm->made_status = 0;
 	ev_timer_set(c->loop, &vm->timer, START_MS);
+	if (vm_disks_claim(vm, &f)) {
+		vm->made_status = 409;
+		vm_fail(vm, "disk", "%s", f.text);
+		return;
+	}
 	if (net_has_card(vm) && !net_is_isolated(vm))
 		net_asked(vm, net_vm_up(vm, spawn_wanted));
 	else

@@ -153,7 +153,7 @@ int vm_disk_make(void *arg)
 /* The record goes first: whatever is left without one is removed at the next start. */
 int vm_disk_remove(void *arg)
 {
-	static const char *const files[] = { "record", ".record.new", "disk.img", "disk.map", "userdata", "ssh_keys", "ctl.sock", "console.log", "report", "net.jsonl", "net.jsonl.1",
+	static const char *const files[] = { "record", ".record.new", "disk.img", "disk.map", "disk1.img", "disk2.img", "disk3.img", "disk4.img", "disk5.img", "disk6.img", "userdata", "ssh_keys", "ctl.sock", "console.log", "report", "net.jsonl", "net.jsonl.1",
 		"net.jsonl.2", "net.jsonl.3" };
 	struct vm *vm = arg;
 

@@ -130,6 +130,35 @@ static void put_network(struct json_out *o, const struct wire_msg *m)
 	json_end(o);
 }
 
+/* Besides the root disk, when there are any. */
+static void put_disks(struct json_out *o, const struct wire_msg *m)
+{
+	struct wire_iter it;
+	struct wire_field f;
+	struct wire_msg disk;
+	uint64_t read_only;
+	bool any = false;
+
+	wire_iter_init(&it, m->p, m->n);
+	while (wire_next(&it, &f)) {
+		if (f.tag != C_T_DISK || wire_sub(&f, &disk))
+			continue;
+		if (!any)
+			json_arr(o, "disks");
+		any = true;
+		read_only = 0;
+		wire_get_u64(&disk, C_T_PLAIN, &read_only);
+		json_obj(o, NULL);
+		put_field_str(o, "device", &disk, C_T_NAME);
+		put_field_u64(o, "size_bytes", &disk, C_T_SIZE);
+		json_put_bool(o, "read_only", read_only);
+		put_field_str(o, "file", &disk, C_T_TEXT);
+		json_end(o);
+	}
+	if (any)
+		json_end(o);
+}
+
 static void put_description(struct json_out *o, const struct wire_msg *m)
 {
 	uint64_t open = 0;
@@ -141,6 +170,7 @@ static void put_description(struct json_out *o, const struct wire_msg *m)
 	put_field_str(o, "commit_id", m, C_T_COMMITTED);
 	put_field_str(o, "parent_commit_id", m, C_T_COMMIT);
 	put_network(o, m);
+	put_disks(o, m);
 	json_put_u64(o, "open_agent_connections", open);
 }
 

@@ -31,7 +31,7 @@ enum core_type {
 	C_CREATE = 36,   /* GROUP [RAM_BYTES CPUS NET_BYTES_S NET_PACKETS_S PERSISTENT TAG* USERDATA SSH_KEY* PUBLISH* IMAGE IP NET_ALLOW* NET_DROP* WAIT "agent"|"userdata" TIMEOUT_MS SECRET* SECRETS_SET(1)] → OK node
 	                    (IP with prefix length); ERR 400 404 408 503 … */
 	C_DELETE = 37,   /* GROUP VM → OK TEXT DISK_REMOVED(0/1) */
-	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS PUB_FAULT* [NET_SET_ALLOW NET_ALLOW* NET_SET_DROP NET_DROP* GROUP_ALLOW* GROUP_DROP*] [NET_CUT … NET_TX_PACKETS_S, while there is chaos] */
+	C_DESCRIBE = 38, /* VM → OK node + STORAGE IMAGE NET_MODE OPEN_CONNS DISK* PUB_FAULT* [NET_SET_ALLOW NET_ALLOW* NET_SET_DROP NET_DROP* GROUP_ALLOW* GROUP_DROP*] [NET_CUT … NET_TX_PACKETS_S, while there is chaos] */
 	C_LOGS = 39,     /* VM → OK + fd: the console log, read-only */
 	C_SHUTDOWN = 40, /* VM ACTION → OK TEXT once the VM process has ended */
 	C_CONNECT = 41,  /* VM FOR (absent: admin) → OK + fd: a fresh agent stream (lib/wire/agent.h); ERR 404 VM, 409 paused or stopped, 503 agent does not answer.
@@ -121,7 +121,7 @@ enum core_tag { /* u64 unless said */
 	C_T_CACHE_KEY, /* str */ C_T_MODE, /* str */ C_T_SOURCE_VM, /* str */ C_T_SOURCE_STATUS, /* str, as STATUS */ C_T_UP, /* 0/1: its agent answers, all is done */
 	C_T_FIXUP, /* str, repeats: hostname machine-id ssh-host-keys */ C_T_FIXUPS_SET, /* 1: list given (may be empty) */
 	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */ C_T_SCRATCH_BYTES,
-	C_T_SHARED_BYTES = 272, C_T_TOTAL_BYTES, C_T_FREE_BYTES, C_T_PROMISED_BYTES, C_T_FREED_BYTES, C_T_DISK, /* str, repeats: an extra disk, in words */
+	C_T_SHARED_BYTES = 272, C_T_TOTAL_BYTES, C_T_FREE_BYTES, C_T_PROMISED_BYTES, C_T_FREED_BYTES, C_T_DISK, /* nested, repeats: NAME SIZE PLAIN(1: read-only) [TEXT: file] */
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
 #define C_ITEM 31u

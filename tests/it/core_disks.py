@@ -213,6 +213,67 @@ def test_export(w, vm):
     ok(w.ask(C_DISK_EXPORT, (T_VM, 'nobody')).num(1) == 404, 'nor one that is not there')
 
 
+def test_extra(w):
+    """Files of the host and disks of a size; two VMs on one file that can be written are refused, also over a kill -9 of core."""
+    raw, ro = os.path.join(w.root, 'data.img'), os.path.join(w.root, 'set.img')
+    for path in (raw, ro):
+        with open(path, 'wb') as f:
+            f.write(b'!' * 512)
+            f.truncate(MIB)
+    group = '  - { name: %s, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: { mode: none }, %s }\n'
+    w.more = (group % ('data', f'disks: [{{ size: 2M }}, {{ file: "{raw}" }}, {{ file: "{ro}", read_only: true }}], disk_bytes_per_s: 1M, disk_iops: 50') +
+              group % ('rival', f'disks: [{{ file: "{raw}", read_only: true }}]') + group % ('reader', f'disks: [{{ file: "{ro}", read_only: true }}]'))
+    w.start()
+    m = w.create('data', (T_PERSISTENT, 1))
+    vm = m.str(T_VM)
+    text = console(w, vm)
+    limits = 'limits 1048576 50'
+    ok(m.type == OK and all(x in text for x in (f'disk 0 {4 * MIB} rw flag 0 {limits}', f'disk 1 {2 * MIB} rw flag 0 {limits}', f'disk 2 {MIB} rw flag 0 {limits}',
+                                                f'disk 3 {MIB} ro flag 1 {limits}')), 'root, new disk, file, read-only file; with limits', says(m) + text)
+    shown = [fields(v) for t, v in w.ask(C_DESCRIBE, (T_VM, vm)).fields if t == T_DISK]
+    ok([d[18] for d in shown] == [b'/dev/vdb', b'/dev/vdc', b'/dev/vdd'] and shown[1][58] == raw.encode(), 'are described', shown)
+    m = w.create('data')
+    ok(m.type == ERR and f"in use by VM '{vm}'" in m.str(2) and 'data-2' not in w.names(), 'a second VM on the file is refused', says(m))
+    m = w.create('rival')
+    ok(m.type == ERR and f"in use by VM '{vm}'" in m.str(2), 'and one that would read it', says(m))
+    ok(w.create('reader').type == OK, 'what all only read may be shared')
+    w.kill9()
+    w.start()
+    m = w.create('data')
+    ok(m.type == ERR and f"in use by VM '{vm}'" in m.str(2), 'the same after core was killed', says(m))
+    stop(w, vm)
+    m = w.create('rival')
+    ok(m.type == OK, 'a file is free once its VM has stopped', says(m))
+    m = start(w, vm)
+    ok(m.type == ERR and "in use by VM 'rival-1'" in m.str(2), 'and then others hold it', says(m))
+    w.ask(C_DELETE, (T_GROUP, 'rival'), (T_VM, 'rival-1'))
+    m = start(w, vm)
+    ok(m.type == OK and 'disk 3' in console(w, vm), 'until they go', says(m))
+    import fcntl
+    stop(w, vm)
+    with open(raw, 'r+b') as f:
+        fcntl.lockf(f, fcntl.LOCK_EX)
+        m = start(w, vm)
+        ok(m.type == ERR and 'another process' in m.str(2), 'a file that another process has locked', says(m))
+    ok(os.path.exists(disk(w, vm, 'disk1.img')), 'a new disk is in its folder')
+    w.ask(C_DELETE, (T_GROUP, 'data'), (T_VM, vm))
+    ok(vm not in w.folders() and os.path.exists(raw), 'and goes with it; files stay', w.folders())
+    ok(w.term() == 0, 'ends well')
+    for bad, word in (('{ }', 'either a size'), ('{ size: 1M, file: x }', 'either a size'), (f'{{ file: "{w.root}" , read_only: true }}', 'not a regular file'), ('{ file: /nowhere }', 'No such file'),
+                      ('{ size: 1000 }', 'multiple of 4096'), ('{ size: 1M, read_only: true }', 'of no use'), (f'{{ file: "{raw}" }}, {{ file: "{raw}" }}', 'twice'),
+                      (', '.join(['{ size: 1M }'] * 7), '6')):
+        w.more = group % ('data', f'disks: [{bad}]')
+        w.start(wait=False)
+        line = w.wait_line('FATAL')
+        ok(line and word in line and w.core.wait() == 1, f'refused: {word}', line)
+        w.close()
+    w.more = group.replace('count: 0', 'count: 2') % ('data', f'disks: [{{ file: "{raw}" }}]')
+    w.start(wait=False)
+    line = w.wait_line('FATAL')
+    ok(line and 'one VM only' in line and w.core.wait() == 1, 'refused: two VMs of one group', line)
+    w.close()
+
+
 CONFIG = 'config:\n  host_groups:\n' + ''.join(
     '  - { name: %s, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: { mode: none } }\n' % g for g in ('ok', 'stale', 'blind', 'odd', 'gone')) + '%s  api: { port: %d }\n'
 
@@ -234,6 +295,7 @@ def main():
         test_use(w, vm)
         test_export(w, vm)
         ok(w.term() == 0, 'ends well')
+        test_extra(w)
     except (OSError, EOFError, TimeoutError):
         w.read_lines()
         print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
