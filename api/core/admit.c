@@ -59,9 +59,35 @@ static bool shares_extents(const struct statfs *s)
 	return (uint32_t)s->f_type == BTRFS_SUPER_MAGIC || (uint32_t)s->f_type == XFS_SUPER_MAGIC || (uint32_t)s->f_type == BCACHEFS_STATFS_MAGIC;
 }
 
+int vm_admit_promise(const struct core *c, uint64_t more_bytes, unsigned *status, struct fault *f)
+{
+	uint64_t promised = more_bytes, most;
+	struct statfs s;
+
+	if (!c->config.disk_overcommit || fstatfs(c->vms_fd, &s) || !s.f_blocks)
+		return 0;
+	most = (uint64_t)s.f_blocks * (uint64_t)s.f_bsize / 100 * c->config.disk_overcommit;
+	for (const struct vm *o = c->reg.first; o; o = o->next)
+		promised += o->r.disk_bytes + o->r.target_bytes;
+	if (promised <= most)
+		return 0;
+	*status = 507;
+	return fault_set(f, -ENOSPC, "all disks would promise %llu MiB together, and disk_overcommit allows %llu MiB (%u %% of the state folder's file system): delete VMs, "
+			 "ask for less, or raise disk_overcommit [E_DISK_FULL]", MIB(promised), MIB(most), c->config.disk_overcommit);
+}
+
+uint64_t vm_disk_in_memory(const struct vm *vm)
+{
+	struct statfs s;
+
+	if (fstatfs(vm->core->vms_fd, &s) || ((uint32_t)s.f_type != TMPFS_MAGIC && (uint32_t)s.f_type != RAMFS_MAGIC))
+		return 0;
+	return vm->r.disk_bytes + vm->r.target_bytes;
+}
+
 int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault *f)
 {
-	uint64_t soon = 0, promised = vm->r.disk_bytes + vm->r.target_bytes, have, most, spare;
+	uint64_t soon = 0, have, spare;
 	struct statfs s;
 
 	if (fstatfs(c->vms_fd, &s) || !s.f_bsize || !s.f_blocks)
@@ -69,20 +95,14 @@ int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault 
 	have = (uint64_t)s.f_bavail * (uint64_t)s.f_bsize;
 	spare = (uint64_t)s.f_blocks * (uint64_t)s.f_bsize / 64;
 	spare = spare < DISK_SPARE ? spare : DISK_SPARE;
-	most = (uint64_t)s.f_blocks * (uint64_t)s.f_bsize / 100 * c->config.disk_overcommit;
 	vm->copy_bytes = shares_extents(&s) ? 0 : vm_disk_copies(vm);
-	for (const struct vm *o = c->reg.first; o; o = o->next) {
+	for (const struct vm *o = c->reg.first; o; o = o->next)
 		soon += o->state == VM_MAKING ? o->copy_bytes : 0;
-		promised += o->r.disk_bytes + o->r.target_bytes;
-	}
 	*status = 507;
 	if (vm->copy_bytes + soon + spare > have)
 		return fault_set(f, -ENOSPC, "the state folder's file system has %llu MiB free%s, the VM's disk begins with a copy of %llu MiB: free some, or delete VMs [E_DISK_FULL]", MIB(have),
 				 soon ? " (some of it for VMs that are being made)" : "", MIB(vm->copy_bytes));
-	if (c->config.disk_overcommit && promised > most)
-		return fault_set(f, -ENOSPC, "with this VM the disks would promise %llu MiB together, and disk_overcommit allows %llu MiB (%u %% of the state folder's file system): "
-				 "delete VMs, lower storage_size, or raise disk_overcommit", MIB(promised), MIB(most), c->config.disk_overcommit);
-	return 0;
+	return vm_admit_promise(c, vm->r.disk_bytes + vm->r.target_bytes, status, f);
 }
 
 int vm_admit_group(const struct core *c, const struct host_group *g, unsigned *status, struct fault *f)

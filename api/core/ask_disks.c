@@ -238,10 +238,16 @@ void ask_disk_grow(struct ask *a)
 {
 	struct vm *vm = a->vm;
 	uint64_t bytes = 0;
+	struct fault f = { "" };
+	unsigned status = 507;
 	int err;
 
 	if (!may_grow(a, &bytes))
 		return;
+	if (vm_admit_promise(a->core, bytes - vm->r.disk_bytes, &status, &f)) {
+		reply_err(a->core, a->id, status, "%s", f.text);
+		return;
+	}
 	err = grow_files(vm, bytes);
 	if (err) {
 		reply_err(a->core, a->id, err == -ENOSPC || err == -EDQUOT || err == -EFBIG ? 507 : 500, "the disk of VM '%s' cannot grow: %s", a->name,

@@ -134,6 +134,8 @@ int vm_create(struct core *c, const struct vm_wish *w, struct vm **out, unsigned
  * status and sentence. admit.c */
 int vm_admit(struct core *c, uint64_t ram_bytes, unsigned *status, struct fault *f);
 int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault *f);
+int vm_admit_promise(const struct core *c, uint64_t more_bytes, unsigned *status, struct fault *f); /* of disks: for one more, or one that grows */
+uint64_t vm_disk_in_memory(const struct vm *vm); /* bytes of its disks that its process will hold in memory: all, where the state folder is in one */
 int vm_admit_group(const struct core *c, const struct host_group *g, unsigned *status, struct fault *f);
 /* Of a record that was read. 0, -ENOMEM, -EEXIST. Takes r and dir_fd over. */
 int vm_from_record(struct core *c, struct record *r, int dir_fd, struct vm **out);

@@ -340,6 +340,7 @@ static void spawn(struct vm *vm)
 		wire_u64(b, J_T_RAM_BYTES, vm->r.ram_bytes);
 		wire_u64(b, J_T_VCPUS, vm->r.vcpus);
 		wire_u64(b, J_T_CPU_WEIGHT, vm->group->cpu_weight);
+		wire_u64(b, J_T_MORE_BYTES, vm_disk_in_memory(vm));
 		err = peer_call(&vm->core->jail, &fd, 1, on_spawned, vm);
 	} else if (!err) {
 		err = -EPIPE;

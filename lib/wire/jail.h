@@ -8,9 +8,9 @@
 #include "lib/wire/wire.h"
 
 enum jail_type {
-	J_SPAWN = 16,  /* c→j: NAME SLOT RAM_BYTES VCPUS [CPU_WEIGHT] + fd: listening control socket → OK PID + pidfd, or ERR */
+	J_SPAWN = 16,  /* c→j: NAME SLOT RAM_BYTES VCPUS [CPU_WEIGHT MORE_BYTES] + fd: listening control socket → OK PID + pidfd, or ERR */
 	J_KILL = 17,   /* c→j: NAME → OK when the signal is sent (also when it is gone), ERR 404 unknown to jail */
-	J_ADOPT = 18,  /* c→j: NAME SLOT PID [RAM_BYTES VCPUS CPU_WEIGHT] → OK + pidfd when that process has the uid of a vmm in that slot, ERR otherwise; its
+	J_ADOPT = 18,  /* c→j: NAME SLOT PID [RAM_BYTES VCPUS CPU_WEIGHT MORE_BYTES] → OK + pidfd when that process has the uid of a vmm in that slot, ERR otherwise; its
 	                  cgroup gets its limits once more */
 	J_EXITED = 19, /* j→c, unasked: NAME STATUS (wait status as of waitid: si_code*256+si_status) */
 	J_DESCRIBE = 20, /* c→j → OK TEXT: what the cage holds here (uid, namespaces, cgroup, seccomp), and what could not be had and why */
@@ -19,7 +19,7 @@ enum jail_type {
 };
 enum jail_tag {
 	J_T_NAME = 16, /* str */ J_T_SLOT, /* 0–65535: uid = base + slot */ J_T_RAM_BYTES, J_T_VCPUS, J_T_PID, J_T_STATUS, J_T_TEXT, /* str */
-	J_T_CPU_WEIGHT, /* 1–10000, as cpu.weight of a cgroup; 100 when it is not there */
+	J_T_CPU_WEIGHT, /* 1–10000, as cpu.weight of a cgroup; 100 when it is not there */ J_T_MORE_BYTES, /* of memory beside its RAM: disks that are in memory */
 };
 /* What J_NETNS brings. Each socket belongs to the namespace, whoever holds it. */
 enum jail_netns {

@@ -10,6 +10,7 @@ import core_fake  # noqa: E402
 from core_fake import C_DELETE, C_RELAUNCH, C_SHUTDOWN, OK, T_VM, World, ok, refused, says  # noqa: E402
 
 J_SPAWN, J_ADOPT, J_RAM, J_VCPUS, J_WEIGHT = 16, 18, 18, 19, 23
+C_DISK_GROW, T_SIZE = 194, 64
 asked = []
 
 
@@ -76,8 +77,10 @@ def test_disk():
     w.start(config=config(w, ['disk_overcommit: 10'], 'name: ok, storage_size: %d' % size))
     try:
         got = [w.create('ok') for _ in range(3)]
-        ok([m.type == OK for m in got[:2]] == [True] * 2 and refused(got[2], 507, 'the disks would promise %d MiB together' % (3 * size >> 20)),
+        ok([m.type == OK for m in got[:2]] == [True] * 2 and refused(got[2], 507, 'all disks would promise %d MiB together' % (3 * size >> 20)),
            'disk_overcommit counts sizes, not blocks', says(got[2]))
+        m = w.ask(C_DISK_GROW, (T_VM, got[0].str(T_VM)), (T_SIZE, 2 * size))
+        ok(refused(m, 507, 'all disks would promise'), 'nor may one grow beyond it', says(m))
         ok(w.folders() == sorted(m.str(T_VM) for m in got[:2]), 'nothing of the refused one is left', w.folders())
         ok(w.term() == 0, 'stopped')
     finally:

@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import Chan, Tap, start, ERR, OK, TEXT
 
 SPAWN, KILL, ADOPT, EXITED, DESCRIBE, NETNS = 16, 17, 18, 19, 20, 21
-NAME, SLOT, RAM, VCPUS, PID, STATUS, DESCRIPTION, WEIGHT = 16, 17, 18, 19, 20, 21, 22, 23
+NAME, SLOT, RAM, VCPUS, PID, STATUS, DESCRIPTION, WEIGHT, MORE = 16, 17, 18, 19, 20, 21, 22, 23, 24
 V_HELLO = 16
 UID_FIRST = 1835597824 + 16
 
@@ -89,9 +89,9 @@ def group_of(pid):
     return next((l[3:] for l in proc(pid, 'cgroup').splitlines() if l.startswith('0::')), None)
 
 
-def limits_hold(path, vcpus, ram, weight):
+def limits_hold(path, vcpus, ram, weight, more=0):
     """what the kernel says of this group; a controller that is not there is not asked"""
-    want = {'memory.max': str(ram + ram // 128 + (128 << 20)), 'memory.oom.group': '1', 'cpu.max': '%d 100000' % ((vcpus + 1) * 100000),
+    want = {'memory.max': str(ram + ram // 32 + (256 << 20) + more), 'memory.oom.group': '1', 'cpu.max': '%d 100000' % ((vcpus + 1) * 100000),
             'cpu.weight': str(weight), 'pids.max': str(vcpus + 32)}
     said = {}
     for name in want:
@@ -110,7 +110,7 @@ def check_cgroup(t, pid, said):
         return
     group = group_of(pid)
     t.ok(group.startswith('/mica/vm-demo-1.') and group.count('/') == 2, 'a cgroup of its own: %s' % group)
-    good, found = limits_hold(top + group, 3, 64 << 20, 250)
+    good, found = limits_hold(top + group, 3, 64 << 20, 250, 1 << 30)
     t.ok(good and ('rlimits' in said) == (len(found) < 5), 'its limits: %s; what is missing is said: %s' % (found, said))
 
 
@@ -160,7 +160,7 @@ def main(jail, vmm):
     ctl = listener(folder, 'ctl')
     begun = time.monotonic()
     described = m.text(DESCRIPTION)
-    m = c.ask(SPAWN, [(NAME, 'demo-1'), (SLOT, 7), (RAM, 64 << 20), (VCPUS, 3), (WEIGHT, 250)], [ctl.fileno()])
+    m = c.ask(SPAWN, [(NAME, 'demo-1'), (SLOT, 7), (RAM, 64 << 20), (VCPUS, 3), (WEIGHT, 250), (MORE, 1 << 30)], [ctl.fileno()])
     if not t.ok(m.kind == OK and len(m.fds) == 1, f'a vmm starts ({(time.monotonic() - begun) * 1000:.1f} ms): {m.text(TEXT) or ""}'):
         return t.done()
     pid = m.num(PID)

@@ -17,9 +17,9 @@
 #define PERIOD_US 100000u
 enum { FILE_MAX = 1 << 20, LEFTOVERS_MAX = 65536, MOVES = 8 };
 
-uint64_t cgroup_memory_max(uint64_t ram_bytes)
+uint64_t cgroup_memory_max(const struct cgroup_limits *l)
 {
-	return ram_bytes + ram_bytes / 128 + (128ull << 20);
+	return l->ram_bytes + l->ram_bytes / 32 + (256ull << 20) + l->more_bytes;
 }
 
 /* ---- small files ---- */
@@ -222,7 +222,7 @@ static int set_limits(const struct cgroups *c, int fd, const struct cgroup_limit
 {
 	unsigned long long cpus = l->vcpus + CGROUP_CPUS_MORE;
 	int err = 0;
-	if (c->memory && (err = write_text(fd, "memory.max", "%llu", cgroup_memory_max(l->ram_bytes), 0)))
+	if (c->memory && (err = write_text(fd, "memory.max", "%llu", cgroup_memory_max(l), 0)))
 		return fault_errno(f, err, "memory.max of the VM's cgroup");
 	if (c->memory && (err = write_text(fd, "memory.oom.group", "1", 0, 0)))
 		return fault_errno(f, err, "memory.oom.group of the VM's cgroup");

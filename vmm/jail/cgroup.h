@@ -21,11 +21,13 @@ struct cgroups {
 };
 struct cgroup_limits {
 	uint64_t ram_bytes;      /* of the guest */
+	uint64_t more_bytes;     /* that count as its memory, too: disks in a file system in memory */
 	unsigned vcpus, cpu_weight; /* weight 0: 100 */
 };
 
-/* memory.max of a VM: its RAM, 128 MiB for the vmm itself, its sockets' buffers and the page cache of its disk, and 1/128 for page tables. */
-uint64_t cgroup_memory_max(uint64_t ram_bytes);
+/* memory.max of a VM: its RAM; 1/32 of that for page tables (KVM's shadow ones, where the CPU has no nested ones, are 1/50); 256 MiB for the vmm itself, the
+ * page cache of its disk, and buffers of its sockets (768 streams whose readers sleep hold 160 MiB). */
+uint64_t cgroup_memory_max(const struct cgroup_limits *l);
 /* Finds or makes the folder, and removes groups of VMs that are gone. Never fails: see why. System calls: open read write mkdir rmdir getdents64 getxattr. */
 void cgroups_init(struct cgroups *c);
 /* A new group with its limits (there must be a folder); leaf is its name. fd of it (the caller's, for CLONE_INTO_CGROUP), or -errno with f: then the VM

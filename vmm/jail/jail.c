@@ -125,11 +125,13 @@ static void confirm(struct jail *j, uint32_t id, const struct inmate *i)
 /* As core says; 0 where it says nothing. */
 static struct cgroup_limits limits_of(const struct wire_msg *m)
 {
-	uint64_t ram = 0, vcpus = 0, weight = 0;
+	uint64_t ram = 0, vcpus = 0, weight = 0, more = 0;
 	wire_get_u64(m, J_T_RAM_BYTES, &ram);
 	wire_get_u64(m, J_T_VCPUS, &vcpus);
 	wire_get_u64(m, J_T_CPU_WEIGHT, &weight);
-	return (struct cgroup_limits){.ram_bytes = ram < RAM_MAX ? ram : RAM_MAX, .vcpus = vcpus < VCPUS_MAX ? (unsigned)vcpus : VCPUS_MAX,
+	wire_get_u64(m, J_T_MORE_BYTES, &more);
+	return (struct cgroup_limits){.ram_bytes = ram < RAM_MAX ? ram : RAM_MAX, .more_bytes = more < RAM_MAX ? more : RAM_MAX,
+				      .vcpus = vcpus < VCPUS_MAX ? (unsigned)vcpus : VCPUS_MAX,
 				      .cpu_weight = weight < CGROUP_WEIGHT_MAX ? (unsigned)weight : CGROUP_WEIGHT_MAX};
 }
 
