@@ -14,6 +14,8 @@ cp "$build/kernel/min/vmlinux" "$dir/vmlinux" && cp --sparse=always "$build/imag
 echo "== the API, on this machine (VM processes made up)"
 rc=0
 timeout 100 python3 "$here/api.py" "$build/bin" || rc=1
+echo "== disks of VMs over stored images (VM processes made up)"
+timeout 300 python3 "$here/disk.py" "$build/bin/core" || rc=1
 eval "$("$here/../rig/probe.sh" "$build/tests/rig/kvmcheck" "$build/mica" | sed "s/'/'\\\\''/g; s/=\(.*\)/='\1'/")"
 echo "== this machine: $why"
 mkdir "$dir/here"
