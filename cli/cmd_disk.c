@@ -48,7 +48,8 @@ static int ask(struct args *a, const char *target, struct answer *an, const char
 
 static int run_list(struct args *a)
 {
-	static const char *const titles[] = { "VM", "STATUS", "SIZE", "OWN", "SHARED", "IMAGE" }, *const bytes[] = { "size_bytes", "own_bytes", "shared_bytes" };
+	static const char *const titles[] = { "VM", "STATUS", "SIZE", "OWN", "SHARED", "IMAGE" };
+	static const char *const bytes[] = { "size_bytes", "own_bytes", "shared_bytes" };
 	struct answer an;
 	struct table t;
 	char w[WORDS_MAX];
@@ -254,7 +255,8 @@ static int trim(const struct remote *r, char vm[VM_NAME_MAX])
 	struct answer an;
 	const char *out;
 	char said[200];
-	int code = image_exec(r, vm, argv, &an, &out, "cannot trim the file system of the VM", "the VM's image needs the program fstrim; else shut the VM down first");
+	int code = image_exec(r, vm, argv, &an, &out, "cannot trim the file system of the VM",
+		"the VM's image needs the program fstrim; else shut the VM down first");
 	if (code)
 		return code;
 	out_clean(said, sizeof(said), out);
@@ -296,16 +298,34 @@ static int run_import(struct args *a)
 	return image_import(a, true);
 }
 
-const struct cmd cmd_disk_list = { .group = "disk", .name = "list", .aliases = "ls l", .synopsis = "", .summary = "root disks: size, bytes of their own, bytes shared with images",
-	.opts = json_opts, .examples = "mica disk list", .max_pos = 0, .command_at = -1, .flags = CMD_REMOTE, .run = run_list };
-const struct cmd cmd_disk_df = { .group = "disk", .name = "df", .synopsis = "", .summary = "what the state folder has free, and what VMs may still write",
-	.opts = json_opts, .examples = "mica disk df", .max_pos = 0, .command_at = -1, .flags = CMD_REMOTE, .run = run_df };
-const struct cmd cmd_disk_grow = { .group = "disk", .name = "grow", .synopsis = "VM SIZE", .summary = "make a VM's disk larger, while it runs with its file system",
-	.opts = json_opts, .examples = "mica disk grow vm-1 40G", .min_pos = 2, .max_pos = 2, .command_at = -1, .flags = CMD_REMOTE, .run = run_grow };
-const struct cmd cmd_disk_export = { .group = "disk", .name = "export", .synopsis = "VM", .summary = "a stopped VM's disk as one raw image",
-	.opts = export_opts, .examples = "mica disk export vm-1 -f vm-1.img\nmica disk export vm-1 -f - | zstd > vm-1.img.zst", .min_pos = 1, .max_pos = 1, .command_at = -1,
-	.flags = CMD_REMOTE, .run = run_export };
-const struct cmd cmd_disk_sparsify = { .group = "disk", .name = "sparsify", .synopsis = "VM", .summary = "give what a VM's disk does not need back to the host",
-	.opts = json_opts, .examples = "mica disk sparsify vm-1", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_sparsify };
-const struct cmd cmd_disk_import = { .group = "disk", .name = "import", .synopsis = "FILE", .summary = "make an image of a raw ext4 disk",
-	.opts = import_opts, .examples = "mica disk import debian.img --name debian:12", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_import };
+const struct cmd cmd_disk_list = {
+	.group = "disk", .name = "list", .aliases = "ls l", .synopsis = "", .summary = "root disks: size, bytes of their own, bytes shared with images",
+	.opts = json_opts, .examples = "mica disk list", .max_pos = 0, .command_at = -1, .flags = CMD_REMOTE,
+	.run = run_list,
+};
+const struct cmd cmd_disk_df = {
+	.group = "disk", .name = "df", .synopsis = "", .summary = "what the state folder has free, and what VMs may still write",
+	.opts = json_opts, .examples = "mica disk df", .max_pos = 0, .command_at = -1, .flags = CMD_REMOTE,
+	.run = run_df,
+};
+const struct cmd cmd_disk_grow = {
+	.group = "disk", .name = "grow", .synopsis = "VM SIZE", .summary = "make a VM's disk larger, while it runs with its file system",
+	.opts = json_opts, .examples = "mica disk grow vm-1 40G", .min_pos = 2, .max_pos = 2, .command_at = -1, .flags = CMD_REMOTE,
+	.run = run_grow,
+};
+const struct cmd cmd_disk_export = {
+	.group = "disk", .name = "export", .synopsis = "VM", .summary = "a stopped VM's disk as one raw image",
+	.opts = export_opts, .examples = "mica disk export vm-1 -f vm-1.img\nmica disk export vm-1 -f - | zstd > vm-1.img.zst",
+	.min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
+	.run = run_export,
+};
+const struct cmd cmd_disk_sparsify = {
+	.group = "disk", .name = "sparsify", .synopsis = "VM", .summary = "give what a VM's disk does not need back to the host",
+	.opts = json_opts, .examples = "mica disk sparsify vm-1", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
+	.run = run_sparsify,
+};
+const struct cmd cmd_disk_import = {
+	.group = "disk", .name = "import", .synopsis = "FILE", .summary = "make an image of a raw ext4 disk",
+	.opts = import_opts, .examples = "mica disk import debian.img --name debian:12", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
+	.run = run_import,
+};

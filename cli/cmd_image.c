@@ -325,8 +325,8 @@ int image_import(struct args *a, bool raw_disk)
 	if (is_disk(temp[0] ? temp : a->pos[0]))
 		raw_disk = true;
 	else if (raw_disk)
-		code = out_error(EXIT_FAIL, "it is no raw ext4 file system", "copy the root partition of a disk into a file of its own; 'mica image import' takes archives",
-			"cannot import %s", a->pos[0]);
+		code = out_error(EXIT_FAIL, "it is no raw ext4 file system",
+			"copy the root partition of a disk into a file of its own; 'mica image import' takes archives", "cannot import %s", a->pos[0]);
 	if (!code && raw_disk && arg_u64(a, "size", bytes) < bytes)
 		code = out_error(EXIT_USAGE, NULL, "leave --size out, or give a larger one", "the disk has more bytes than --size");
 	if (!code)

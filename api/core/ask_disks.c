@@ -101,8 +101,9 @@ static void grow_failed(struct vm *vm, unsigned status, const char *why)
 {
 	vm->grow.busy = false;
 	ev_timer_del(vm->core->loop, &vm->grow.timer);
-	reply_err(vm->core, vm->grow.id, status, "the disk of VM '%s' has %llu bytes now, but its file system did not follow, which it will at its next start: %s",
-		  vm->r.name, (unsigned long long)vm->r.disk_bytes, why);
+	reply_err(vm->core, vm->grow.id, status,
+		  "the disk of VM '%s' has %llu bytes now, but its file system did not follow, which it will at its next start: %s", vm->r.name,
+		  (unsigned long long)vm->r.disk_bytes, why);
 }
 
 void disk_grow_over(struct vm *vm)
@@ -205,8 +206,8 @@ static bool too_much(struct ask *a, uint64_t bytes)
 		promised += vm->r.disk_bytes + vm->r.target_bytes;
 	if (promised <= most)
 		return false;
-	reply_err(a->core, a->id, 507, "the disks would promise %llu MiB together, and disk_overcommit allows %llu MiB: delete VMs, grow by less, or raise disk_overcommit",
-		  (unsigned long long)(promised >> 20), (unsigned long long)(most >> 20));
+	reply_err(a->core, a->id, 507, "the disks would promise %llu MiB together, and disk_overcommit allows %llu MiB: delete VMs, grow by less, "
+		  "or raise disk_overcommit", (unsigned long long)(promised >> 20), (unsigned long long)(most >> 20));
 	return true;
 }
 
@@ -220,7 +221,8 @@ static bool may_grow(struct ask *a, uint64_t *bytes)
 	}
 	*bytes = (*bytes + DISK_STEP_BYTES - 1) / DISK_STEP_BYTES * DISK_STEP_BYTES;
 	if (*bytes < vm->r.disk_bytes)
-		reply_err(a->core, a->id, 409, "the disk of VM '%s' has %llu bytes: a disk can grow, not shrink", a->name, (unsigned long long)vm->r.disk_bytes);
+		reply_err(a->core, a->id, 409, "the disk of VM '%s' has %llu bytes: a disk can grow, not shrink", a->name,
+			  (unsigned long long)vm->r.disk_bytes);
 	else if (vm->r.target[0])
 		reply_err(a->core, a->id, 409, "VM '%s' is a builder", a->name);
 	else if (vm->state == VM_PAUSED)

@@ -22,8 +22,8 @@ static int borrow(struct checking *x, const struct keys_disk *k, struct conf_fil
 			return out->fd < 0 ? REFUSE(x, k->file.line, "disk '%.200s': %s", k->file.v, strerror(errno)) : 0;
 		}
 	}
-	return REFUSE(x, k->file.line, "disk '%.200s' is not open in the daemon, %s: name one that a host group of the daemon's file uses in the same way", k->file.v,
-		      k->read_only.v ? "read-only" : "for writing");
+	return REFUSE(x, k->file.line, "disk '%.200s' is not open in the daemon, %s: name one that a host group of the daemon's file uses in the "
+		      "same way", k->file.v, k->read_only.v ? "read-only" : "for writing");
 }
 
 static int open_disk(struct checking *x, const struct keys_disk *k, struct conf_file *out)
@@ -33,11 +33,13 @@ static int open_disk(struct checking *x, const struct keys_disk *k, struct conf_
 	out->path = k->file.v;
 	out->fd = open(k->file.v, (k->read_only.v ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (out->fd < 0)
-		return REFUSE(x, k->file.line, "disk '%.200s': %s%s", k->file.v, strerror(errno), errno == EROFS || errno == EACCES ? ": read_only: true may do" : "");
+		return REFUSE(x, k->file.line, "disk '%.200s': %s%s", k->file.v, strerror(errno),
+			      errno == EROFS || errno == EACCES ? ": read_only: true may do" : "");
 	if (fstat(out->fd, &st) || !S_ISREG(st.st_mode))
 		return REFUSE(x, k->file.line, "disk '%.200s' is not a regular file", k->file.v);
 	if (st.st_size <= 0 || st.st_size % 512)
-		return REFUSE(x, k->file.line, "disk '%.200s' has %lld bytes: a disk has whole sectors of 512 (truncate -s %%512 FILE)", k->file.v, (long long)st.st_size);
+		return REFUSE(x, k->file.line, "disk '%.200s' has %lld bytes: a disk has whole sectors of 512 (truncate -s %%512 FILE)", k->file.v,
+			      (long long)st.st_size);
 	out->bytes = (uint64_t)st.st_size;
 	return 0;
 }
@@ -50,8 +52,8 @@ static int check_file(struct checking *x, const struct keys_disk *k, struct host
 		return r;
 	d->bytes = d->file.bytes;
 	if (!d->read_only && g->count > 1)
-		return REFUSE(x, k->file.line, "group '%s': disk '%.200s' can be written by one VM only, count is %u: add read_only: true, or give a size instead of a file",
-			      g->name, k->file.v, g->count);
+		return REFUSE(x, k->file.line, "group '%s': disk '%.200s' can be written by one VM only, count is %u: add read_only: true, or give "
+			      "a size instead of a file", g->name, k->file.v, g->count);
 	for (const struct conf_disk *o = g->disks; o < d; o++)
 		if (conf_disks_clash(o, d))
 			return REFUSE(x, k->file.line, "group '%s': disk '%.200s' is there twice", g->name, k->file.v);

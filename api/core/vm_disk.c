@@ -151,15 +151,24 @@ int vm_disk_make(void *arg)
 }
 
 /* The record goes first: whatever is left without one is removed at the next start. */
-int vm_disk_remove(void *arg)
+int vm_files_remove(int dir_fd)
 {
-	static const char *const files[] = { "record", ".record.new", "disk.img", "disk.map", "disk1.img", "disk2.img", "disk3.img", "disk4.img", "disk5.img", "disk6.img", "userdata", "ssh_keys", "ctl.sock", "console.log", "report", "net.jsonl", "net.jsonl.1",
-		"net.jsonl.2", "net.jsonl.3" };
-	struct vm *vm = arg;
+	static const char *const files[] = { "record", ".record.new", "disk.img", "disk.map", "disk1.img", "disk2.img", "disk3.img", "disk4.img", "disk5.img",
+		"disk6.img", "userdata", "ssh_keys", "ctl.sock", "console.log", "report", "net.jsonl", "net.jsonl.1", "net.jsonl.2", "net.jsonl.3" };
 
 	for (size_t i = 0; i < ARRAY_LEN(files); i++)
-		if (unlinkat(vm->dir_fd, files[i], 0) && errno != ENOENT)
+		if (unlinkat(dir_fd, files[i], 0) && errno != ENOENT)
 			return -errno;
+	return 0;
+}
+
+int vm_disk_remove(void *arg)
+{
+	struct vm *vm = arg;
+	int err = vm_files_remove(vm->dir_fd);
+
+	if (err)
+		return err;
 	if (vm->commit && commits_abandon(&vm->core->commits, vm->commit->id))
 		return -EIO;
 	if (vm->r.target[0] && images_abandon(&vm->core->images, vm->r.target))

@@ -38,7 +38,8 @@ int vm_disks_claim(struct vm *vm, struct fault *f)
 		int err = 0;
 
 		if (other)
-			return fault_set(f, -EBUSY, "disk '%.200s' is in use by VM '%s', and can be written by one VM only: stop that one first", d->file.path, other->r.name);
+			return fault_set(f, -EBUSY, "disk '%.200s' is in use by VM '%s', and can be written by one VM only: stop that one first", d->file.path,
+					 other->r.name);
 		if (d->file.fd >= 0 && !d->read_only)
 			err = lock(d, F_WRLCK);
 		if (err)

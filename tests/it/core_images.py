@@ -188,7 +188,7 @@ def test_restart(w, first, vm):
     w.kill9()
     w.start(GROUPS)
     w.read_lines()
-    ok(w.wait_for(lambda: b not in w.names()) and b not in w.folders(), 'a builder does not outlive the daemon')
+    ok(w.wait_for(lambda: b not in w.names() and b not in w.folders()), 'a builder does not outlive the daemon')
     after = images(w)
     ok(set(before) - set(after) == set(nameless) and any('is left alone' in x for x in w.lines), 'images are read again, a damaged one is told of', w.lines)
     ok('.img-0123456789abcdef' not in store(w) and nameless[0] in store(w), 'an unfinished one is removed, the damaged one stays')
