@@ -102,11 +102,7 @@ void adopt_hello(struct vm *vm, const struct wire_msg *m)
 /* Of a creation that was never acknowledged, or a removal that was. */
 static void drop_folder(struct core *c, const char *name, int dir_fd)
 {
-	static const char *const files[] = { ".record.new", "disk.img", "disk.map", "userdata", "ctl.sock", "console.log", "report", "net.jsonl", "net.jsonl.1",
-		"net.jsonl.2", "net.jsonl.3" };
-
-	for (size_t i = 0; i < ARRAY_LEN(files); i++)
-		unlinkat(dir_fd, files[i], 0);
+	vm_files_remove(dir_fd);
 	if (unlinkat(c->vms_fd, name, AT_REMOVEDIR))
 		core_say(c, "NOTE", "folder vm/%s holds no record and cannot be removed: %s", name, strerror(errno));
 }

@@ -155,6 +155,7 @@ void vm_listen_agent(struct vm *vm);              /* V_LISTEN for the hello stre
 int vm_disk_make(void *arg);
 uint64_t vm_disk_copies(struct vm *vm); /* bytes that making it will write, where extents cannot be shared */
 int vm_disk_remove(void *arg);
+int vm_files_remove(int dir_fd); /* all that a VM's folder may hold. 0 or -errno */
 
 /* ---- a builder's image (vm_keep.c) ---- */
 /* Its process has ended well: the second disk goes into the store as vm->keep, then the VM goes. */

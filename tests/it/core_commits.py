@@ -17,6 +17,7 @@ C_COMMIT, C_COMMIT_LIST, C_FORK, C_COMMIT_DELETE = range(176, 180)
 T_VALUE = 161
 T_SECRETS_SET = 66
 A_FIXUP, AT_HOSTNAME, AT_MACHINE_ID, AT_KEYS = 58, 22, 160, 161
+KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI' + 'A' * 43 + ' me'
 DATA = 20 << 20  # more than core would rather copy
 GRAIN = 4096
 
@@ -353,7 +354,7 @@ def test_kill9(seed):
             have, commits = w.names(), listed(w)
             still = [n for n in have if w.status_of(n) == 'Stopped']
             for i in range(3):
-                posted.append((w.post(C_CREATE, (T_GROUP, 'ok'), (T_PERSISTENT, int(i < 2))), 'create', None))
+                posted.append((w.post(C_CREATE, (T_GROUP, 'ok'), (T_PERSISTENT, int(i < 2)), (core_fake.T_SSH, KEY)), 'create', None))
             for n in still[:2]:
                 posted.append((w.post(C_COMMIT, (T_VM, n)), 'commit', n))
             for c in list(commits)[:2]:
