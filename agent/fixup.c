@@ -92,9 +92,13 @@ static int put_id(int folder, const char *id)
 
 static int fix_machine_id(const struct agent *a, const char *id)
 {
-	AUTO_FD etc = open_folder(a, "/etc"), dbus = open_folder(a, "/var/lib/dbus");
+	char at[PATH_MAX];
 	struct stat st;
-	int rc = etc < 0 ? etc : put_id(etc, id);
+	snprintf(at, sizeof at, "%s/etc", a->prefix);
+	int rc = path_make(at);
+	AUTO_FD etc = open_folder(a, "/etc"), dbus = open_folder(a, "/var/lib/dbus");
+	if (rc == 0)
+		rc = etc < 0 ? etc : put_id(etc, id);
 	if (rc == 0 && dbus >= 0 && fstatat(dbus, "machine-id", &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
 		rc = put_id(dbus, id);
 	return rc;

@@ -20,8 +20,6 @@ const struct absent absents[] = {
 		"'git bundle create - HEAD | mica vm exec VM -- sh -c \"cat > repo.bundle\"' carries a repository" },
 	{ NULL, "env", "it cannot keep project environments yet", BY_HAND },
 	{ NULL, "wg", "nothing public tells what it should do", NULL },
-	{ "vm", "commit fork", "it cannot freeze a disk and start others from it yet",
-		"a stopped VM's disk.img can be copied and named as the image of a host group" },
 	{ 0 },
 };
 

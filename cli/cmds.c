@@ -4,7 +4,7 @@
 const struct cmd *const cmds[] = {
 	&cmd_run, &cmd_new, &cmd_up, &cmd_auto, &cmd_join, &cmd_doctor, &cmd_ps, &cmd_bench, &cmd_info, &cmd_version, &cmd_completion, &cmd_man,
 	&cmd_vm_launch, &cmd_vm_list, &cmd_vm_group, &cmd_vm_describe, &cmd_vm_exec, &cmd_vm_shell, &cmd_vm_cp, &cmd_vm_forward, &cmd_vm_ready, &cmd_vm_health,
-	&cmd_vm_logs, &cmd_vm_top, &cmd_vm_pause, &cmd_vm_resume, &cmd_vm_suspend, &cmd_vm_restore, &cmd_vm_shutdown, &cmd_vm_relaunch, &cmd_vm_delete, &cmd_vm_tag, &cmd_vm_route,
+	&cmd_vm_logs, &cmd_vm_top, &cmd_vm_pause, &cmd_vm_resume, &cmd_vm_suspend, &cmd_vm_restore, &cmd_vm_shutdown, &cmd_vm_relaunch, &cmd_vm_commit, &cmd_vm_fork, &cmd_vm_delete, &cmd_vm_tag, &cmd_vm_route,
 	&cmd_bg_exec, &cmd_bg_list, &cmd_bg_info, &cmd_bg_logs, &cmd_bg_kill, &cmd_bg_wait, &cmd_bg_remove,
 	&cmd_net_cut, &cmd_net_heal, &cmd_net_delay, &cmd_net_loss, &cmd_net_limit, &cmd_net_stats, &cmd_net_log,
 	&cmd_policy_show, &cmd_policy_set, &cmd_policy_explain, &cmd_policy_learn,

@@ -40,6 +40,8 @@ SERVED = {
     "vm shell": "--uid --gid --cwd --shell --bootstrap", "shell": "",
     "vm cp": "-r --recursive --mode --permissions --uid --exclude", "cp": "",
     "vm forward": "-L", "vm pause": "", "vm resume": "", "vm shutdown": "", "vm suspend": "", "vm restore": "--wait", "vm relaunch": "", "relaunch": "",
+    "vm commit": "--tag --label --cache-key --source --quiet --json",
+    "vm fork": "--wait --timeout --allow --no-allow --drop --fixup --no-fixups --rm --cpu --ram-mb --tag --replace-tags --no-secrets --secret --name --json --quiet",
     "vm delete": "", "vm logs": "--lines", "logs": "", "vm top": "--json",
     "vm tag": "--tag", "vm route": "--os", "route": "", "fs watch": "--stream", "vm fs watch": "",
     "secret create": "--from-literal --from-file --permissions --uid --gid --name --value", "secret list": "-v", "secret update": "--permissions",
@@ -49,8 +51,8 @@ SERVED = {
 }
 # said with a reason, not "unknown command"
 ABSENT = ["update", "install slicer-mac", "image wipe", "disk archive",
-          "disk transfer", "disk update-kernel", "pci list", "pci bind 0000:00:00.0 --driver x", "pci unbind", "ca init", "ca issue --host x", "vm commit vm-1",
-          "vm commit list", "vm fork x --wait", "proxy up", "proxy client create x", "proxy allow", "amp", "claude .", "codex", "copilot", "opencode",
+          "disk transfer", "disk update-kernel", "pci list", "pci bind 0000:00:00.0 --driver x", "pci unbind", "ca init", "ca issue --host x",
+          "proxy up", "proxy client create x", "proxy allow", "amp", "claude .", "codex", "copilot", "opencode",
           "pi", "workspace", "worktree push", "wt pull", "env up", "wg"]
 
 

@@ -266,7 +266,7 @@ def case_tags(t):
 
 def case_commits_name(t):
     """1.2: /vm/commits is never a VM"""
-    t.send("GET", "/vm/commits", want=(200, 404, 501))
+    t.send("GET", "/vm/commits", want=200)
 
 
 # ---- facts --------------------------------------------------------------------------------------------------------
@@ -392,12 +392,59 @@ def case_ephemeral(t):
 
 
 def case_snapshots(t):
-    """A: suspend, restore, commit answer or say 501; never something else"""
+    """A: suspend and restore answer or say 501, never something else; what runs is not committed"""
     for path in ("/suspend", "/restore?wait=agent&timeout=30s"):
         status = t.api.call("POST", t.path(path), b"", timeout_s=120)[0]
         must(status in (200, 409, 501), path, status)
     status = t.api.call("POST", t.path("/commit"), {"cache_key": "k1"}, timeout_s=120)[0]
-    must(status in (200, 409, 501), status)
+    must(status == 409, status)
+
+
+def case_commit(t):
+    """1.14, A: a stopped VM is committed, children are forked from it; what refers to a commit keeps it"""
+    source = t.create(cpus=1, ram_bytes=t.ram, persistent=True, tags=["team=a"])["hostname"]
+    path = "/vm/%s" % source
+    t.send("POST", path + "/commit", {}, want=409)
+    t.send("POST", path + "/shutdown", {}, timeout_s=120)
+    key = "k-" + source
+    words = {"tags": ["golden"], "labels": {"app": "web"}, "cache_key": key}
+    made = t.send("POST", path + "/commit", words, timeout_s=300)[0]
+    ident = made["commit_id"]
+    must(re.fullmatch(r"cmt-[a-z0-9]+-[0-9a-f]{16}", ident), ident)
+    same(made, {"hostname": source, "commit_id": ident, "status": "committed", "parent_status": "stopped", "mode": "disk", **words}, "commit")
+    same(t.send("POST", path + "/commit", words)[0]["commit_id"], ident, "the same words again")
+    t.send("POST", path + "/commit", {"tags": ["other"]}, want=409)
+    t.send("POST", path + "/commit", {"labels": {"a": 1}}, want=400)
+    info = t.send("GET", query("/vm/commits", cache_key=key))[0]
+    same([(c["commit_id"], c["source_hostname"], c["source_host_group"], c["mode"], c["tags"], c["labels"], c["cache_key"]) for c in info],
+         [(ident, source, t.group, "disk", ["golden"], {"app": "web"}, key)], "list")
+    for filters, there in (({"tag": "golden"}, True), ({"tag": "none"}, False), ({"source": source}, True), ({"source": "no-1"}, False), ({"mode": "disk"}, True),
+                           ({"mode": "memory"}, False)):
+        same(ident in [c["commit_id"] for c in t.send("GET", query("/vm/commits", **filters))[0]], there, str(filters))
+    for bad in ({"fixups": ["clock"]}, {"vcpu": 9999}, {"ram_bytes": 1 << 50}, {"tag_mode": "mix"}, {"tags": "x"}, {"secrets": ["no-such"]}):
+        t.send("POST", "/vm/commits/%s/fork" % ident, bad, want=400)
+    for bad in ("cmt-none", "..%2fx", "%5c"):
+        t.send("POST", "/vm/commits/%s/fork" % bad, {}, want=404)
+        t.send("DELETE", "/vm/commits/" + bad, want=404)
+    child = t.send("POST", "/vm/commits/%s/fork?wait=agent&timeout=60s" % ident, {"tags": ["j=1"], "tag_mode": "replace", "secrets": [], "persistent": False, "fixups": ["hostname"],
+                   "vcpu": 1, "ram_bytes": t.ram}, timeout_s=120)[0]
+    t.made.append(child["hostname"])
+    same({k: v for k, v in child.items() if k != "hostname"}, {"source_hostname": source, "commit_id": ident, "status": "forked", "parent_status": "stopped", "child_status": "running",
+         "mode": "disk", "persistent": False}, "fork")
+    same(t.send("GET", "/vm/%s/tags" % child["hostname"])[0]["tags"], ["j=1"], "replaced tags")
+    second = t.send("POST", "/vm/commits/%s/fork?wait=none" % ident)[0]
+    t.made.append(second["hostname"])
+    same((second["child_status"], second["persistent"]), ("starting", True), "not waited for")
+    same(t.send("GET", "/vm/%s/tags" % second["hostname"])[0]["tags"], ["team=a"], "its source's tags")
+    same(t.send("GET", "/vm/" + child["hostname"])[0]["parent_commit_id"], ident, "describe of a fork")
+    same(t.send("GET", path)[0]["commit_id"], ident, "describe of the source")
+    t.send("DELETE", "/vm/commits/" + ident, want=409)
+    t.delete(child["hostname"])
+    t.delete(second["hostname"])
+    t.send("DELETE", "/vm/commits/" + ident, want=409)
+    t.delete(source)
+    same(t.send("DELETE", "/vm/commits/" + ident)[0], {"commit_id": ident, "status": "deleted"}, "delete")
+    same(ident in [c["commit_id"] for c in t.send("GET", "/vm/commits")[0]], False, "in the list")
 
 
 # ---- exec ---------------------------------------------------------------------------------------------------------

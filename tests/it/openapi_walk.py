@@ -285,7 +285,7 @@ BODIES = {"growDisk": {"size": "1M"}, "mkdir": {"path": "/tmp"}, "createNode": {
 # How each operation is asked wrongly: parameters, body.
 WRONG = {"listNodes": ({"tag": "a", "tag_prefix": "b"}, None), "listGroupNodes": ({"tag": "a", "tag_prefix": "b"}, None), "createNode": ({}, {"cpus": 99}),
          "patchTags": ({}, {"add": ["a"], "replace": ["b"]}), "logs": ({"lines": "x"}, None), "shutdown": ({"action": "explode"}, None),
-         "relaunch": ({"wait": "moon"}, None), "exec": ({"cmd": ""}, None), "listBackground": None, "backgroundInfo": None, "backgroundReap": None,
+         "commit": ({}, {"tags": 1}), "forkCommit": ({"wait": "moon"}, {}), "relaunch": ({"wait": "moon"}, None), "exec": ({"cmd": ""}, None), "listBackground": None, "backgroundInfo": None, "backgroundReap": None,
          "backgroundLogs": ({"from_id": "x"}, None), "backgroundKill": ({}, {"signal": "NOPE"}), "backgroundWait": ({"timeout": "601"}, None),
          "copyOut": ({"path": "/etc/passwd", "mode": "zip"}, None), "copyIn": ({"path": "/tmp/x", "mode": "zip"}, b"x"), "readdir": ({}, None), "stat": ({}, None),
          "mkdir": ({}, {}), "remove": ({}, None), "watch": ({"paths": "/tmp", "debounce": "x"}, None), "shell": ({"uid": "x"}, None), "forward": ({}, None),
@@ -485,6 +485,30 @@ def images(w):
     w.call("deleteImage", 200, image)
 
 
+def commits(w):
+    big = b" " * ((1 << 20) + 1)
+    vm = w.call("createNode", 201, {"group": "demo"}, {"persistent": True}, wait="agent", timeout="60s")["hostname"]
+    w.call("commit", 409, {"h": vm})
+    w.call("shutdown", 200, {"h": vm})
+    w.call("commit", 413, {"h": vm}, big)
+    made = w.call("commit", 200, {"h": vm}, {"tags": ["golden"], "labels": {"a": "b"}, "cache_key": "walk"})
+    ident = {"id": made["commit_id"]}
+    tap.ok(made["labels"] == {"a": "b"} and made["tags"] == ["golden"], "its words come back")
+    tap.ok([c["commit_id"] for c in w.call("listCommits", 200, cache_key="walk")] == [ident["id"]] and w.call("listCommits", 200, tag="no") == [], "commits by their words")
+    w.call("deleteCommit", 409, ident)
+    w.call("forkCommit", 413, ident, big)
+    w.call("forkCommit", 408, ident, {}, wait="agent", timeout="1ms")
+    fork = w.call("forkCommit", 200, ident, {"tags": ["name=walker"], "tag_mode": "replace", "fixups": ["hostname", "machine-id"], "persistent": False}, wait="agent", timeout="60s")
+    w.call("forkCommit", 409, ident, {"tags": ["name=walker"]})
+    again = w.call("forkCommit", 200, ident, {})
+    tap.ok((fork["child_status"], fork["parent_status"], fork["persistent"], again["child_status"]) == ("running", "stopped", False, "starting"), "forks: %s %s" % (fork, again))
+    tap.ok(w.call("describe", 200, {"h": fork["hostname"]})["parent_commit_id"] == ident["id"] and w.call("describe", 200, {"h": vm})["commit_id"] == ident["id"],
+           "and who comes from where")
+    for name in (fork["hostname"], again["hostname"], vm):
+        w.call("deleteNode", 200, {"group": "demo", "node": name})
+    w.call("deleteCommit", 200, ident)
+
+
 def without_rights(w):
     """401 everywhere but where no token is needed; 403 for whoever may not."""
     nobody = Api(w.stack.tcp)
@@ -550,7 +574,7 @@ def power(w):
     w.call("shutdown", 200)
     w.call("relaunch", 200, wait="agent", timeout="60s")
     w.call("statsAll", 200)
-    for name in ("suspend", "restore", "commit", "listCommits", "deleteCommit", "forkCommit"):
+    for name in ("suspend", "restore"):
         if name in w.ops:
             w.refusal(name, w.api, "as offered", {"id": "cmt-none"})
     w.call("deleteNode", 403, {"group": "fixed", "node": "fixed-1"})
@@ -592,7 +616,7 @@ def main():
         tap.ok(not bad, "well-formed OpenAPI 3.1: %s" % bad[:20])
         same_routes(spec, os.path.join(sys.argv[1], "front"))
         w = Walk(stack, spec)
-        for part in (groups_and_vms, plain_reads, commands, files, sockets, network, isolated, disks, images, secrets_and_tokens, without_rights, not_there, wrongly_asked, power, ending):
+        for part in (groups_and_vms, plain_reads, commands, files, sockets, network, isolated, disks, images, commits, secrets_and_tokens, without_rights, not_there, wrongly_asked, power, ending):
             try:
                 part(w)
             except Exception:

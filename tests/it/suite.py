@@ -22,7 +22,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import world  # noqa: E402
 
-ROOMS = ["run", "api", "exec", "stdin", "streams", "cp", "shell", "fs", "cli", "bg", "image", "disk", "auth", "conform", "badinput", "net", "iso", "publish", "flood", "adopt", "walls", "full", "many", "own", "end"]
+ROOMS = ["run", "api", "exec", "stdin", "streams", "cp", "shell", "fs", "cli", "bg", "image", "disk", "fork", "auth", "conform", "badinput", "net", "iso", "publish", "flood", "adopt", "walls", "full", "many", "own", "end"]
 
 
 class TooLong(BaseException):
