@@ -14,15 +14,14 @@
 #define EXTENTS 128u
 #define ROUNDS_MAX 64u /* a disk in more pieces than that: what is behind counts as its own */
 
-struct extents {
-	struct fiemap head;
-	struct fiemap_extent at[EXTENTS];
-};
-
 /* Bytes of the file that lie in extents which others have, too; 0 where the file system has no such thing. */
 static uint64_t shared_extents(int fd)
 {
-	static struct extents x; /* core is one thread */
+	static union {
+		struct fiemap head; /* its extents follow it */
+		uint8_t room[sizeof(struct fiemap) + EXTENTS * sizeof(struct fiemap_extent)];
+	} x; /* core is one thread */
+	const struct fiemap_extent *at = x.head.fm_extents;
 	uint64_t sum = 0, next = 0;
 
 	for (unsigned round = 0; round < ROUNDS_MAX; round++) {
@@ -33,10 +32,10 @@ static uint64_t shared_extents(int fd)
 		if (ioctl(fd, FS_IOC_FIEMAP, &x) || !x.head.fm_mapped_extents || x.head.fm_mapped_extents > EXTENTS)
 			break;
 		for (unsigned i = 0; i < x.head.fm_mapped_extents; i++)
-			if (x.at[i].fe_flags & FIEMAP_EXTENT_SHARED)
-				sum += x.at[i].fe_length;
-		next = x.at[x.head.fm_mapped_extents - 1].fe_logical + x.at[x.head.fm_mapped_extents - 1].fe_length;
-		if (x.at[x.head.fm_mapped_extents - 1].fe_flags & FIEMAP_EXTENT_LAST)
+			if (at[i].fe_flags & FIEMAP_EXTENT_SHARED)
+				sum += at[i].fe_length;
+		next = at[x.head.fm_mapped_extents - 1].fe_logical + at[x.head.fm_mapped_extents - 1].fe_length;
+		if (at[x.head.fm_mapped_extents - 1].fe_flags & FIEMAP_EXTENT_LAST)
 			break;
 	}
 	return sum;
