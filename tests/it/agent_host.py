@@ -574,6 +574,53 @@ def test_rest(a):
     ok(m.num(T_USERDATA_RAN) == 1 and "twice" not in open(a.prefix + "/var/log/slicer-userdata.log").read(), "it runs once", m)
 
 
+FIXUP, T_MACHINE_ID, T_SSH_HOST_KEYS = 58, 160, 161
+
+
+def test_fixup(a):
+    """A fork's first boot: what the disk knows of its source becomes what it is told, and only that."""
+    etc, dbus = a.prefix + "/etc", a.prefix + "/var/lib/dbus"
+    os.makedirs(etc + "/ssh", exist_ok=True)
+    os.makedirs(dbus)
+    read = lambda path: open(path).read()
+    for fields, what in (([(T_HOSTNAME, "-x")], "a host name that is none"), ([(T_HOSTNAME, "x" * 64)], "a long one"), ([(T_HOSTNAME, "a b")], "one of two words"),
+                         ([(T_MACHINE_ID, "0" * 31)], "a short machine-id"), ([(T_MACHINE_ID, "g" * 32)], "one that is not hexadecimal")):
+        m = a.ask(FIXUP, fields)
+        ok(refused(m, 400), what + " is refused", m)
+    m = a.ask(FIXUP, [(T_HOSTNAME, "child-2"), (T_MACHINE_ID, "ab" * 16), (T_SSH_HOST_KEYS, 1)])
+    ok(m.kind == OK and os.listdir(etc + "/ssh") == [] and not os.path.exists(etc + "/hostname") and read(etc + "/machine-id") == "ab" * 16 + "\n",
+       "nothing there: no name, no keys, a machine-id", m)
+    with open(etc + "/hostname", "w") as f:
+        f.write("mother\n")
+    with open(etc + "/hosts", "w") as f:
+        f.write("127.0.0.1 localhost\n127.0.1.1\tmother mother.example\n# mothers\n10.0.0.1 x mother")
+    with open(dbus + "/machine-id", "w") as f:
+        f.write("cd" * 16 + "\n")
+    m = a.ask(FIXUP, [(T_HOSTNAME, "child-2")])
+    ok(m.kind == OK and read(etc + "/hostname") == "child-2\n" and read(etc + "/hosts") == "127.0.0.1 localhost\n127.0.1.1\tchild-2 mother.example\n# mothers\n10.0.0.1 x child-2",
+       "the name, in hosts as whole words", m)
+    ok(read(etc + "/machine-id") == "ab" * 16 + "\n" and read(dbus + "/machine-id") == "cd" * 16 + "\n", "and nothing else")
+    m = a.ask(FIXUP, [(T_MACHINE_ID, "12" * 16)])
+    ok(m.kind == OK and read(etc + "/machine-id") == read(dbus + "/machine-id") == "12" * 16 + "\n" and stat.S_IMODE(os.stat(etc + "/machine-id").st_mode) == 0o444,
+       "the machine-id, in both places", m)
+    if not shutil.which("ssh-keygen"):
+        return
+    for name in ("ssh_host_rsa_key", "ssh_host_rsa_key.pub", "ssh_host_dsa_key", "ssh_host_rsa_key-cert.pub", "sshd_config"):
+        with open(etc + "/ssh/" + name, "w") as f:
+            f.write("old")
+    os.makedirs(etc + "/ssh/.mica-new/etc/ssh")
+    with open(etc + "/ssh/.mica-new/etc/ssh/ssh_host_ed25519_key", "w") as f:
+        f.write("cut")
+    m = a.ask(FIXUP, [(T_SSH_HOST_KEYS, 1)])
+    have = sorted(os.listdir(etc + "/ssh"))
+    ok(m.kind == OK and "ssh_host_ed25519_key" in have and "ssh_host_rsa_key.pub" in have and "ssh_host_dsa_key" not in have and "ssh_host_rsa_key-cert.pub" not in have and
+       ".mica-new" not in have, "keys of SSH are made anew, what was left of a cut try and what they do not replace goes", have)
+    ok(all(read(etc + "/ssh/" + n) not in ("old", "cut") for n in have if n != "sshd_config") and read(etc + "/ssh/sshd_config") == "old" and
+       stat.S_IMODE(os.stat(etc + "/ssh/ssh_host_rsa_key").st_mode) == 0o600, "all of them, and nothing else")
+    first = read(etc + "/ssh/ssh_host_ed25519_key")
+    ok(a.ask(FIXUP, [(T_SSH_HOST_KEYS, 1)]).kind == OK and read(etc + "/ssh/ssh_host_ed25519_key") != first, "asked again it makes others")
+
+
 def test_many(a):
     streams = []
     for _ in range(64):
@@ -656,6 +703,7 @@ def main():
         test_fs(a, work)
         test_forward(a, work)
         test_rest(a)
+        test_fixup(a)
         test_many(a)
         ok(a.p.poll() is None, "the agent lived through all of it")
         test_hello(program)
