@@ -23,6 +23,8 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "storage-size", "storage_size", SHAPE_TEXT, false },
 	{ "cpu-weight", "cpu_weight", SHAPE_NUMBER, false },
 	{ "max-vms", "max_vms", SHAPE_NUMBER, false },
+	{ "disk-bytes-per-s", "disk_bytes_per_s", SHAPE_TEXT, false },
+	{ "disk-iops", "disk_iops", SHAPE_NUMBER, false },
 	{ "persistent", "persistent", SHAPE_FLAG, false },
 	{ "userdata", "userdata", SHAPE_TEXT, false },
 	{ "dns", "dns_servers", SHAPE_LIST, false },
@@ -51,6 +53,8 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "storage-size", 0, OPT_SIZE, "SIZE", "root disk (default 10G, sparse)" }, \
 	{ "cpu-weight", 0, OPT_NUMBER, "N", "share of the CPU when it is scarce: 1 to 10000 (default 100, as other processes)" }, \
 	{ "max-vms", 0, OPT_NUMBER, "N", "at most that many VMs in it" }, \
+	{ "disk-bytes-per-s", 0, OPT_SIZE, "SIZE", "most that each disk of a VM reads and writes together" }, \
+	{ "disk-iops", 0, OPT_NUMBER, "N", "the same in requests" }, \
 	{ "persistent", 0, OPT_FLAG, NULL, "VMs of its count keep their disk" }, \
 	{ "userdata", 0, OPT_TEXT, "TEXT", "script for the first boot" }, \
 	{ "userdata-file", 0, OPT_TEXT, "PATH", "file with that script" }, \
