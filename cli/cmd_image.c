@@ -1,37 +1,16 @@
-/* image import, list, inspect, tag, remove: root file systems that host groups name. Archives are unpacked inside a builder, a VM without network. */
+/* image list, inspect, tag, remove: the store of root file systems that host groups name. */
 #include "cli/answer.h"
 #include "cli/cli.h"
-#include "cli/copy.h"
 #include "cli/image.h"
 #include "cli/out.h"
 #include "cli/remote.h"
-#include "cli/spawn.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#define SIZE_DEFAULT (10ull << 30)
-#define RAM_DEFAULT_MB 512u
-#define ARCHIVE "/root/archive" /* in the builder */
 #define NAME_MAX_BYTES 256u
 
-static const struct opt import_opts[] = {
-	{ "name", 'n', OPT_LIST, "NAME[:TAG]", "what it is called (default: what the archive says, else the file's name)" },
-	{ "size", 0, OPT_SIZE, "SIZE", "of its disk (default 10G, sparse); VMs may have larger ones" },
-	{ "ram-mb", 0, OPT_NUMBER, "N", "memory of the builder in MiB (default 512)" },
-	{ "quiet", 'q', OPT_FLAG, NULL, "no progress" },
-	{ "json", 0, OPT_FLAG, NULL, "print the new image as JSON" },
-	{ 0 },
-};
 static const struct opt json_opts[] = { { "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" }, { 0 } };
-
-/* ---- asking ---- */
 
 /* One request about the store; the caller ends *an when 0 is returned. */
 static int ask(const struct remote *r, const char *method, const char *name, const struct buf *body, struct answer *an, const char *doing)
@@ -52,222 +31,7 @@ static int ask(const struct remote *r, const char *method, const char *name, con
 	return code;
 }
 
-static int start_builder(const struct args *a, const struct remote *r, uint64_t archive_bytes, uint64_t size, char vm[VM_NAME_MAX])
-{
-	struct json_out o;
-	struct answer an;
-	struct buf body;
-	buf_init(&body, 1024);
-	json_out_init(&o, &body);
-	json_obj(&o, NULL);
-	json_put_u64(&o, "size", arg_u64(a, "size", size) & ~4095ull);
-	json_put_u64(&o, "scratch_bytes", ((archive_bytes + archive_bytes / 16) & ~4095ull) + (512ull << 20));
-	json_put_u64(&o, "ram_bytes", arg_u64(a, "ram-mb", RAM_DEFAULT_MB) << 20);
-	json_end(&o);
-	int code = remote_ask(r, "POST", "/images/builders", &body, &an);
-	buf_done(&body);
-	if (code)
-		return code;
-	if (an.status >= 300)
-		code = remote_refused(r, EXIT_FAIL, an.status, &an.text, "cannot start a builder");
-	else
-		code = vm_name_take(vm, json_text(json_root(&an.json), "hostname", ""));
-	answer_done(&an);
-	return code;
-}
-
-/* Without a word: what went wrong before was said. */
-static void drop_builder(const struct remote *r, const char *vm)
-{
-	struct answer an;
-	struct buf target;
-	buf_init(&target, 1024);
-	buf_printf(&target, "/hostgroup/mica-builder/nodes/%s", vm);
-	if (remote_ask(r, "DELETE", buf_cstr(&target), NULL, &an) == 0)
-		answer_done(&an);
-	buf_done(&target);
-}
-
-/* ---- the archive into the builder ---- */
-
-/* A folder becomes a tar, by the system's own program: it knows links, devices and attributes. fd of its output, or -1 after saying why. */
-static int pack_folder(const char *folder, char path[64])
-{
-	char dir[] = "/tmp/mica-image-XXXXXX";
-	int status = 0;
-	if (!mkdtemp(dir)) {
-		out_error(EXIT_FAIL, strerror(errno), "make room in /tmp", "cannot pack %s", folder);
-		return -1;
-	}
-	snprintf(path, 64, "%s/root.tar", dir);
-	pid_t pid = fork();
-	if (pid == 0) {
-		execlp("tar", "tar", "--numeric-owner", "--xattrs", "--one-file-system", "-C", folder, "-cf", path, ".", (char *)NULL);
-		_exit(127);
-	}
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 && fd >= 0)
-		return fd;
-	fd_close(&fd);
-	unlink(path);
-	rmdir(dir);
-	out_error(EXIT_FAIL, WIFEXITED(status) && WEXITSTATUS(status) == 127 ? "this machine has no program tar" : "tar failed",
-		"give an archive: tar --numeric-owner -C FOLDER -cf root.tar . (as root, for the owners)", "cannot pack %s", folder);
-	return -1;
-}
-
-static void drop_temp(const char *path)
-{
-	char dir[64];
-	if (!path[0])
-		return;
-	unlink(path);
-	snprintf(dir, sizeof(dir), "%s", path);
-	*strrchr(dir, '/') = '\0';
-	rmdir(dir);
-}
-
-/* Standard input goes through a file: its size must be known in the builder. */
-static int keep_stdin(char path[64])
-{
-	static char chunk[1 << 16];
-	char dir[] = "/tmp/mica-image-XXXXXX";
-	ssize_t n = -EIO;
-	if (!mkdtemp(dir))
-		return out_error(EXIT_FAIL, strerror(errno), "make room in /tmp", "cannot keep standard input");
-	snprintf(path, 64, "%s/stdin.tar", dir);
-	AUTO_FD fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	while (fd >= 0 && (n = read_full(STDIN_FILENO, chunk, sizeof(chunk))) > 0)
-		if ((n = write_full(fd, chunk, (size_t)n)) < 0)
-			break;
-	return n < 0 ? out_error(EXIT_FAIL, strerror((int)-n), "make room in /tmp, or give a file", "cannot keep standard input") : 0;
-}
-
-/* path gets a temporary file's name, or ""; *bytes what the archive has. */
-static int take_source(const char *given, char path[64], uint64_t *bytes)
-{
-	struct stat st;
-	int code = 0;
-	path[0] = '\0';
-	if (!strcmp(given, "-")) {
-		code = keep_stdin(path);
-	} else if (stat(given, &st) == 0 && S_ISDIR(st.st_mode)) {
-		int fd = pack_folder(given, path);
-		if (fd < 0)
-			return EXIT_FAIL;
-		close(fd);
-	}
-	if (code)
-		return code;
-	if (stat(path[0] ? path : given, &st))
-		return out_error(EXIT_FAIL, strerror(errno), "check the path", "cannot read %s", given);
-	*bytes = (uint64_t)st.st_size;
-	return 0;
-}
-
-/* ---- in the builder ---- */
-
-int image_exec(const struct remote *r, const char *vm, const char *const *argv, struct answer *an, const char **out, const char *doing, const char *fix)
-{
-	bool first = true;
-	struct buf target;
-	char said[512];
-	buf_init(&target, 16384);
-	vm_target(&target, vm, "/exec");
-	http_add_param(&target, &first, "cmd", argv[0]);
-	for (size_t i = 1; argv[i]; i++)
-		http_add_param(&target, &first, "args", argv[i]);
-	http_add_param(&target, &first, "uid", "0");
-	http_add_param(&target, &first, "cwd", "/");
-	http_add_param(&target, &first, "buffered", "true");
-	int code = remote_ask(r, "POST", buf_cstr(&target), NULL, an);
-	buf_done(&target);
-	if (code)
-		return code;
-	const struct json_val *v = an->json.v ? json_root(&an->json) : NULL;
-	if (an->status >= 300) {
-		code = remote_refused(r, EXIT_FAIL, an->status, &an->text, doing);
-	} else if (json_int(v, "exit_code") || *json_text(v, "error", "")) {
-		const char *text = json_text(v, "stderr", "");
-		const char *last = strstr(text, "error: ");
-		out_clean(said, sizeof(said), last ? last + 7 : *text ? text : json_text(v, "error", "no reason is given"));
-		said[strcspn(said, "\n")] = '\0';
-		code = out_error(EXIT_FAIL, said, fix, "%s", doing);
-	}
-	*out = json_text(v, "stdout", "");
-	if (code)
-		answer_done(an);
-	return code;
-}
-
-/* A script; its one line of output in *out. */
-static int build(const struct remote *r, const char *vm, const char *script, bool raw_disk, struct answer *an, const char **out)
-{
-	const char *const argv[] = { "/bin/sh", "-c", script, NULL };
-	if (raw_disk)
-		return image_exec(r, vm, argv, an, out, "cannot take the disk",
-			"a raw ext4 file system without partitions can be imported; 'e2fsck -f FILE' mends one that is damaged");
-	return image_exec(r, vm, argv, an, out, "cannot unpack the archive",
-		"'docker save IMAGE', an OCI layout in a tar, or a tar of a root file system can be imported");
-}
-
-/* "web" of "/x/web-1.2.tar.gz", or "image". */
-static void name_of_file(const char *file, char out[NAME_MAX_BYTES])
-{
-	static const char *const ends[] = { ".gz", ".zst", ".tgz", ".tar", ".oci", ".img", ".raw", ".ext4" };
-	const char *base = strrchr(file, '/') ? strrchr(file, '/') + 1 : file;
-	snprintf(out, NAME_MAX_BYTES, "%.200s", !strcmp(file, "-") || !*base || *base == '.' ? "image" : base);
-	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
-		size_t n = strlen(out), e = strlen(ends[i]);
-		if (n > e && !strcmp(out + n - e, ends[i]))
-			out[n - e] = '\0';
-	}
-}
-
-/* Which names: those given, else the archive's, else the file's. */
-static void put_names(struct json_out *o, const struct args *a, const char *report)
-{
-	char own[NAME_MAX_BYTES];
-	struct json j;
-	const char *v;
-	unsigned i = 0, n = 0;
-	json_arr(o, "names");
-	for (; (v = arg_next(a, "name", &i)); n++)
-		json_put_str(o, NULL, v);
-	if (!n && json_parse(&j, report, strlen(report), 100000, NULL) == 0) {
-		const struct json_val *names = json_get(json_root(&j), "names");
-		for (const struct json_val *s = json_first(names); s; s = json_next(names, s))
-			if (json_str(s) && *json_str(s) && n++ < 16)
-				json_put_str(o, NULL, json_str(s));
-		json_done(&j);
-	}
-	name_of_file(a->pos[0], own);
-	if (!n)
-		json_put_str(o, NULL, own);
-	json_end(o);
-}
-
-static int keep(const struct args *a, const struct remote *r, char vm[VM_NAME_MAX], const char *report, struct answer *an)
-{
-	struct json_out o;
-	struct buf body;
-	char line[49152];
-	snprintf(line, sizeof(line), "%s", report);
-	line[strcspn(line, "\n")] = '\0';
-	buf_init(&body, 1 << 18);
-	json_out_init(&o, &body);
-	json_obj(&o, NULL);
-	put_names(&o, a, line);
-	json_put_str(&o, "report", strlen(report) < sizeof(line) ? line : "");
-	json_end(&o);
-	int code = vm_ask(r, "POST", vm, "/image", &body, an, "cannot keep the image");
-	buf_done(&body);
-	return code;
-}
-
-static void print_image(const struct json_val *v)
+void image_print(const struct json_val *v)
 {
 	char name[NAME_MAX_BYTES] = "", size[WORDS_MAX];
 	const struct json_val *names = json_get(v, "names");
@@ -275,77 +39,6 @@ static void print_image(const struct json_val *v)
 		out_clean(name, sizeof(name), json_str(json_first(names)));
 	printf("%s %s, %s on disk\n", name[0] ? name : "-", json_text(v, "id", "-"), words_bytes((uint64_t)json_int(v, "stored_bytes"), size));
 }
-
-/* The disk is copied to the new one and mounted there, in the builder: its kernel replays the journal and judges it. */
-static const char disk_script[] = "set -e; dd if=" ARCHIVE " of=/dev/vdb bs=1M conv=fsync 2>/dev/null; rm " ARCHIVE "; mkdir -p /new; "
-	"mount -t ext4 -o noatime /dev/vdb /new; /usr/lib/mica/unpack --disk --adopt /new; umount /new";
-
-static int fill(const struct args *a, const struct remote *r, char vm[VM_NAME_MAX], const char *source, uint64_t bytes, bool raw_disk)
-{
-	struct copy_ask how = { .mode = "binary", .uid = "0", .quiet = arg_flag(a, "quiet", false), .code = EXIT_FAIL };
-	struct answer done, kept;
-	const char *report;
-	char script[400];
-	int code = copy_in(r, vm, source, ARCHIVE, &how);
-	if (code)
-		return code;
-	snprintf(script, sizeof(script), "set -e; zcat /usr/lib/mica/empty.ext4.gz >/dev/vdb; mkdir -p /new; mount -t ext4 -o noatime /dev/vdb /new; "
-		"/usr/lib/mica/unpack --adopt --bytes %llu " ARCHIVE " /new; umount /new", (unsigned long long)bytes);
-	code = build(r, vm, raw_disk ? disk_script : script, raw_disk, &done, &report);
-	if (code)
-		return code;
-	code = keep(a, r, vm, report, &kept);
-	answer_done(&done);
-	if (code)
-		return code;
-	if (!answer_as_json(a, &kept))
-		print_image(json_root(&kept.json));
-	answer_done(&kept);
-	return 0;
-}
-
-/* Its first bytes: is that a file system of ext2 to ext4, and no archive? The magic stands at 1080 (Documentation/filesystems/ext4/super.rst). */
-static bool is_disk(const char *path)
-{
-	uint8_t magic[2] = { 0 };
-	AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	return fd >= 0 && pread_full(fd, magic, 2, 1024 + 56) == 2 && magic[0] == 0x53 && magic[1] == 0xef;
-}
-
-int image_import(struct args *a, bool raw_disk)
-{
-	struct remote r;
-	char vm[VM_NAME_MAX], temp[64];
-	uint64_t bytes = 0;
-	int code = remote_init(&r, a);
-	if (!code)
-		code = take_source(a->pos[0], temp, &bytes);
-	if (code)
-		return code;
-	if (is_disk(temp[0] ? temp : a->pos[0]))
-		raw_disk = true;
-	else if (raw_disk)
-		code = out_error(EXIT_FAIL, "it is no raw ext4 file system",
-			"copy the root partition of a disk into a file of its own; 'mica image import' takes archives", "cannot import %s", a->pos[0]);
-	if (!code && raw_disk && arg_u64(a, "size", bytes) < bytes)
-		code = out_error(EXIT_USAGE, NULL, "leave --size out, or give a larger one", "the disk has more bytes than --size");
-	if (!code)
-		code = start_builder(a, &r, bytes, raw_disk ? (bytes + 4095) & ~4095ull : SIZE_DEFAULT, vm);
-	if (!code) {
-		code = fill(a, &r, vm, temp[0] ? temp : a->pos[0], bytes, raw_disk);
-		if (code)
-			drop_builder(&r, vm);
-	}
-	drop_temp(temp);
-	return code;
-}
-
-static int run_import(struct args *a)
-{
-	return image_import(a, false);
-}
-
-/* ---- the store ---- */
 
 static int run_list(struct args *a)
 {
@@ -416,7 +109,7 @@ static int run_tag(struct args *a)
 	if (code)
 		return code;
 	if (!answer_as_json(a, &an))
-		print_image(json_root(&an.json));
+		image_print(json_root(&an.json));
 	answer_done(&an);
 	return 0;
 }
@@ -438,11 +131,6 @@ static int run_remove(struct args *a)
 	return code;
 }
 
-const struct cmd cmd_image_import = {
-	.group = "image", .name = "import", .synopsis = "FILE|FOLDER|-", .summary = "make an image of a docker-save or OCI archive, a root file system or a raw disk",
-	.opts = import_opts, .examples = "docker save web:1 | mica image import -\nmica image import --name debian:12 rootfs.tar.gz\nmica image import ./rootfs --size 4G",
-	.min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_import,
-};
 const struct cmd cmd_image_list = {
 	.group = "image", .name = "list", .aliases = "ls l", .synopsis = "", .summary = "images of the store", .opts = json_opts, .examples = "mica image list",
 	.max_pos = 0, .command_at = -1, .flags = CMD_REMOTE, .run = run_list,
