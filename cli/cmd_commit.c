@@ -214,7 +214,8 @@ static int list(const struct args *a)
 
 static int run_commit(struct args *a)
 {
-	bool lists = strcmp(a->pos[0], "list") == 0 || strcmp(a->pos[0], "ls") == 0, deletes = strcmp(a->pos[0], "delete") == 0 || strcmp(a->pos[0], "rm") == 0;
+	bool lists = strcmp(a->pos[0], "list") == 0 || strcmp(a->pos[0], "ls") == 0;
+	bool deletes = strcmp(a->pos[0], "delete") == 0 || strcmp(a->pos[0], "rm") == 0;
 	if (a->n_pos != 1 + deletes)
 		return out_error(EXIT_USAGE, deletes ? "an id is missing" : "there is one argument too many", "mica vm commit --help shows examples", "vm commit");
 	return lists ? list(a) : deletes ? drop(a) : make(a);
@@ -325,7 +326,8 @@ static int run_fork(struct args *a)
 
 const struct cmd cmd_vm_commit = { .group = "vm", .name = "commit", .synopsis = "VM | list | delete ID",
 	.summary = "Keep a stopped VM's disk, so that others can start from it", .opts = commit_opts,
-	.examples = "mica vm shutdown vm-1 && mica vm commit vm-1 --cache-key deps-v3\nmica vm commit list --tag golden\nmica vm commit delete cmt-vmx1-0123456789abcdef",
+	.examples = "mica vm shutdown vm-1 && mica vm commit vm-1 --cache-key deps-v3\nmica vm commit list --tag golden\n"
+		    "mica vm commit delete cmt-vmx1-0123456789abcdef",
 	.min_pos = 1, .max_pos = 2, .command_at = -1, .flags = CMD_REMOTE, .run = run_commit };
 const struct cmd cmd_vm_fork = { .group = "vm", .name = "fork", .synopsis = "COMMIT", .summary = "Start a VM from a commit", .opts = fork_opts,
 	.examples = "mica vm fork cmt-vmx1-0123456789abcdef --wait\nmica vm fork $(mica vm commit vm-1 --quiet) --rm --name try-1 --json",

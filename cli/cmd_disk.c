@@ -76,7 +76,7 @@ static int run_df(struct args *a)
 {
 	static const struct { const char *key, *what; } rows[] = {
 		{ "total_bytes", "size of the state folder's file system" }, { "free_bytes", "free" }, { "vms_bytes", "in disks of VMs, their own" },
-		{ "images_bytes", "in images" }, { "promised_bytes", "that VMs may still write" },
+		{ "images_bytes", "in images and commits" }, { "promised_bytes", "that VMs may still write" },
 	};
 	struct answer an;
 	char w[WORDS_MAX];

@@ -55,8 +55,8 @@ static int take_word(struct commit *k, const struct wire_field *fd, struct fault
 		return err ? fault_set(f, -EINVAL, "at most %u tags of 1 to %u bytes of text are possible", TAGS_MAX, TAG_MAX) : 0;
 	case C_T_LABEL:
 		err = take_label(k, fd);
-		return err ? fault_set(f, -EINVAL, "at most %u labels are possible: keys of 1 to %u bytes of text without '=', values of at most %u", LABELS_MAX, LABEL_KEY_MAX,
-				       LABEL_VALUE_MAX) : 0;
+		return err ? fault_set(f, -EINVAL, "at most %u labels are possible: keys of 1 to %u bytes of text without '=', values of at most %u",
+				       LABELS_MAX, LABEL_KEY_MAX, LABEL_VALUE_MAX) : 0;
 	case C_T_CACHE_KEY:
 		free(k->cache_key);
 		k->cache_key = text_of(fd);
@@ -95,7 +95,7 @@ static bool fits(struct ask *a)
 		reply_err(a->core, a->id, 409, "VM '%s' is not stopped: shut it down first ('mica vm shutdown %s')", a->name, a->name);
 	else if (vm->r.fixups)
 		reply_err(a->core, a->id, 409, "VM '%s' is a fork that never came up: relaunch it first", a->name);
-	else if (!vm->commit && vm->helper.loop)
+	else if (!vm->commit && (vm->helper.loop || vm->disk_job))
 		reply_err(a->core, a->id, 409, "the disk of VM '%s' is in use: try again", a->name);
 	else
 		return true;
@@ -111,8 +111,8 @@ static bool is_there(struct ask *a, const struct commit *k)
 	if (!was)
 		return false;
 	if (!commit_same_words(was, k))
-		reply_err(a->core, a->id, 409, "VM '%s' was committed as '%s' with other tags, labels or cache key, and a commit never changes: fork it and commit the fork", a->name,
-			  was->id);
+		reply_err(a->core, a->id, 409, "VM '%s' was committed as '%s' with other tags, labels or cache key, and a commit never changes: "
+			  "fork it and commit the fork", a->name, was->id);
 	else if (vm->commit && req_add(vm, a->id, a->who, GOAL_COMMITTED, false, 0))
 		reply_err(a->core, a->id, 500, "out of memory");
 	else if (!vm->commit && was->source_mtime_ns != vm_disk_mtime_ns(vm))
@@ -340,7 +340,8 @@ static void inherit(struct vm_wish *w, const struct record *from)
 	w->secrets = from->secrets;
 }
 
-static int take_wish(const struct ask *a, struct vm_wish *w, struct policy_lists *rules, struct buf *secrets, struct tag_list *own, struct tag_list *tags, struct fault *f)
+static int take_wish(const struct ask *a, struct vm_wish *w, struct policy_lists *rules, struct buf *secrets, struct tag_list *own, struct tag_list *tags,
+		     struct fault *f)
 {
 	const struct record *from = &w->from->source;
 	uint64_t v;

@@ -71,6 +71,8 @@ void ask_disk_df(struct ask *a)
 	}
 	for (const struct image *im = c->images.first; im; im = im->next)
 		images += images_stored(&c->images, im->id);
+	for (const struct commit *k = c->commits.first; k; k = k->next)
+		images += commits_stored(&c->commits, k->id);
 	b = peer_begin_reply(&c->front, WIRE_OK, a->id);
 	wire_u64(b, C_T_TOTAL_BYTES, (uint64_t)sf.f_blocks * (uint64_t)sf.f_bsize);
 	wire_u64(b, C_T_FREE_BYTES, (uint64_t)sf.f_bavail * (uint64_t)sf.f_bsize);

@@ -314,6 +314,14 @@ int commits_disk(const struct commits *s, const char *id)
 	return dir >= 0 && fd < 0 ? -errno : fd;
 }
 
+uint64_t commits_stored(const struct commits *s, const char *id)
+{
+	AUTO_FD fd = commits_disk(s, id);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
 /* ---- its making ---- */
 
 static void unfinished(const char *id, char temp[RECORD_PARENT_BYTES + 1])

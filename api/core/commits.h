@@ -49,6 +49,7 @@ struct commit *commits_find(const struct commits *s, const char *id);
 struct commit *commits_with_key(const struct commits *s, const char *cache_key);
 struct commit *commits_of(const struct commits *s, const struct vm *source);
 int commits_disk(const struct commits *s, const char *id); /* its disk, read-only; fd or -errno */
+uint64_t commits_stored(const struct commits *s, const char *id); /* bytes that its disk takes on this host; 0: not known */
 void commits_add(struct commits *s, struct commit *k_taken);
 
 /* Of a commit that is being made: folder .<id> and its empty disk.img, open for writing. fd or -errno. */

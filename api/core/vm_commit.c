@@ -52,6 +52,7 @@ static int commit_work(void *arg)
 	struct vm *vm = arg;
 	struct commits *s = &vm->core->commits;
 	struct disk_files files;
+	struct stat st;
 	int err = open_disk(vm, &files);
 	AUTO_FD to = err ? -1 : commits_begin(s, vm->commit->id);
 
@@ -62,6 +63,8 @@ static int commit_work(void *arg)
 		return err ? err : to;
 	}
 	err = copy_disk(&files, to);
+	if (!err && (fstat(to, &st) || (uint64_t)st.st_size != vm->commit->bytes))
+		err = -EAGAIN; /* it grew meanwhile: the meta file would lie */
 	if (!err)
 		err = commits_finish(s, vm->commit, to);
 	if (err)

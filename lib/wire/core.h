@@ -63,7 +63,7 @@ enum core_type {
 	C_GROUP_CHANGE = 81, /* GROUP ENTRY* (over the keys there are; null removes one) → OK group NOTE*; ERR 404, 409 VMs or the daemon's file forbid it */
 	C_GROUP_DELETE = 82, /* GROUP → OK TEXT; ERR 404, 409 it has VMs, or is the file's */
 	C_DISK_LIST = 192,    /* → ITEM{VM GROUP STATUS SIZE STORED_BYTES (its own) SHARED_BYTES IMAGE}* OK */
-	C_DISK_DF = 193,      /* → OK TOTAL_BYTES FREE_BYTES (of the state folder's file system) STORED_BYTES (VMs) SHARED_BYTES (images) PROMISED_BYTES (that VMs may still write) */
+	C_DISK_DF = 193,      /* → OK TOTAL_BYTES FREE_BYTES (of the state folder's file system) STORED_BYTES (VMs) SHARED_BYTES (images and commits) PROMISED_BYTES (that VMs may still write) */
 	C_DISK_GROW = 194,    /* VM SIZE → OK SIZE (as the guest sees it) TEXT; ERR 400, 409 smaller, or neither running nor stopped, 504 the disk grew, its file system not, 507 */
 	C_DISK_EXPORT = 195,  /* VM, stopped → OK SIZE + fd: a pipe with that many bytes, fewer when it fails; ERR 409 */
 	C_DISK_SPARSIFY = 196, /* VM, stopped → OK STORED_BYTES FREED_BYTES; ERR 409, 501 */
