@@ -59,16 +59,26 @@ static bool shares_extents(const struct statfs *s)
 	return (uint32_t)s->f_type == BTRFS_SUPER_MAGIC || (uint32_t)s->f_type == XFS_SUPER_MAGIC || (uint32_t)s->f_type == BCACHEFS_STATFS_MAGIC;
 }
 
+/* What its disks may come to: all that are its own, and a builder's second one. */
+static uint64_t promised_to(const struct vm *vm)
+{
+	uint64_t bytes = vm->r.disk_bytes + vm->r.target_bytes;
+
+	for (unsigned i = 0; vm->group && i < vm->group->n_disks; i++)
+		bytes += vm->group->disks[i].file.fd < 0 ? vm->group->disks[i].bytes : 0;
+	return bytes;
+}
+
 int vm_admit_promise(const struct core *c, uint64_t more_bytes, unsigned *status, struct fault *f)
 {
 	uint64_t promised = more_bytes, most;
 	struct statfs s;
 
-	if (!c->config.disk_overcommit || fstatfs(c->vms_fd, &s) || !s.f_blocks)
+	if (!more_bytes || !c->config.disk_overcommit || fstatfs(c->vms_fd, &s) || !s.f_blocks)
 		return 0;
 	most = (uint64_t)s.f_blocks * (uint64_t)s.f_bsize / 100 * c->config.disk_overcommit;
 	for (const struct vm *o = c->reg.first; o; o = o->next)
-		promised += o->r.disk_bytes + o->r.target_bytes;
+		promised += promised_to(o);
 	if (promised <= most)
 		return 0;
 	*status = 507;
@@ -82,7 +92,7 @@ uint64_t vm_disk_in_memory(const struct vm *vm)
 
 	if (fstatfs(vm->core->vms_fd, &s) || ((uint32_t)s.f_type != TMPFS_MAGIC && (uint32_t)s.f_type != RAMFS_MAGIC))
 		return 0;
-	return vm->r.disk_bytes + vm->r.target_bytes;
+	return promised_to(vm);
 }
 
 int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault *f)
@@ -102,7 +112,7 @@ int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault 
 	if (vm->copy_bytes + soon + spare > have)
 		return fault_set(f, -ENOSPC, "the state folder's file system has %llu MiB free%s, the VM's disk begins with a copy of %llu MiB: free some, or delete VMs [E_DISK_FULL]", MIB(have),
 				 soon ? " (some of it for VMs that are being made)" : "", MIB(vm->copy_bytes));
-	return vm_admit_promise(c, vm->r.disk_bytes + vm->r.target_bytes, status, f);
+	return vm_admit_promise(c, promised_to(vm), status, f);
 }
 
 int vm_admit_group(const struct core *c, const struct host_group *g, unsigned *status, struct fault *f)

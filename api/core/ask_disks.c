@@ -197,19 +197,12 @@ static int grow_files(struct vm *vm, uint64_t bytes)
 /* disk_overcommit, as when a VM is made (admit.c). */
 static bool too_much(struct ask *a, uint64_t bytes)
 {
-	const struct core *c = a->core;
-	uint64_t promised = bytes - a->vm->r.disk_bytes, most;
-	struct statfs s;
+	struct fault f = { "" };
+	unsigned status = 507;
 
-	if (!c->config.disk_overcommit || !promised || fstatfs(c->state_fd, &s) || !s.f_bsize || !s.f_blocks)
+	if (!vm_admit_promise(a->core, bytes - a->vm->r.disk_bytes, &status, &f))
 		return false;
-	most = (uint64_t)s.f_blocks * (uint64_t)s.f_bsize / 100 * c->config.disk_overcommit;
-	for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
-		promised += vm->r.disk_bytes + vm->r.target_bytes;
-	if (promised <= most)
-		return false;
-	reply_err(a->core, a->id, 507, "the disks would promise %llu MiB together, and disk_overcommit allows %llu MiB: delete VMs, grow by less, "
-		  "or raise disk_overcommit", (unsigned long long)(promised >> 20), (unsigned long long)(most >> 20));
+	reply_err(a->core, a->id, status, "%s", f.text);
 	return true;
 }
 
@@ -242,16 +235,10 @@ void ask_disk_grow(struct ask *a)
 {
 	struct vm *vm = a->vm;
 	uint64_t bytes = 0;
-	struct fault f = { "" };
-	unsigned status = 507;
 	int err;
 
 	if (!may_grow(a, &bytes))
 		return;
-	if (vm_admit_promise(a->core, bytes - vm->r.disk_bytes, &status, &f)) {
-		reply_err(a->core, a->id, status, "%s", f.text);
-		return;
-	}
 	err = grow_files(vm, bytes);
 	if (err) {
 		reply_err(a->core, a->id, err == -ENOSPC || err == -EDQUOT || err == -EFBIG ? 507 : 500, "the disk of VM '%s' cannot grow: %s", a->name,
