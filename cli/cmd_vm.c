@@ -168,6 +168,20 @@ static void lines_of(const char *label, const struct json_val *list)
 		line(label, json_str(v) ? json_str(v) : "?");
 }
 
+/* Besides the root disk. */
+static void disks_of(const struct json_val *list)
+{
+	char size[WORDS_MAX], text[600];
+	for (const struct json_val *v = json_first(list); v; v = json_next(list, v)) {
+		bool read_only = false;
+		const char *file = json_text(v, "file", "");
+		json_get_bool(v, "read_only", &read_only);
+		snprintf(text, sizeof(text), "%s %s%s%s%.400s", json_text(v, "device", "?"), words_bytes((uint64_t)json_int(v, "size_bytes"), size),
+			read_only ? ", read-only" : "", *file ? ", " : "", file);
+		line("Disk:", text);
+	}
+}
+
 static void describe(const struct json_val *v)
 {
 	char ram[WORDS_MAX], specs[80], tags[400], n[32], chaos[300];
@@ -188,6 +202,7 @@ static void describe(const struct json_val *v)
 	line("Last call:", json_text(v, "last_agent_call", "never"));
 	line("Image:", json_text(v, "image", "-"));
 	line("Storage:", json_text(v, "storage", "-"));
+	disks_of(json_get(v, "disks"));
 	line("Network:", json_text(json_get(v, "network"), "mode", "-"));
 	net_chaos_words(json_get(json_get(v, "network"), "chaos"), chaos, sizeof(chaos));
 	if (chaos[0])

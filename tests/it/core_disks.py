@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """core_disks.py CORE: disks of VMs in the real core between the made-up front, jail, netd and vmm: what they take, growing (with kill -9 between its
 steps), export, zeros, extra disks. TAP on stdout."""
-import os, sys, struct, time
+import os, random, sys, struct, time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import core_fake  # noqa: E402
 from core_fake import (C_CREATE, C_DELETE, C_DESCRIBE, C_LOGS, C_PAUSE, C_RELAUNCH, C_SHUTDOWN, ERR, OK, T_ACTION, T_CTEXT, T_GROUP, T_IMAGE, T_PERSISTENT,  # noqa: E402
                        T_STATUS, T_TIMEOUT, T_VM, T_WAIT, VT_DISK, World, frame, ok, refused, says)
-from core_images import NAMES, fields  # noqa: E402
+from core_images import NAMES, builder, fields, keep  # noqa: E402
 
 C_DISK_LIST, C_DISK_DF, C_DISK_GROW, C_DISK_EXPORT, C_DISK_SPARSIFY = range(192, 197)
 T_SIZE, T_STORED, T_SHARED, T_TOTAL, T_FREE, T_PROMISED, T_FREED, T_DISK = 64, 208, 272, 273, 274, 275, 276, 277
@@ -65,7 +65,7 @@ class Vmm(core_fake.Vmm):
             if self.kind == 'odd':
                 return real(ERR, ident, (1, 501), (2, 'not ext4'))
             self.looks += 1
-            if self.kind == 'ok' or (self.kind == 'stale' and self.looks > 3):
+            if self.kind in ('ok', 'data') or (self.kind == 'stale' and self.looks > 3):
                 self.seen = os.fstat(self.disk_fds[0]).st_size
             return real(kind, ident, (44, self.seen), *more)  # A_T_SIZE
         core_fake.frame = grown if s.recv(70000, 2)[4:6] == struct.pack('<H', core_fake.A_GROW) else real
@@ -156,11 +156,58 @@ def test_crash(w, vm):
         stop(w, vm)
 
 
+def test_killed(w, vm):
+    """kill -9 of core at any moment while a running VM grows: record and file are of the old or the new size, and asking again helps."""
+    start(w, vm)
+    size, rnd = 40 * MIB, random.Random(7)
+    bad = []
+    for i in range(8):
+        old = size_of(w, vm)[1]
+        size += MIB
+        w.post(C_DISK_GROW, (T_VM, vm), (T_SIZE, size))
+        time.sleep(rnd.random() * 0.006)
+        w.kill9()
+        file, record = size_of(w, vm)
+        if not old <= file <= record <= size:
+            bad.append((old, file, record, size))
+        w.start()
+        m = grow(w, vm, size)
+        if m.type != OK or size_of(w, vm) != (size, size):
+            bad.append((says(m), size_of(w, vm)))
+    ok(not bad, 'killed while growing, eight times: a good disk, and growing goes on', bad)
+    stop(w, vm)
+    m = grow(w, vm, 48 * MIB)
+    ok(m.type == OK, 'and ends', says(m))
+
+
+def test_overlay(w):
+    """A VM over an image of the store: what it shares, and its disk as one."""
+    w.more = '  - { name: over, count: 0, vcpu: 1, ram_mb: 64, storage_size: 96M, image: "big:1", network: { mode: none } }\n'
+    w.start()
+    b = builder(w).str(T_VM)
+    store = os.path.join(w.state, 'images')
+    with open(next(os.path.join(store, i, 'disk.img') for i in os.listdir(store) if i[0] == '.'), 'r+b') as f:
+        f.write(os.urandom(20 * MIB))
+    ok(not any(m.str(T_VM) == b for m in w.items(C_DISK_LIST)) and refused(grow(w, b, 1 << 37), 409, 'builder'), 'builders are not listed and do not grow')
+    image = keep(w, b, 'big:1').str(T_IMAGE)
+    path = os.path.join(store, image, 'disk.img')
+    vm = w.create('over', (T_PERSISTENT, 1)).str(T_VM)
+    m = next(m for m in w.items(C_DISK_LIST) if m.str(T_VM) == vm)
+    ok(m.num(T_SHARED) == os.stat(path).st_blocks * 512 and m.num(T_STORED) < MIB and m.str(T_IMAGE) == 'big:1', 'it shares all of the image', m.fields)
+    ok(w.ask(C_DISK_DF).num(T_SHARED) == os.stat(path).st_blocks * 512, 'which df counts once')
+    ok(grow(w, vm, 128 * MIB).type == ERR and size_of(w, vm)[0] == 128 * MIB, 'it grows, though nothing in it answers')
+    stop(w, vm)
+    m = w.ask(C_DISK_EXPORT, (T_VM, vm))
+    ok(m.type == OK and read_all(m.fds[0]) == open(path, 'rb').read().ljust(128 * MIB, b'\0'), 'its export is image and zeros', says(m))
+    w.ask(C_DELETE, (T_GROUP, 'over'), (T_VM, vm))
+    ok(w.term() == 0, 'ends well')
+
+
 def test_use(w, vm):
     listed = {m.str(T_VM): m for m in w.items(C_DISK_LIST)}
     m = listed[vm]
     own = os.stat(disk(w, vm)).st_blocks * 512
-    ok(m.num(T_SIZE) == 32 * MIB and 0 < m.num(T_STORED) + m.num(T_SHARED) == own and m.str(T_STATUS) == 'Stopped' and m.str(T_IMAGE) == 'min', 'a list', (m.fields, own))
+    ok(m.num(T_SIZE) == 48 * MIB and 0 < m.num(T_STORED) + m.num(T_SHARED) == own and m.str(T_STATUS) == 'Stopped' and m.str(T_IMAGE) == 'min', 'a list', (m.fields, own))
     m = w.ask(C_DISK_DF)
     fs = os.statvfs(w.state)
     ok(m.num(T_TOTAL) == fs.f_blocks * fs.f_frsize and 0 < m.num(T_FREE) <= m.num(T_TOTAL), 'df tells of the file system', m.fields)
@@ -292,10 +339,12 @@ def main():
         w.start()
         vm = test_grow(w)
         test_crash(w, vm)
+        test_killed(w, vm)
         test_use(w, vm)
         test_export(w, vm)
         ok(w.term() == 0, 'ends well')
         test_extra(w)
+        test_overlay(w)
     except (OSError, EOFError, TimeoutError):
         w.read_lines()
         print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
