@@ -84,7 +84,7 @@ FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB
 GATE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_JSON) $(LIB_POLICY) $(LIB_DNS) $(LIB_NFNL) api/gate/main.o api/gate/walls.o api/gate/link.o \
 	api/gate/vm.o api/gate/serve.o api/gate/decide.o api/gate/local.o api/gate/upstream.o api/gate/cache.o api/gate/open.o api/gate/seen.o api/gate/events.o \
 	api/gate/flows.o api/gate/record.o
-CLI_ROOM := cli/codes.o cli/checks.o cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/lines.o cli/bg.o cli/cmd_bg.o cli/cmd_bg_exec.o cli/cmd_fs.o cli/cmd_watch.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
+CLI_ROOM := cli/codes.o cli/checks.o cli/notify.o cli/mask.o cli/cmd_bundle.o cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/lines.o cli/bg.o cli/cmd_bg.o cli/cmd_bg_exec.o cli/cmd_fs.o cli/cmd_watch.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o cli/cmd_route.o \
 	cli/cmd_launch.o cli/cmd_commit.o cli/cmd_ready.o cli/cmd_exec.o cli/cmd_cp.o cli/cmd_new.o cli/cmd_up.o cli/cmd_run.o cli/cmd_doctor.o cli/ps.o cli/walls.o cli/cmd_ps.o cli/cmd_info.o cli/cmd_secret.o cli/cmd_image.o cli/cmd_image_import.o cli/cmd_disk.o cli/cmd_group.o cli/cmd_config.o cli/cmd_token.o cli/cmd_net.o cli/cmd_net_log.o cli/cmd_policy.o cli/learn.o cli/net.o \
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
@@ -419,6 +419,7 @@ $(O)/tests/bench/nettool: $(O)/obj/tests/bench/nettool.o
 PROC_ITEMS = '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '@60 =core-iso tests/it/core_iso.py $(O)/bin/core' '@120 =core-images tests/it/core_images.py $(O)/bin/core' '@120 =core-commits tests/it/core_commits.py $(O)/bin/core' '@120 =core-disks tests/it/core_disks.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@120 =guest-gaps tests/it/guest_gaps.py $(O)/bin $(O)/guest/agent' '@120 =cli-group tests/it/cli_group.py $(O)/bin $(O)/guest/agent' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '@180 =gate tests/it/gate.py $(O)/bin/gate' '@180 =gate-net tests/it/gate_net.py $(O)/bin $(O)/guest/agent' '=netd tests/it/netd.py $(O)/bin/netd' '@180 =netd-iso tests/it/netd_iso.py $(O)/bin/netd' '@120 =netd-bridge tests/it/netd_bridge.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=walls tests/it/walls.py $(O)/bin' '=core-admit tests/it/core_admit.py $(O)/bin/core' \
 	'@180 =faults tests/it/faults.py $(O)/bin $(O)/guest/agent' \
+	'@240 =crash tests/it/crash.py $(O)/bin $(O)/guest/agent' '=service tests/it/service.py $(O)/bin' '=bundle tests/it/bundle.py $(O)/bin $(O)/guest/agent' \
 	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '@300 =streams tests/it/streams.py $(O)/bin' '=front-net tests/it/front_net.py $(O)/bin/front $(O)/guest/agent' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
 	'@180 =publish tests/it/publish.py $(O)/bin $(O)/guest/agent' '@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' '=openapi-walk tests/it/openapi_walk.py $(O)/bin $(O)/guest/agent' \
@@ -432,6 +433,11 @@ test: ## install what is missing, build, and run every test
 .PHONY: test-all
 test-all: all $(UNIT_BINS) $(FUZZ_BINS) $(KVMCHECK) ## everything: unit tests, fuzz corpus, whole guests (direct, in the rig, or a said skip)
 	@$(TAP_RUN) -j 2 $(IT_ITEM) $(PROC_ITEMS) $(UNIT_BINS) $(FUZZ_ITEMS)
+
+.PHONY: test-heavy
+test-heavy: progs ## what takes minutes: 200 kills of the daemon's processes (CRASH_KILLS=), with a seed that is printed
+	@tests/it/crash.py $(O)/bin $(O)/guest/agent -n $(CRASH_KILLS)
+CRASH_KILLS ?= 200
 
 test-unit: $(UNIT_BINS) $(FUZZ_BINS) ## unit tests and the fuzz corpus
 	@$(TAP_RUN) -j 2 $(UNIT_BINS) $(FUZZ_ITEMS)

@@ -110,7 +110,7 @@ int config_find(const struct args *a, char *dst, size_t cap);
 /* The daemon's folder for this user: $MICA_STATE, /var/lib/mica, or ${XDG_STATE_HOME:-~/.local/state}/mica. 0 or -ENAMETOOLONG/-ENOENT. */
 int state_folder(char *dst, size_t cap);
 
-extern const struct cmd cmd_new, cmd_up, cmd_run, cmd_doctor, cmd_ps, cmd_info, cmd_version, cmd_vm_launch, cmd_vm_list, cmd_vm_group,
+extern const struct cmd cmd_support_bundle, cmd_new, cmd_up, cmd_run, cmd_doctor, cmd_ps, cmd_info, cmd_version, cmd_vm_launch, cmd_vm_list, cmd_vm_group,
 	cmd_vm_describe, cmd_vm_exec, cmd_vm_shell, cmd_vm_cp, cmd_vm_ready, cmd_vm_health, cmd_vm_logs, cmd_vm_pause, cmd_vm_resume,
 	cmd_vm_shutdown, cmd_vm_relaunch, cmd_vm_commit, cmd_vm_fork, cmd_vm_delete, cmd_vm_tag, cmd_vm_route, cmd_vm_forward, cmd_vm_top, cmd_bench, cmd_service_generate, cmd_completion, cmd_man,
 	cmd_token_create, cmd_token_list, cmd_token_revoke, cmd_net_cut, cmd_net_heal, cmd_net_delay, cmd_net_loss, cmd_net_limit, cmd_net_stats, cmd_net_log, cmd_policy_show, cmd_policy_set, cmd_policy_explain, cmd_policy_learn,

@@ -48,12 +48,33 @@ static void put_text(struct buf *b, const char *s, bool command)
 		buf_adds(b, "\"");
 }
 
+static const struct {
+	const char *lines, *why;
+} hardening[] = {
+	{ "NoNewPrivileges=yes", "Nothing it starts gains rights by a set-user-id file." },
+	{ "ProtectSystem=full", "It writes its state folder only: /usr, /boot and /etc are not its business." },
+	{ "PrivateTmp=yes", "Other users' files in /tmp are not its business, nor its own theirs." },
+	{ "ProtectClock=yes", "It reads the clock and never sets it." },
+	{ "ProtectHostname=yes", "VMs have names of their own; the host's stays." },
+	{ "ProtectKernelLogs=yes", "It needs nothing of the kernel's log." },
+	{ "ProtectKernelModules=yes", "Modules (kvm, tun, nf_tables) are loaded by the system, not by it." },
+	{ "RestrictRealtime=yes", "No process of it may keep a CPU from all others." },
+	{ "RestrictSUIDSGID=yes", "No set-user-id files come from it, whatever a copied archive holds." },
+	{ "LockPersonality=yes", "No other ABI, which seccomp filters would have to know." },
+	{ "SystemCallArchitectures=native", "No 32-bit system calls, for the same reason." },
+	{ "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK", "Its channels, the API, and the kernel's network tables; vsock ends in the vmm and needs no socket of the host." },
+	{ "DevicePolicy=closed\nDeviceAllow=/dev/kvm rw\nDeviceAllow=/dev/net/tun rw", "The two devices that VMs are made of, beside null, zero and random." },
+	{ "UMask=0027", "What it writes is its own and its group's." },
+};
+
 static void put_unit(struct buf *b, const struct unit *u)
 {
 	bool root = !strcmp(u->user, "root");
 	buf_adds(b, "# Made by 'mica service generate'.\n"
 		    "[Unit]\nDescription=mica: microVMs\nAfter=network-online.target\nWants=network-online.target\n"
-		    "StartLimitIntervalSec=60\nStartLimitBurst=5\n\n[Service]\nType=exec\n");
+		    "StartLimitIntervalSec=60\nStartLimitBurst=5\n\n[Service]\n"
+		    "# Started when the API answers (sd_notify); a daemon whose core or front hangs is killed and started again, its VMs live on.\n"
+		    "Type=notify\nNotifyAccess=main\nWatchdogSec=60\n");
 	if (!root) {
 		buf_printf(b, "User=%s\n# Who may use the machine's virtualisation.\nSupplementaryGroups=kvm\n", u->user);
 	}
@@ -63,9 +84,10 @@ static void put_unit(struct buf *b, const struct unit *u)
 	put_text(b, u->self, true);
 	buf_adds(b, " up ");
 	put_text(b, u->config, true);
+	buf_adds(b, "\n# Another certificate from the same files.\nExecReload=/bin/kill -HUP $MAINPID");
 	buf_printf(b, "\nRestart=always\nRestartSec=1\n\n"
 		   "# VMs are processes of their own that outlive the daemon: only the main process gets a signal. After a crash of the daemon, or\n"
-		   "# 'systemctl kill --kill-who=main --signal=SIGKILL %s' (the way to a new version), Restart= starts it again and it takes the\n"
+		   "# 'systemctl kill --kill-who=main --signal=SIGUSR2 %s' (the way to a new version), Restart= starts it again and it takes the\n"
 		   "# running VMs over. With the default, control-group, systemd would kill them together with the daemon.\n"
 		   "# 'systemctl stop' and 'systemctl restart' send SIGTERM, and with that the daemon itself ends its VMs as the config says.\n"
 		   "KillMode=process\nKillSignal=SIGTERM\n"
@@ -79,12 +101,10 @@ static void put_unit(struct buf *b, const struct unit *u)
 		    "ExecStopPost=-/bin/sh -c 'f=/sys/fs/cgroup$$(sed -n \"s,^0::\\\\(.*\\\\)/.control$$,\\\\1,p\" /proc/self/cgroup)/cgroup.subtree_control; "
 		    "for c in $$(cat $$f); do echo -$$c; done > $$f'\n\n");
 	buf_adds(b, "# Every process of the daemon confines itself further: namespaces, system-call filters, user ids of their own. What stands here holds\n"
-		    "# for all of them, so it allows what one of them needs: root's rights to make cages, taps and bridges, and /proc/sys (forwarding).\n"
-		    "NoNewPrivileges=yes\nProtectSystem=full\nPrivateTmp=yes\nProtectClock=yes\nProtectHostname=yes\nProtectKernelLogs=yes\n"
-		    "ProtectKernelModules=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\nLockPersonality=yes\n"
-		    "SystemCallArchitectures=native\nRestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK\n"
-		    "DevicePolicy=closed\nDeviceAllow=/dev/kvm rw\nDeviceAllow=/dev/net/tun rw\n"
-		    "UMask=0027\n\n[Install]\nWantedBy=multi-user.target\n");
+		    "# for all of them, so it allows what one of them needs: root's rights to make cages, taps and bridges, and /proc/sys (forwarding).\n");
+	for (size_t i = 0; i < ARRAY_LEN(hardening); i++)
+		buf_printf(b, "# %s\n%s\n", hardening[i].why, hardening[i].lines);
+	buf_adds(b, "\n[Install]\nWantedBy=multi-user.target\n");
 }
 
 /* A name or path that would break the unit's lines. */

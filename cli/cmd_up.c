@@ -2,6 +2,7 @@
  * children of ours: they live on through all of it. */
 #include "cli/cli.h"
 #include "cli/files.h"
+#include "cli/notify.h"
 #include "cli/out.h"
 #include "cli/remote.h"
 #include "cli/stack.h"
@@ -34,6 +35,7 @@ static const struct opt up_opts[] = {
 	{ "kvm", 0, OPT_TEXT, "PATH", "KVM device (default /dev/kvm)" },
 	{ "flavour", 0, OPT_TEXT, "NAME", "guest kernel: auto (default), min or emulated" },
 	{ "suspend-on-shutdown", 0, OPT_FLAG, NULL, "not served: this version cannot keep a VM's memory" },
+	{ "keep-vms", 0, OPT_FLAG, NULL, "a stop leaves the VMs running (as SIGUSR2 does once): the next 'mica up' takes them over" },
 	{ "license-file", 0, OPT_TEXT, "PATH", "not needed, and not read" },
 	{ 0 },
 };
@@ -47,6 +49,10 @@ struct up {
 	struct stack_ask ask;
 	enum up_state state;
 	int signal_fd;
+	struct notify notify;
+	pid_t asking;         /* a child that asks front and core for the watchdog; 0: none */
+	uint64_t ask_ms;      /* when the next one is due */
+	bool keep_vms;        /* at SIGTERM and SIGINT too */
 	bool announced, fatal;
 	char fingerprint[100]; /* of the API's certificate; "": no TLS */
 	char addresses[512];   /* of the API, as core said them */
@@ -126,6 +132,24 @@ static void print_vms(const struct up *u)
 	_exit(0);
 }
 
+/* A child asks front for the VMs, and front core: "yes" is its status 0. Whatever hangs does not hang us. */
+static void ask_for_watchdog(struct up *u)
+{
+	char sock[PATH_MAX];
+	struct remote r;
+	struct answer an;
+	u->ask_ms = now_mono_ms() + u->notify.watchdog_ms;
+	u->asking = fork();
+	if (u->asking)
+		return;
+	AUTO_FD null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (null >= 0)
+		dup2(null, 2);
+	snprintf(sock, sizeof(sock), "%s/api.sock", u->ask.state);
+	alarm(10);
+	_exit(remote_init_socket(&r, sock) || remote_ask(&r, "GET", "/hostgroup", NULL, &an) || an.status != 200);
+}
+
 /* For `join`. What cannot be written is missed there, with a reason. */
 static void write_listen(const struct up *u)
 {
@@ -168,6 +192,8 @@ static void on_line(struct up *u, const char *line)
 	if (!strncmp(line, "READY", 5)) {
 		if (u->state == UP_STARTING)
 			u->state = UP_SERVING;
+		notify_say(&u->notify, "READY=1\nSTATUS=serving");
+		u->ask_ms = now_mono_ms();
 		snprintf(u->addresses, sizeof(u->addresses), "%s", line[5] ? line + 6 : "");
 		write_listen(u);
 		announce(u, line[5] ? line + 6 : "");
@@ -178,14 +204,18 @@ static void on_line(struct up *u, const char *line)
 		snprintf(u->fingerprint, sizeof(u->fingerprint), "%.99s", line + 4);
 		if (u->addresses[0])
 			write_listen(u);
-		if (u->announced)
+		if (u->announced) {
 			out_note("mica: the API's certificate has the fingerprint %s", u->fingerprint);
+			notify_say(&u->notify, "READY=1");
+		}
 	} else if (!strncmp(line, "CERTFILE ", 9)) {
 		snprintf(u->cert_file, sizeof(u->cert_file), "%s", line + 9);
 	} else if (!strncmp(line, "KEYFILE ", 8)) {
 		snprintf(u->key_file, sizeof(u->key_file), "%s", line + 8);
 	} else if (!strncmp(line, "NOTE ", 5)) {
 		out_note("note: %s", line + 5);
+		if (!strncmp(line + 5, "the API keeps its certificate", 29)) /* a reload that changed nothing is over, too */
+			notify_say(&u->notify, "READY=1");
 	} else {
 		out_note("%s", line);
 	}
@@ -269,6 +299,7 @@ static int on_death(struct up *u, int which, int status)
 	}
 	out_note("mica: %s %s; starting the daemon's processes again in %u ms (VMs live on)", stack_name(which), how, u->backoff_ms);
 	u->state = UP_BACKOFF;
+	notify_say(&u->notify, "STATUS=a process of the daemon died; starting them again");
 	return 0;
 }
 
@@ -277,6 +308,12 @@ static int reap(struct up *u)
 	int status;
 	pid_t pid;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (pid == u->asking) {
+			u->asking = 0;
+			if (WIFEXITED(status) && !WEXITSTATUS(status) && u->state == UP_SERVING)
+				notify_say(&u->notify, "WATCHDOG=1");
+			continue;
+		}
 		int which = stack_reaped(&u->stack, pid);
 		if (which >= 0 && u->state != UP_BACKOFF && on_death(u, which, status))
 			return 1;
@@ -306,16 +343,31 @@ static int add_file(struct buf *b, uint16_t tag, const char *file, const char *s
 static void reload(struct up *u)
 {
 	struct buf b;
+	notify_reloading(&u->notify);
 	buf_init(&b, WIRE_HEAD_BYTES + WIRE_PAYLOAD_MAX);
 	size_t mark = wire_begin(&b, C_TLS, 0);
 	int err = add_file(&b, C_T_CERT, u->cert_file, u->ask.state, "/tls/cert.pem");
 	if (!err)
 		err = add_file(&b, C_T_KEY, u->key_file, u->ask.state, "/tls/key.pem");
-	if (!err && (wire_end(&b, mark) || send(u->stack.control_fd, buf_data(&b), buf_len(&b), MSG_NOSIGNAL) < 0))
+	if (!err && (wire_end(&b, mark) || send(u->stack.control_fd, buf_data(&b), buf_len(&b), MSG_NOSIGNAL) < 0)) {
 		out_note("mica: the API keeps its certificate: core does not take another one");
+		err = -EIO;
+	}
+	if (err)
+		notify_say(&u->notify, "READY=1");
 	if (b.mem)
 		explicit_bzero(b.mem, b.cap);
 	buf_done(&b);
+}
+
+/* The daemon ends at once as in a crash, which its records and VMs are made for: nothing that was acknowledged is lost, streams break with an
+ * error, and the next `mica up`, of whatever version, takes the VMs over. */
+static void leave(struct up *u)
+{
+	notify_say(&u->notify, "STOPPING=1\nSTATUS=leaving the VMs to the next daemon");
+	out_note("mica: ending; the VMs go on, and the next 'mica up' with this state folder takes them over");
+	stack_kill(&u->stack);
+	u->code = EXIT_OK;
 }
 
 static int on_signal(struct up *u)
@@ -333,11 +385,16 @@ static int on_signal(struct up *u)
 		}
 		if (u->state == UP_BACKOFF) /* nothing runs */
 			return 1;
+		if (si.ssi_signo == SIGUSR2 || (u->keep_vms && u->state != UP_STOPPING && si.ssi_signo != SIGHUP)) {
+			leave(u);
+			return 1;
+		}
 		if (u->state == UP_STOPPING)
 			out_note("mica: ending the VMs at once");
 		else
 			out_note("mica: stopping; again to end the VMs at once");
 		u->state = UP_STOPPING;
+		notify_say(&u->notify, "STOPPING=1\nSTATUS=ending the VMs");
 		if (u->stack.pids[STACK_CORE])
 			kill(u->stack.pids[STACK_CORE], SIGTERM);
 	}
@@ -356,6 +413,12 @@ static int supervise(struct up *u)
 		}
 		struct pollfd p[2] = { { .fd = u->signal_fd, .events = POLLIN }, { .fd = u->stack.status_fd, .events = POLLIN } };
 		int wait_ms = u->state == UP_BACKOFF ? (int)(u->again_ms - now) : -1;
+		if (u->notify.watchdog_ms && u->state == UP_SERVING && !u->asking) {
+			if (now >= u->ask_ms)
+				ask_for_watchdog(u);
+			else
+				wait_ms = (int)(u->ask_ms - now);
+		}
 		if (poll(p, 2, wait_ms) < 0 && errno != EINTR)
 			return out_error(EXIT_FAIL, strerror(errno), "start it again; VMs live on", "cannot wait for events");
 		if (p[1].revents)
@@ -367,7 +430,7 @@ static int supervise(struct up *u)
 
 static int take_signals(void)
 {
-	static const int which[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP };
+	static const int which[] = { SIGCHLD, SIGINT, SIGTERM, SIGHUP, SIGUSR2 };
 	sigset_t set;
 	sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_LEN(which); i++)
@@ -397,7 +460,8 @@ static int run(struct args *a)
 	static struct up u;
 	static char config[PATH_MAX], state[PATH_MAX];
 	struct fault f = { 0 };
-	u = (struct up){ .parts.self = -1 };
+	u = (struct up){ .parts.self = -1, .keep_vms = arg_flag(a, "keep-vms", false) };
+	notify_init(&u.notify);
 	stack_init(&u.stack);
 	if (arg_flag(a, "suspend-on-shutdown", false))
 		return out_error(EXIT_USAGE, "this version cannot keep a VM's memory", "leave it out: VMs are shut down when the daemon stops, and live on when it is killed",
@@ -423,6 +487,7 @@ static int run(struct args *a)
 	}
 	stack_done(&u.stack);
 	parts_done(&u.parts);
+	notify_done(&u.notify);
 	fd_close(&u.signal_fd);
 	return code;
 }
@@ -430,4 +495,5 @@ static int run(struct args *a)
 const struct cmd cmd_up = { .name = "up", .synopsis = "[FILE]",
 	.summary = "Run the daemon in the foreground (default FILE: ./mica.yaml, then ./slicer.yaml)", .opts = up_opts,
 	.examples = "mica new vm > mica.yaml && sudo mica up\nmica up ./ci.yaml --state ./state\n"
-		    "sudo mica up --tls                     (then 'sudo mica join' prints what other machines need)", .max_pos = 1, .command_at = -1, .run = run };
+		    "sudo mica up --tls                     (then 'sudo mica join' prints what other machines need)\n"
+		    "sudo pkill -USR2 -x mica && sudo ./mica-new up  (another version takes the running VMs over)", .max_pos = 1, .command_at = -1, .run = run };

@@ -15,7 +15,7 @@ const struct cmd *const cmds[] = {
 	&cmd_secret_create, &cmd_secret_list, &cmd_secret_update, &cmd_secret_remove,
 	&cmd_token_create, &cmd_token_list, &cmd_token_revoke,
 	&cmd_context_add, &cmd_context_use, &cmd_context_list, &cmd_context_show, &cmd_context_remove,
-	&cmd_service_generate, &cmd_activate, &cmd_eula,
+	&cmd_service_generate, &cmd_support_bundle, &cmd_activate, &cmd_eula,
 	NULL,
 };
 
