@@ -1,5 +1,6 @@
 """Commits and forks: a stopped VM's disk is kept, and VMs that start from it are other machines."""
 import json
+import os
 import time
 
 from client import wait_for
@@ -21,6 +22,7 @@ def case_fork(env):
     same(done.returncode, 0, done.stderr)
     mother = json.loads(done.stdout)["hostname"]
     sh(env, mother, MARK)
+    want = sh(env, mother, "dd if=/dev/urandom of=/root/ballast bs=1M count=18 2>/dev/null && sync && sha256sum /root/ballast")  # more than is copied
     done = env.cli("vm", "commit", mother)
     must(done.returncode == 1 and b"not stopped" in done.stderr, "a VM that runs is not committed", done.stderr)
     same(env.cli("vm", "shutdown", mother).returncode, 0)
@@ -46,7 +48,11 @@ def case_fork(env):
         facts[name] = sh(env, name, "hostname; cat /etc/hostname /etc/machine-id; cat /sys/class/net/eth0/address; ip addr show eth0 | grep 'inet '").split("\n")
         same(facts[name][0], name, "hostname")
         same(facts[name][1], name, "/etc/hostname")
-        same(sh(env, name, "cat /etc/hosts"), "127.0.1.1 %s\n" % name, "/etc/hosts")
+        hosts = sh(env, name, "cat /etc/hosts").split()
+        must(name in hosts and "mother" not in hosts, "/etc/hosts", hosts)
+        folder = os.path.join(env.main.state, "vm", name)
+        same(sh(env, name, "sha256sum /root/ballast"), want, "the rest of the disk")
+        must(not os.path.exists(folder + "/disk.map") or os.stat(folder + "/disk.img").st_blocks * 512 < 8 << 20, "an overlay takes little: %s" % os.listdir(folder))
     must(all(x != y for x, y in zip(facts[a][:5], facts[b][:5])), "two machines", facts)
     must(facts[a][2] != "0123456789abcdef0123456789abcdef" and len(facts[a][2]) == 32, "machine-id", facts)
     sh(env, a, "echo a > /root/mine; echo a > /root/mark; sync")
