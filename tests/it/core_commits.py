@@ -340,6 +340,99 @@ def files(w):
     return sorted(os.path.relpath(os.path.join(at, n), w.state) for top in ('vm', 'commits') for at, _, names in os.walk(os.path.join(w.state, top)) for n in names)
 
 
+def kill_when(w, there, seconds=3):
+    """kill -9 of core as soon as that is so (or at the end of the time: then the step is over already)."""
+    end = time.time() + seconds
+    while time.time() < end and not there():
+        pass
+    w.core.kill()
+    w.core.wait()
+
+
+def wrong_files(w):
+    """What stands in the state folder and belongs to nothing, or is missing, once core has cleared up."""
+    w.wait_for(lambda: set(w.folders()) <= set(w.names()) and not any(x.startswith('.') for x in store(w)), 5)
+    names, now = set(w.names()), set(listed(w))
+    bad = sorted(set(w.folders()) ^ names) + sorted(set(store(w)) ^ now)
+    for n in names & set(w.folders()):
+        have = os.listdir(os.path.join(w.state, 'vm', n))
+        if 'record' not in have or 'disk.img' not in have or '.record.new' in have:
+            bad.append(f'{n}: {have}')
+    for c in now & set(store(w)):
+        if sorted(os.listdir(os.path.join(w.state, 'commits', c))) != ['disk.img', 'meta', 'record'] or os.stat(disk_of(w, c)).st_mode & 0o222:
+            bad.append(c)
+    return bad
+
+
+def test_steps():
+    """core is killed when a step of creation, commit, fork or deletion is seen on the disk, each in turn: what was acknowledged is there, the rest is
+    whole or gone."""
+    w = CommitWorld()
+    try:
+        w.start()
+        mother = stopped(w)
+        ident = commit(w, mother).str(T_COMMIT)
+        vms, commits = os.path.join(w.state, 'vm'), os.path.join(w.state, 'commits')
+        has = lambda top, *names: lambda: any(os.path.lexists(os.path.join(top, x, *names)) for x in os.listdir(top) if x not in (mother, ident))
+        fresh = lambda old, name: lambda: any(os.path.lexists(os.path.join(commits, x, name)) for x in os.listdir(commits) if x not in old)
+        gone = lambda *path: lambda: not os.path.lexists(os.path.join(*path))
+        create = lambda: w.post(C_CREATE, (T_GROUP, 'ok'), (T_PERSISTENT, 1), (core_fake.T_SSH, KEY), (core_fake.T_USERDATA, 'echo x'))
+        ends = [('create', create, has(vms, n)) for n in ('', 'disk.img', 'userdata', 'ssh_keys', 'record', 'ctl.sock', 'console.log')]
+        ends += [('commit', None, has(commits, n)) for n in ('', 'disk.img', 'record', 'meta')]
+        ends += [('fork', lambda: w.post(C_FORK, (T_COMMIT, ident)), has(vms, n)) for n in ('', 'disk.img', 'disk.map', 'record', 'ctl.sock', 'console.log')]
+        for i, (what, post, there) in enumerate(ends):
+            source = None
+            if what == 'commit':
+                source = stopped(w)
+                there = fresh(set(store(w)), ('', 'disk.img', 'record', 'meta')[i - 7])
+                post = lambda: w.post(C_COMMIT, (T_VM, source))
+            ident_of = post()
+            kill_when(w, there)
+            answered = None
+            try:
+                answered = w.answer(ident_of, 1)[-1]
+            except (EOFError, OSError, TimeoutError):
+                pass
+            w.close()
+            w.start()
+            bad = wrong_files(w)
+            if answered and answered.type == OK:
+                name = answered.str(T_COMMIT) if what == 'commit' else answered.str(T_VM)
+                if name not in (listed(w) if what == 'commit' else w.names()):
+                    bad.append(f'{name} is lost')
+            ok(not bad and mother in w.names() and ident in listed(w), f'killed in {what}, step {i}', bad)
+            for n in w.names():
+                if n != mother:
+                    delete(w, n)
+            for c in listed(w):
+                if c != ident:
+                    w.ask(C_COMMIT_DELETE, (T_COMMIT, c))
+        for name in ('record', 'disk.img', ''):
+            n = stopped(w)
+            w.post(C_DELETE, (T_VM, n))
+            kill_when(w, gone(vms, n, name))
+            w.close()
+            w.start()
+            bad = wrong_files(w)
+            ok(not bad and n not in w.names(), f'killed in a deletion, without {name or "its folder"}', bad)
+        for dotted in (False, True):
+            n = stopped(w)
+            c = commit(w, n).str(T_COMMIT)
+            delete(w, n)
+            w.post(C_COMMIT_DELETE, (T_COMMIT, c))
+            kill_when(w, (lambda: not any(c in x for x in store(w))) if dotted else gone(commits, c))
+            w.close()
+            w.start()
+            bad = wrong_files(w)
+            ok(not bad and c not in listed(w), 'killed in the deletion of a commit', bad)
+        delete(w, mother)
+        w.ask(C_COMMIT_DELETE, (T_COMMIT, ident))
+        ok(w.wait_for(lambda: files(w) == []), 'and in the end no file', files(w))
+        w.term()
+    finally:
+        w.done()
+
+
 def test_kill9(seed):
     """Each round posts creations, commits, forks and deletions, and kills core at a random moment of them. What was acknowledged is there
     afterwards, what was not is whole or not there, and no file is left of what is not."""
@@ -430,6 +523,7 @@ def main():
         if os.path.exists(os.path.join(w.root, 'vmm-error')):
             print('# vmm: ' + open(os.path.join(w.root, 'vmm-error')).read())
         w.done()
+    test_steps()
     test_kill9(int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30))
     print(f'1..{core_fake.count}')
     return 1 if core_fake.failed else 0
