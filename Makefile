@@ -71,7 +71,7 @@ JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vm
 NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) lib/nfnl/subscribe.o api/netd/main.o api/netd/serve.o api/netd/state.o api/netd/bridge.o api/netd/iso.o \
 	api/netd/rtnl.o api/netd/rtnl_link.o api/netd/nft_msg.o api/netd/nft_rule.o api/netd/nft_probe.o api/netd/nft_host.o api/netd/nft_ns.o \
 	api/netd/nft_tap.o api/netd/nft_count.o api/netd/ct.o api/netd/sysctl.o api/netd/tap.o
-CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/policy.o api/core/gate.o api/core/ask_policy.o api/core/tls.o api/core/main.o api/core/walls.o api/core/core.o api/core/listen.o \
+CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/policy.o api/core/gate.o api/core/gate_bridge.o api/core/ask_policy.o api/core/tls.o api/core/main.o api/core/walls.o api/core/core.o api/core/listen.o \
 	api/core/net.o api/core/net_vm.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
 	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_disk.o api/core/vm_keep.o api/core/images.o api/core/ask_images.o api/core/commits.o api/core/vm_commit.o api/core/ask_commits.o api/core/vm_fork.o api/core/ask_disks.o api/core/disk_jobs.o api/core/disk_use.o api/core/vm_disks.o api/core/vm_boot.o api/core/vm_net.o api/core/ask_net.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
 	api/core/req.o api/core/requests.o api/core/auth.o api/core/tokens.o api/core/ask_tokens.o api/core/ask_list.o api/core/groups.o api/core/group_tree.o api/core/ask_groups.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
@@ -82,7 +82,7 @@ FRONT_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_HTTP) $(LIB
 	api/front/h_vm.o api/front/h_health.o api/front/loss.o api/front/line.o api/front/h_exec.o api/front/h_bg.o api/front/h_watch.o api/front/h_cp.o api/front/h_fs.o api/front/h_ws.o \
 	api/front/h_secrets.o api/front/h_images.o api/front/h_commits.o api/front/h_disks.o api/front/h_tokens.o api/front/cut.o api/front/h_net_policy.o api/front/h_net_log.o api/front/h_metrics.o api/front/h_net.o api/front/metrics.o api/front/h_openapi.o api/front/openapi.o api/front/guard.o api/front/publish.o
 GATE_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_JSON) $(LIB_POLICY) $(LIB_DNS) $(LIB_NFNL) api/gate/main.o api/gate/walls.o api/gate/link.o \
-	api/gate/vm.o api/gate/serve.o api/gate/decide.o api/gate/local.o api/gate/upstream.o api/gate/cache.o api/gate/open.o api/gate/seen.o api/gate/events.o \
+	api/gate/vm.o api/gate/bridge.o api/gate/serve.o api/gate/decide.o api/gate/local.o api/gate/upstream.o api/gate/cache.o api/gate/open.o api/gate/seen.o api/gate/events.o \
 	api/gate/flows.o api/gate/record.o
 CLI_ROOM := cli/codes.o cli/checks.o cli/notify.o cli/mask.o cli/cmd_bundle.o cli/main.o cli/cmds.o cli/find.o cli/absent.o cli/answer.o cli/context.o cli/join.o cli/cmd_context.o cli/cmd_join.o cli/cmd_power.o cli/cmd_auto.o cli/lines.o cli/bg.o cli/cmd_bg.o cli/cmd_bg_exec.o cli/cmd_fs.o cli/cmd_watch.o cli/opt.o cli/help.o cli/out.o cli/compat.o cli/address.o cli/call.o cli/secure.o cli/remote.o cli/files.o cli/exec.o cli/frame.o \
 	cli/shell.o cli/copy_in.o cli/copy_out.o cli/lz4.o cli/payload.o cli/parts.o cli/spawn.o cli/stack.o cli/private.o cli/cmd_vm.o cli/cmd_route.o \
@@ -157,8 +157,9 @@ FUZZ_policy := $(LIB_BASE) $(LIB_POLICY)
 UNIT_TESTS += netd_netlink netd_probe
 UNIT_netd_probe := $(LIB_BASE) api/netd/rtnl.o api/netd/nft_msg.o api/netd/nft_rule.o api/netd/nft_probe.o
 UNIT_netd_netlink := $(LIB_BASE) api/netd/rtnl.o
-UNIT_TESTS += disk_overlay
+UNIT_TESTS += disk_overlay disk_flatten
 UNIT_disk_overlay := $(LIB_BASE) $(LIB_DISK)
+UNIT_disk_flatten := $(LIB_BASE) $(LIB_DISK)
 UNIT_TESTS += mem_gm virtio_queue virtio_mmio dev_blk dev_net dev_rng dev_vsock back_vtable
 UNIT_mem_gm := $(LIB_BASE) $(VMM_MEM)
 UNIT_virtio_queue := $(LIB_BASE) $(VMM_MEM) $(VMM_VIRTIO) $(LIB_EV)

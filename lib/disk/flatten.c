@@ -75,9 +75,11 @@ int disk_flatten(struct disk *d, int to_fd)
 	uint8_t *chunk = malloc(CHUNK_BYTES);
 	int err = chunk ? 0 : -ENOMEM;
 
-	for (uint64_t at = 0; !err && (at = skip_holes(d, at) & ~(uint64_t)(DISK_GRAIN_BYTES - 1)) < d->bytes;) { /* each round passes a chunk */
-		size_t n = d->bytes - at < CHUNK_BYTES ? (size_t)(d->bytes - at) : CHUNK_BYTES;
+	for (uint64_t at = 0; !err && (at = skip_holes(d, at)) < d->bytes;) { /* each round passes a chunk */
+		size_t n;
 
+		at &= ~(uint64_t)(DISK_GRAIN_BYTES - 1); /* not before the last chunk's end: that was at a grain's */
+		n = d->bytes - at < CHUNK_BYTES ? (size_t)(d->bytes - at) : CHUNK_BYTES;
 		err = read_chunk(d, chunk, n, at);
 		if (!err)
 			err = write_chunk(d, to_fd, chunk, n, at);

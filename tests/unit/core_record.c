@@ -90,6 +90,10 @@ static void fill(struct record *r)
 	r->created_ns = 1790000000123456789ull;
 	r->vcpus = 8;
 	r->persistent = true;
+	strcpy(r->parent, "cmt-demox1-0123456789abcdef");
+	strcpy(r->machine_id, "00112233445566778899aabbccddeeff");
+	strcpy(r->guest_name, "demo-1");
+	r->fixups = FIX_PENDING | FIX_HOSTNAME;
 	r->fault = strdup("panic: x\nline \\ two\n\x1b");
 	r->secrets = strdup("api-key b.c");
 	record_add_tag(r, "a=1");
@@ -110,6 +114,7 @@ static void test_round(void)
 	   memcmp(a.mac, b.mac, 6) == 0, "texts");
 	ok(a.slot == b.slot && a.ram_bytes == b.ram_bytes && a.disk_bytes == b.disk_bytes && a.created_ns == b.created_ns && a.vcpus == b.vcpus &&
 	   b.persistent && !b.protected_, "numbers");
+	ok(b.fixups == a.fixups && strcmp(a.parent, b.parent) == 0 && strcmp(a.machine_id, b.machine_id) == 0 && strcmp(a.guest_name, b.guest_name) == 0, "a fork's");
 	ok(b.n_tags == 2 && strcmp(b.tags[1], "Grüße \\n") == 0 && b.fault && strcmp(b.fault, a.fault) == 0, "tags and last words");
 	ok(b.secrets && strcmp(a.secrets, b.secrets) == 0 && record_may_have(&b, "api-key") && record_may_have(&b, "b.c") && !record_may_have(&b, "api") &&
 	   !record_may_have(&b, "b") && !record_may_have(&b, ""), "secrets");
