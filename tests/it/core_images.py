@@ -118,7 +118,7 @@ def test_make(w):
     m = keep(w, vm, 'web:1', 'ghcr.io/x/web')
     ok(m.type == OK and m.all(T_NAME) == ['web:1', 'ghcr.io/x/web:latest'] and m.num(T_SIZE) == 64 << 20, 'is kept', says(m))
     first = m.str(T_IMAGE)
-    ok(w.wait_for(lambda: vm not in w.names()) and w.folders() == [], 'and the builder is gone')
+    ok(w.wait_for(lambda: vm not in w.names() and w.folders() == []), 'and the builder is gone')
     st = os.stat(os.path.join(w.state, 'images', first, 'disk.img'))
     ok(store(w) == [first] and st.st_mode & 0o222 == 0 and DATA <= st.st_blocks * 512 < 2 * DATA, 'its disk is in the store, read-only and sparse')
     m = w.ask(C_IMAGE_GET, (T_NAME, 'web:1'))
