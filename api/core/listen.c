@@ -15,7 +15,7 @@
 #include "api/core/groups.h"
 #include "lib/wire/core.h"
 
-#define BACKLOG 512
+#define BACKLOG 4096 /* as much as the kernel allows by default: a full one refuses non-blocking clients of a unix socket at once */
 #define BIND_TRIES 10
 
 /* mkdir -p, each 0750. */

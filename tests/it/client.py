@@ -34,8 +34,8 @@ class Conn:
             self.sock = socket.socket(socket.AF_UNIX)
         else:
             self.sock = socket.socket(socket.AF_INET)
+        self.sock.connect(address[:2] if isinstance(address, tuple) else address)  # blocking: a full backlog is waited for
         self.sock.settimeout(timeout_s)
-        self.sock.connect(address[:2] if isinstance(address, tuple) else address)
         if isinstance(address, tuple) and len(address) == 3:  # host, port, SSLContext
             self.sock = address[2].wrap_socket(self.sock, server_hostname="localhost")
         self.rest = b""

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import re
+import socket
 import ssl
 import struct
 import sys
@@ -833,7 +834,9 @@ def case_forward(t):
     """A: forward to TCP and to a unix socket in the guest: raw binary messages both ways"""
     code, out, _ = t.sh("which nc busybox python3 | head -n 1")
     tool = out.decode().strip()
-    port = 20000 + os.getpid() % 20000
+    with socket.socket() as free:  # where the guest is a process of this host, others use ports too
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     if not tool:
         raise Skip("nothing in this guest that listens")
     if tool.endswith("python3"):
