@@ -439,6 +439,16 @@ def case_commit(t):
     same(t.send("GET", "/vm/%s/tags" % second["hostname"])[0]["tags"], ["team=a"], "its source's tags")
     same(t.send("GET", "/vm/" + child["hostname"])[0]["parent_commit_id"], ident, "describe of a fork")
     same(t.send("GET", path)[0]["commit_id"], ident, "describe of the source")
+    before = {n["hostname"] for n in t.api.get("/nodes")}
+    with t.api.conn() as conn:
+        conn.start("POST", "/vm/commits/%s/fork?wait=agent&timeout=60s" % ident, t.api.headers())
+        client.wait_for(lambda: {n["hostname"] for n in t.api.get("/nodes")} - before, 10)
+    left = lambda: sorted({n["hostname"] for n in t.api.get("/nodes")} - before)
+    must(client.wait_for(left, 10), "a client that goes does not cancel the fork")
+    third = left()[0]
+    t.made.append(third)
+    must(client.wait_for(lambda: t.api.call("GET", "/vm/%s/health" % third)[0] == 200, 60), "and it comes up")
+    t.delete(third)
     t.send("DELETE", "/vm/commits/" + ident, want=409)
     t.delete(child["hostname"])
     t.delete(second["hostname"])
