@@ -192,7 +192,8 @@ static void put_checks(struct bundle *b)
 	unsigned n = checks_run(c, b->state);
 	buf_init(&text, MEMBER_MAX);
 	for (unsigned i = 0; i < n; i++)
-		buf_printf(&text, "%-5s %-10s %s%s%s%s\n", check_word(c[i].state), c[i].name, c[i].found, c[i].code ? " [" : "", c[i].code ? c[i].code : "", c[i].code ? "]" : "");
+		buf_printf(&text, "%-5s %-10s %s%s%s%s\n", check_word(c[i].state), c[i].name, c[i].found, c[i].code ? " [" : "",
+			   c[i].code ? c[i].code : "", c[i].code ? "]" : "");
 	put(b, "checks.txt", (const char *)buf_data(&text), buf_len(&text));
 	buf_done(&text);
 }
@@ -354,5 +355,6 @@ static int run(struct args *a)
 	return code;
 }
 
-const struct cmd cmd_support_bundle = { .name = "support-bundle", .summary = "Pack what is needed to find a fault into one tar, without secrets", .opts = bundle_opts,
+const struct cmd cmd_support_bundle = { .name = "support-bundle", .summary = "Pack what is needed to find a fault into one tar, without secrets",
+	.opts = bundle_opts,
 	.examples = "sudo mica support-bundle\nsudo mica support-bundle -o fault.tar --config /etc/mica/mica.yaml\ntar tf fault.tar", .command_at = -1, .run = run };

@@ -90,8 +90,10 @@ static size_t value_len(const char *p, size_t n)
 /* Bytes at p to keep (a key, "password=") in *keep, then bytes to take; 0: nothing here looks like a secret. */
 static size_t looks(const char *p, size_t n, size_t *keep)
 {
-	static const char *const keys[] = { "password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "private_key", "credential", "authorization" };
-	static const char *const heads[] = { "bearer ", "ssh-rsa ", "ssh-ed25519 ", "ssh-dss ", "ecdsa-sha2-nistp256 ", "ecdsa-sha2-nistp384 ", "ecdsa-sha2-nistp521 " };
+	static const char *const keys[] = { "password", "passwd", "passphrase", "secret", "token", "api_key", "apikey", "private_key", "credential",
+		"authorization" };
+	static const char *const heads[] = { "bearer ", "ssh-rsa ", "ssh-ed25519 ", "ssh-dss ", "ecdsa-sha2-nistp256 ", "ecdsa-sha2-nistp384 ",
+		"ecdsa-sha2-nistp521 " };
 	*keep = 0;
 	if (begins(p, n, "-----BEGIN ")) {
 		const char *end = memmem(p + 11, n - 11, "-----END ", 9);

@@ -33,6 +33,8 @@ void adopt_decided(struct vm *vm)
 
 static void not_ours(struct vm *vm, const char *why)
 {
+	if (core_is_lost(vm->core)) /* nobody judged it: the next core asks again */
+		return;
 	core_say(vm->core, "NOTE", "%s: what answers on its control socket is not its vmm (%s): it is told to end", vm->r.name, why);
 	peer_begin(&vm->vmm, V_QUIT);
 	peer_send(&vm->vmm, NULL, 0);

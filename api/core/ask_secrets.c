@@ -96,7 +96,7 @@ void ask_secret_put(struct ask *a)
 	else if (!wire_get(a->m, C_T_DATA, &data))
 		reply_err(a->core, a->id, 400, "'data' is needed");
 	else if (secrets_find(&a->core->secrets, e.name))
-		reply_err(a->core, a->id, 409, "there is a secret '%s' already: update it, or remove it first", e.name);
+		reply_err(a->core, a->id, 409, "there is a secret '%s' already: update it, or remove it first [E_NAME_TAKEN]", e.name);
 	else
 		set(a, &e, &data);
 }

@@ -32,8 +32,8 @@ int tags_check_name(const struct ask *a, const struct vm *self, const char *tag,
 	for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
 		if (vm != self && !vm->remove && (strcmp(vm->r.name, label) == 0 || record_has_tag(&vm->r, tag)))
 			return token_sees(a->token, vm->r.group) ?
-			       fault_set(f, -EEXIST, "the name '%s' is taken by VM '%s': choose another", label, vm->r.name) :
-			       fault_set(f, -EEXIST, "the name '%s' is taken: choose another", label);
+			       fault_set(f, -EEXIST, "the name '%s' is taken by VM '%s': choose another [E_NAME_TAKEN]", label, vm->r.name) :
+			       fault_set(f, -EEXIST, "the name '%s' is taken: choose another [E_NAME_TAKEN]", label);
 	return 0;
 }
 

@@ -98,7 +98,7 @@ static void refuse(struct ask *a, const char *name, int err)
 	struct core *c = a->core;
 
 	if (err == -EEXIST)
-		reply_err(c, a->id, 409, "there is a token '%s' already: revoke it, or choose another name", name);
+		reply_err(c, a->id, 409, "there is a token '%s' already: revoke it, or choose another name [E_NAME_TAKEN]", name);
 	else if (err == -ENOSPC && c->tokens.n == TOKENS_MAX)
 		reply_err(c, a->id, 507, "there are %u tokens already: revoke one", TOKENS_MAX);
 	else if (err == -EROFS)

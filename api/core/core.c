@@ -29,6 +29,13 @@ void core_say(struct core *c, const char *word, const char *fmt, ...)
 		return;
 }
 
+bool core_is_lost(const struct core *c)
+{
+	bool all = peer_there(&c->front) && peer_there(&c->jail) && (c->no_netd || peer_there(&c->netd));
+
+	return !all && !c->ephemeral && c->phase != CORE_STOPPING;
+}
+
 static uint64_t ram(const struct core *c, const char *line)
 {
 	char text[1024];

@@ -91,6 +91,8 @@ struct core {
 
 /* Lines to the supervisor: word is "READY", "NOTE" or "FATAL". Newlines become blanks. */
 void core_say(struct core *c, const char *word, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* A process that core cannot do without is gone, and core ends: VMs are left as they are, for the next core to find. Not of a daemon that stops or is ephemeral. */
+bool core_is_lost(const struct core *c);
 /* Adoption is over: tell READY, open the API, start what `count` asks for. */
 void core_serve(struct core *c);
 /* Ends the VMs and then the program. now: without grace. Again with now: the grace is over. */

@@ -152,6 +152,8 @@ void vm_fail(struct vm *vm, const char *reason, const char *fmt, ...)
 	char words[1200];
 	va_list ap;
 
+	if (core_is_lost(vm->core)) /* a vmm may be under way that nobody told us of: who comes after us looks */
+		return;
 	va_start(ap, fmt);
 	vsnprintf(words, sizeof(words), fmt, ap);
 	va_end(ap);

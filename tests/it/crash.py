@@ -23,9 +23,10 @@ if ROOT and "MICA_CRASH_INSIDE" not in os.environ and __name__ == "__main__":
 
 from frames import Tap  # noqa: E402
 from haltvm import DAEMONS, Tree, Up, processes, vmms  # noqa: E402
-from stack import Stack, kill_tree  # noqa: E402
+from stack import Stack, descendants  # noqa: E402
 
 UID_FIRST = 1835597824 + 16
+GROUP = "k%d" % (time.time_ns() // 1000 % 10**9)  # cgroups know no namespaces: other tests may run
 tap = Tap()
 
 
@@ -71,7 +72,7 @@ def groups():
         tops = [line.split()[4] for line in f if " - cgroup2 " in line]
     for top in tops[:1]:
         for at, folders, _ in os.walk(top):
-            found += [os.path.join(at, name) for name in folders if name.startswith("vm-vm-")]
+            found += [os.path.join(at, name) for name in folders if name.startswith("vm-%s-" % GROUP)]
     return sorted(found)
 
 
@@ -79,12 +80,12 @@ def groups():
 
 class Machines:
     def __init__(self, tree, rng):
-        self.tree, self.rng, self.up, self.deaths, self.bad = tree, rng, None, 0, []
+        self.tree, self.rng, self.up, self.deaths, self.bad, self.told = tree, rng, None, 0, [], []
         self.acked = {}   # name → pid, as they must be
         self.restart()
 
     def restart(self):
-        self.up = Up(self.tree, net=True)
+        self.up = Up(self.tree, net=True, group=GROUP)
         self.deaths = 0
         if not self.up.serving():
             raise AssertionError("the daemon does not come up: " + self.up.text())
@@ -117,10 +118,10 @@ class Machines:
     def do(self, what, name):
         """One request; (what, name, status, answer)."""
         if what == "create":
-            status, said = self.up.call("POST", "/hostgroup/vm/nodes", {"persistent": True})
+            status, said = self.up.call("POST", "/hostgroup/" + GROUP + "/nodes", {"persistent": True})
             return what, said["hostname"] if status == 201 else None, status, said
         if what == "delete":
-            status, said = self.up.call("DELETE", "/hostgroup/vm/nodes/" + name)
+            status, said = self.up.call("DELETE", "/hostgroup/" + GROUP + "/nodes/" + name)
         else:
             status, said = self.up.call("POST", "/vm/%s/%s" % (name, what))
         return what, name, status, said
@@ -142,6 +143,7 @@ class Machines:
         kill9(self.acked[victim] if victim else self.up.p.pid if target == "up" else pids[target])
         t.join(40)
         tell = "%d: %s %s, %s killed" % (number, what, name or "", victim or target)
+        self.told.append(tell)
         if not result:
             self.bad.append(tell + ": the request hangs")
             return
@@ -164,8 +166,7 @@ class Machines:
         self.up.serving()
 
     def judge(self, tell, victim, what, name, status, answer):
-        if victim:
-            self.acked.pop(victim, None)
+        dead = self.acked.pop(victim, None)
         if what == "delete" and status == 200:
             self.acked.pop(name, None)
         unsure = {name} if what != "create" and status != 200 else set()
@@ -174,6 +175,8 @@ class Machines:
             nodes, living = self.up.nodes(), self.living()
             if nodes is None:
                 return "no answer"
+            if dead in living.values() or nodes.get(victim, {}).get("status") in ("Running", "Paused"):
+                return "%s was killed, and is %s" % (victim, nodes.get(victim))
             for n, pid in self.acked.items():
                 if n not in unsure and (n not in nodes or living.get(n) != pid):
                     return "%s is lost: %s, process %s was %s" % (n, nodes.get(n), living.get(n), pid)
@@ -187,22 +190,23 @@ class Machines:
             for n, node in nodes.items():
                 if (node["status"] in ("Running", "Paused")) != (n in living):
                     return "%s is %s, its process %s" % (n, node["status"], living.get(n))
-            taps = set(re.findall(r"^(\S*tap\S*|vm\S*)\s", output("ip", "-br", "link"), re.M))
+            taps = set(re.findall(r"^(\S*tap\S*)\s", output("ip", "-br", "link"), re.M))
             if len(taps) > len(living):
                 return "taps %s for %s" % (taps, living)
             return None
         if not wait_for(lambda: not settled(), 15):
-            self.bad.append("%s (HTTP %s %s): %s; the daemon said %s" % (tell, status, str(answer)[:200], settled(), [x for x in self.up.lines if "note:" in x or "mica:" in x][-6:]))
+            self.bad.append("%s (HTTP %s %s): %s; before: %s; the daemon said %s" % (
+                tell, status, str(answer)[:200], settled(), self.told[-4:-1], [x for x in self.up.lines if "note:" in x or "mica:" in x][-6:]))
         nodes, living = self.up.nodes() or {}, self.living()
         for n in nodes:
             if nodes[n]["status"] not in ("Running", "Paused"):
-                self.up.call("DELETE", "/hostgroup/vm/nodes/" + n)
+                self.up.call("DELETE", "/hostgroup/" + GROUP + "/nodes/" + n)
                 self.acked.pop(n, None)
         self.acked = {n: living[n] for n in nodes if n in living}
 
     def finish(self):
         for n in self.up.nodes() or {}:
-            status, said = self.up.call("DELETE", "/hostgroup/vm/nodes/" + n)
+            status, said = self.up.call("DELETE", "/hostgroup/" + GROUP + "/nodes/" + n)
             if status != 200:
                 self.bad.append("delete %s: %s %s" % (n, status, said))
         return self.up.stop()
@@ -244,7 +248,7 @@ class Streams:
             f.write(rng.randbytes(3 << 20))
 
     def run(self, *words):
-        return subprocess.Popen([self.mica, *words, "--socket", self.stack.unix] if words[1] != "exec" else [self.mica, "--socket", self.stack.unix, *words],
+        return subprocess.Popen([self.mica, "--socket", self.stack.unix, *words],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"HOME": self.stack.dir, "PATH": os.environ["PATH"]})
 
     def have_vm(self):
@@ -269,7 +273,11 @@ class Streams:
             self.run("vm", "cp", self.data, self.vm + ":data") if what == "cp in" else self.run("vm", "cp", self.vm + ":there", out)
         time.sleep(self.rng.random() * 0.25)
         if target == "vmm":
-            kill_tree(self.stack.jail.vmms[self.vm].pid)
+            pid = self.stack.jail.vmms[self.vm].pid
+            guest = descendants(pid)
+            kill9(pid)  # its agent ends with it, and has no time to tell of the others' end
+            for one in guest:
+                kill9(one)
         else:
             kill9((self.stack.core if target == "core" else self.stack.front).pid)
         tell = "%d: %s, %s killed" % (number, what, target)

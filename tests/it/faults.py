@@ -412,6 +412,9 @@ def vms(bin_folder, agent):
         check("E_NO_RAM", "more RAM than there is", *mica("vm", "launch", "huge", *sock), serving=True, why="memory|RAM")
         check("E_IMAGE_MISSING", "an image that is not in the store", *mica("vm", "launch", "none", *sock), serving=True)
         check("E_TOKEN_REFUSED", "no token", *mica("vm", "list", "--url", stack.base("http"), "--token", "wrong"), serving=True)
+        twice = ["secret", "create", "one", "--from-literal", "a-value", *sock]
+        mica(*twice)
+        check("E_NAME_TAKEN", "a secret of that name is there", *mica(*twice), serving=True)
         first = json.loads(post(stack, "/hostgroup/demo/nodes", {}))
         status, body = post(stack, "/hostgroup/demo/nodes", {"ip": first["ip"].split("/")[0]}, raw=True)
         tap.ok(status == 409 and "[E_ADDR_TAKEN]" in body, "E_ADDR_TAKEN: %s %s" % (status, body))

@@ -78,13 +78,13 @@ def processes():
 
 
 class Up:
-    def __init__(self, tree, state="state", net=False, words=(), env=None, conf=None, program="bin/mica"):
-        self.tree, self.state, self.port, self.lines = tree, tree.path(state), free_port(), []
+    def __init__(self, tree, state="state", net=False, words=(), env=None, conf=None, program="bin/mica", group="vm"):
+        self.group, self.tree, self.state, self.port, self.lines = group, tree, tree.path(state), free_port(), []
         network = "{bridge: brcrash, gateway: 10.78.1.1/24}" if net else "{mode: none}"
         self.conf = tree.path(state + ".yaml")
         with open(self.conf, "w") as f:
-            f.write(conf or "config:\n  graceful_shutdown: false\n  host_groups:\n  - {name: vm, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: %s}\n  api: {port: %d}\n"
-                    % (network, self.port))
+            f.write(conf or "config:\n  graceful_shutdown: false\n  host_groups:\n  - {name: %s, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: %s}\n  api: {port: %d}\n"
+                    % (group, network, self.port))
         self.p = subprocess.Popen([tree.path(program), "up", self.conf, "--state", self.state, *([] if net else ["--no-net"]), *words], stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tree.dir, start_new_session=True,
                                   env=dict({"HOME": tree.dir, "PATH": os.environ["PATH"]}, **(env or {})))

@@ -176,8 +176,10 @@ static int open_own(struct cgroups *c, int top_fd)
 }
 
 /* Groups without processes. One that another daemon is about to use may be among them: it makes it again. */
-static void sweep(const struct cgroups *c)
+void cgroups_sweep(const struct cgroups *c)
 {
+	if (c->dir_fd < 0)
+		return;
 	int fd = open_folder(c->dir_fd, ".");
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
@@ -213,7 +215,7 @@ void cgroups_init(struct cgroups *c)
 	if (!c->memory || !c->cpu || !c->pids)
 		snprintf(c->why, sizeof c->why, "no limit of%s%s%s by cgroup here (its controllers are not in the unified hierarchy: cgroup v1 holds them, or nobody delegated "
 			 "them), so rlimits", c->memory ? "" : " memory", c->cpu ? "" : " cpu", c->pids ? "" : " pids");
-	sweep(c);
+	cgroups_sweep(c);
 }
 
 /* ---- one VM's ---- */

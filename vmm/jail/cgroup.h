@@ -30,6 +30,8 @@ struct cgroup_limits {
 uint64_t cgroup_memory_max(const struct cgroup_limits *l);
 /* Finds or makes the folder, and removes groups of VMs that are gone. Never fails: see why. System calls: open read write mkdir rmdir getdents64 getxattr. */
 void cgroups_init(struct cgroups *c);
+/* Removes groups of VMs that are gone once more: at an earlier jail's end some of them were still ending. */
+void cgroups_sweep(const struct cgroups *c);
 /* A new group with its limits (there must be a folder); leaf is its name. fd of it (the caller's, for CLONE_INTO_CGROUP), or -errno with f: then the VM
  * must not start. -ENODEV: somebody removed it at once, try again. */
 int cgroup_make(const struct cgroups *c, const char *vm, const struct cgroup_limits *l, char leaf[CGROUP_LEAF_MAX], struct fault *f);

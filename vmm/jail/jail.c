@@ -299,6 +299,7 @@ int jail_run(struct jail *j)
 	int err = ev_run(j->loop);
 	while (j->inmates)
 		forget(j->inmates);
+	cgroups_sweep(&j->host.groups);
 	chan_done(&j->core);
 	buf_done(&j->out);
 	ev_free(j->loop);
