@@ -75,7 +75,8 @@ int config_find(const struct args *a, char *dst, size_t cap)
 		if (!access(dst, R_OK))
 			return 0;
 	}
-	return out_error(EXIT_FAIL, "there is no mica.yaml here", "make one with 'mica new vm > mica.yaml', or name one: 'mica up FILE'", "no config [E_CONFIG_MISSING]");
+	return out_error(EXIT_FAIL, "there is no mica.yaml here",
+		"make one with 'mica new vm > mica.yaml', or name one: 'mica up FILE'", "no config [E_CONFIG_MISSING]");
 }
 
 static const char *state_code(int err)

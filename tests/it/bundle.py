@@ -43,7 +43,8 @@ def main():
             f.write(two)
         done = run("secret", "create", "planted", "--from-file", stack.dir + "/value", "--socket", stack.unix)
         if done.returncode:
-            done = subprocess.run([mica, "secret", "create", "planted", "--from-literal", PLANTS["value of a secret"].decode(), "--socket", stack.unix], capture_output=True, env=env)
+            done = subprocess.run([mica, "secret", "create", "planted", "--from-literal", PLANTS["value of a secret"].decode(), "--socket",
+                                   stack.unix], capture_output=True, env=env)
         tap.ok(done.returncode == 0, "a secret: %s" % done.stderr)
         import http.client
         import socket
@@ -59,10 +60,12 @@ def main():
         with open(folder + "/userdata", "wb") as f:  # as if it was not delivered yet
             f.write(body["userdata"].encode())
         with open(folder + "/console.log", "ab") as f:
-            f.write(b"login: \nPASSWORD=%s\nAuthorization: Bearer %s\nssh-ed25519 %s me@here\n-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\nthe last line\n" % (
+            f.write(b"login: \nPASSWORD=%s\nAuthorization: Bearer %s\nssh-ed25519 %s me@here\n"
+                    b"-----BEGIN PRIVATE KEY-----\n%s\n-----END PRIVATE KEY-----\nthe last line\n" % (
                 PLANTS["password on a console"], PLANTS["bearer on a console"], PLANTS["SSH key"], PLANTS["private key on a console"]) + two + b"\n")
         with open(stack.dir + "/with-token.yaml", "wb") as f:
-            f.write(b"config:\n  host_groups:\n  - {name: vm, network: {mode: none}}\n  ssh_keys: [\"ssh-ed25519 %s me@here\"]\n  api: {auth: {token: \"%s\"}}\n" % (
+            f.write(b"config:\n  host_groups:\n  - {name: vm, network: {mode: none}}\n"
+                    b"  ssh_keys: [\"ssh-ed25519 %s me@here\"]\n  api: {auth: {token: \"%s\"}}\n" % (
                 PLANTS["SSH key"], PLANTS["token in the config"]))
         named = run("token", "create", "--scope", "read", "ci", "--socket", stack.unix)
         with open(stack.state + "/auth/token", "rb") as f:
@@ -78,8 +81,8 @@ def main():
         tap.ok(stat.S_IMODE(os.stat(stack.dir + "/b.tar").st_mode) == 0o600, "for its owner alone")
         with tarfile.open(stack.dir + "/b.tar") as t:
             members = {m.name.split("/", 1)[1]: t.extractfile(m).read() for m in t}
-        for name in ("version.json", "checks.txt", "kvm.json", "kernel/version.txt", "kernel/meminfo.txt", "config.yaml", "ps.json", "api/info.json", "api/nodes.json",
-                     "api/hostgroups.json", "api/metrics.txt", "README.txt", "vm/%s/record" % vm, "vm/%s/console.log" % vm):
+        for name in ("version.json", "checks.txt", "kvm.json", "kernel/version.txt", "kernel/meminfo.txt", "config.yaml", "ps.json", "api/info.json",
+                     "api/nodes.json", "api/hostgroups.json", "api/metrics.txt", "README.txt", "vm/%s/record" % vm, "vm/%s/console.log" % vm):
             tap.ok(members.get(name), "%s is in it" % name)
         with open(stack.dir + "/b.tar", "rb") as f:
             raw = f.read()

@@ -249,7 +249,8 @@ class Streams:
 
     def run(self, *words):
         return subprocess.Popen([self.mica, "--socket", self.stack.unix, *words],
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={"HOME": self.stack.dir, "PATH": os.environ["PATH"]})
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                env={"HOME": self.stack.dir, "PATH": os.environ["PATH"]})
 
     def have_vm(self):
         if self.vm and self.vm in self.stack.jail.vmms:

@@ -231,7 +231,8 @@ def emulated():
         tap.skip("E_KVM_EMULATED", "this host's KVM is %s; only one without cmpxchg16b says it" % (route or "not there"))
         return
     kernel = write("stock", b"\x7fELF" + b"\2\1\1" + bytes(200))
-    u = Up(config("  - {name: vm, count: 0, ram_mb: 64, kernel_file: %s, network: {mode: none}}\n" % kernel), path("state-em"), "--flavour", "auto", "--kvm", "/dev/kvm")
+    u = Up(config("  - {name: vm, count: 0, ram_mb: 64, kernel_file: %s, network: {mode: none}}\n" % kernel), path("state-em"),
+           "--flavour", "auto", "--kvm", "/dev/kvm")
     tap.ok(bool(u.says(r"note: .*\[E_KVM_EMULATED\]")) and u.stop() == 0, "E_KVM_EMULATED: nested without cmpxchg16b and a stock kernel: %r" % u.text)
     induced.add("E_KVM_EMULATED")
 
@@ -319,8 +320,8 @@ def expired():
     write("index", "")
     write("serial", "01\n")
     sh(["openssl", "req", "-new", "-key", path("a.key"), "-subj", "/CN=localhost", "-out", path("old.csr")])
-    sh(["openssl", "ca", "-batch", "-config", path("ca.cnf"), "-selfsign", "-keyfile", path("a.key"), "-in", path("old.csr"), "-out", path("old.pem"), "-notext",
-        "-startdate", "20200101000000Z", "-enddate", "20200201000000Z"])
+    sh(["openssl", "ca", "-batch", "-config", path("ca.cnf"), "-selfsign", "-keyfile", path("a.key"), "-in", path("old.csr"),
+        "-out", path("old.pem"), "-notext", "-startdate", "20200101000000Z", "-enddate", "20200201000000Z"])
     port = free_port()
     u = Up(config(api="    tls: {enabled: true, cert_file: %s, key_file: %s}\n" % (path("old.pem"), path("a.key")), port=port), path("state-old"))
     u.says("is up")
@@ -367,7 +368,8 @@ def walls():
     with open("/proc/self/mountinfo") as f:
         mounted = [line.split()[4] for line in f if " - cgroup2 " in line]
     look("E_CGROUP", "cgroup", lambda: [sh(["umount", "-l", m]) for m in mounted], lambda: [sh(["mount", "-t", "cgroup2", "none", m]) for m in mounted])
-    text = subprocess.run(["unshare", "--user", "--map-root-user", "sh", "-c", "echo 0 > /proc/sys/user/max_user_namespaces && exec %s/bin/mica doctor --json --kvm "
+    text = subprocess.run(["unshare", "--user", "--map-root-user", "sh", "-c",
+                           "echo 0 > /proc/sys/user/max_user_namespaces && exec %s/bin/mica doctor --json --kvm "
                            "/nonexistent" % top], capture_output=True, text=True, env={"HOME": top, "PATH": os.environ["PATH"]}).stdout
     if text.startswith("{"):
         found = [c.get("code") for c in json.loads(text)["checks"] if c["name"] == "userns"]
@@ -459,7 +461,11 @@ def full(bin_folder, agent):
     if not ROOT:
         tap.skip("E_DISK_FULL", "of a running daemon: needs root")
         return
-    stack = Stack(bin_folder, agent)
+    stack = Stack(bin_folder, agent, config="""config:
+  host_groups:
+  - {name: demo, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: {mode: none}}
+  api: {port: %(port)d, tls: {enabled: %(tls)s}}
+""")
     try:
         stack.crash()
         moved = stack.state + ".was"

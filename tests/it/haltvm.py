@@ -83,10 +83,11 @@ class Up:
         network = "{bridge: brcrash, gateway: 10.78.1.1/24}" if net else "{mode: none}"
         self.conf = tree.path(state + ".yaml")
         with open(self.conf, "w") as f:
-            f.write(conf or "config:\n  graceful_shutdown: false\n  host_groups:\n  - {name: %s, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: %s}\n  api: {port: %d}\n"
+            f.write(conf or "config:\n  graceful_shutdown: false\n  host_groups:\n"
+                    "  - {name: %s, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: %s}\n  api: {port: %d}\n"
                     % (group, network, self.port))
-        self.p = subprocess.Popen([tree.path(program), "up", self.conf, "--state", self.state, *([] if net else ["--no-net"]), *words], stdin=subprocess.DEVNULL,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tree.dir, start_new_session=True,
+        self.p = subprocess.Popen([tree.path(program), "up", self.conf, "--state", self.state, *([] if net else ["--no-net"]), *words],
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tree.dir, start_new_session=True,
                                   env=dict({"HOME": tree.dir, "PATH": os.environ["PATH"]}, **(env or {})))
         threading.Thread(target=self.read, daemon=True).start()
 
