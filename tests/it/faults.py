@@ -474,13 +474,12 @@ def full(bin_folder, agent):
         sh(["mount", "-t", "tmpfs", "-o", "size=8m", "none", stack.state])
         sh("cp -a %s/. %s/" % (moved, stack.state))
         stack.start()
-        with open(stack.state + "/filler", "wb") as f:
-            try:
-                while True:
-                    f.write(bytes(65536))
-                    f.flush()
-            except OSError:
-                pass
+        fd = os.open(stack.state + "/filler", os.O_WRONLY | os.O_CREAT)
+        try:
+            while True:
+                os.write(fd, bytes(65536))
+        except OSError:
+            os.close(fd)
         check_before = set(os.listdir(stack.state + "/vm"))
         status, text = mica("vm", "launch", "demo", "--socket", stack.unix)
         good, _ = three_lines(text, "E_DISK_FULL")
