@@ -67,8 +67,8 @@ VMM_MACHINE := vmm/machine/machine.o vmm/machine/virtio.o vmm/machine/devices.o 
 	vmm/machine/console.o vmm/machine/request.o vmm/machine/control.o vmm/machine/control_ask.o vmm/machine/control_net.o vmm/machine/sandbox.o vmm/machine/probe.o
 VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(DEVICE_ROOMS) $(VMM_X86) $(VMM_MACHINE) \
 	vmm/kvm/vm.o vmm/kvm/vcpu.o vmm/bus/bus.o vmm/main.o
-JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/cgroup.o vmm/jail/netns.o vmm/jail/jail.o vmm/jail/walls.o vmm/jail/main.o
-NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) lib/nfnl/subscribe.o api/netd/main.o api/netd/serve.o api/netd/state.o api/netd/bridge.o api/netd/iso.o \
+JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/cgroup.o vmm/jail/netns.o vmm/jail/macvtap.o vmm/jail/jail.o vmm/jail/walls.o vmm/jail/main.o
+NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) lib/nfnl/subscribe.o api/netd/main.o api/netd/serve.o api/netd/state.o api/netd/bridge.o api/netd/macvtap.o api/netd/iso.o \
 	api/netd/rtnl.o api/netd/rtnl_link.o api/netd/nft_msg.o api/netd/nft_rule.o api/netd/nft_probe.o api/netd/nft_host.o api/netd/nft_ns.o \
 	api/netd/nft_tap.o api/netd/nft_count.o api/netd/ct.o api/netd/sysctl.o api/netd/tap.o
 CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/policy.o api/core/gate.o api/core/gate_bridge.o api/core/ask_policy.o api/core/tls.o api/core/main.o api/core/walls.o api/core/core.o api/core/listen.o \
@@ -425,6 +425,7 @@ PROC_ITEMS = '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init 
 	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '@300 =streams tests/it/streams.py $(O)/bin' '=front-net tests/it/front_net.py $(O)/bin/front $(O)/guest/agent' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
 	'@180 =publish tests/it/publish.py $(O)/bin $(O)/guest/agent' '@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' '=openapi-walk tests/it/openapi_walk.py $(O)/bin $(O)/guest/agent' \
 	'@180 =hostile tests/it/hostile_http.py $(O)/bin $(O)/guest/agent http' '@180 =hostile-tls tests/it/hostile_http.py $(O)/bin $(O)/guest/agent https' \
+	'@60 =netd-macvtap tests/it/netd_macvtap.py $(O)/bin/netd $(O)/bin/jail' '@60 =core-macvtap tests/it/core_macvtap.py $(O)/bin/core' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'
 
 test: ## install what is missing, build, and run every test

@@ -63,14 +63,14 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "image", 0, OPT_TEXT, "IMAGE", "min (default), an imported one, or one that a group of the daemon's file uses" }, \
 	{ "kernel-file", 0, OPT_TEXT, "PATH", "one that a group of the daemon's file uses" }, \
 	{ "initrd-file", 0, OPT_TEXT, "PATH", "the same for an initrd" }, \
-	{ "net", 0, OPT_TEXT, "MODE", "network mode: bridge (default), none, …" }, \
+	{ "net", 0, OPT_TEXT, "MODE", "network mode: bridge (default), isolated, macvtap, none" }, \
 	{ "bridge", 0, OPT_TEXT, "NAME", "name of the bridge (default brvm0)" }, \
-	{ "cidr", 0, OPT_TEXT, "CIDR", "the host's address and network (default 192.168.137.1/24)" }, \
+	{ "cidr", 0, OPT_TEXT, "CIDR", "the host's address and network (default 192.168.137.1/24); macvtap: the LAN's router" }, \
 	{ "tap-prefix", 0, OPT_TEXT, "PREFIX", "names of the taps (default vmtap)" }, \
 	{ "range", 0, OPT_TEXT, "A-B", "addresses to give to VMs" }, \
 	{ "isolated-range", 0, OPT_TEXT, "CIDR", "isolated: where its /30 networks come from" }, \
 	{ "address", 0, OPT_LIST, "ADDRESS", "pinned address" }, \
-	{ "parent", 0, OPT_TEXT, "NIC", "macvtap: parent interface" }, \
+	{ "parent", 0, OPT_TEXT, "NIC", "macvtap: the host's interface on the LAN (default: of its default route)" }, \
 	{ "allow", 0, OPT_LIST, "CIDR", "isolated: destination that is allowed" }, \
 	{ "drop", 0, OPT_LIST, "CIDR", "isolated: destination that is dropped" }, \
 	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" }

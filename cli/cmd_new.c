@@ -26,7 +26,7 @@ static const struct opt new_opts[] = {
 	{ "cidr", 0, OPT_TEXT, "CIDR", "the host's address and network (default 192.168.137.1/24)" },
 	{ "range", 0, OPT_TEXT, "A-B", "addresses to give to VMs" },
 	{ "address", 0, OPT_LIST, "ADDRESS", "pinned address" },
-	{ "parent", 0, OPT_TEXT, "NIC", "macvtap: parent interface" },
+	{ "parent", 0, OPT_TEXT, "NIC", "macvtap: the host's interface on the LAN (default: of its default route)" },
 	{ "tap-prefix", 0, OPT_TEXT, "PREFIX", "names of the taps (default vmtap)" },
 	{ "bridge", 0, OPT_TEXT, "NAME", "name of the bridge (default brvm0)" },
 	{ "isolated-range", 0, OPT_TEXT, "CIDR", "isolated: where its /30 networks come from" },

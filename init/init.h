@@ -8,6 +8,8 @@
 #ifndef INIT_INIT_H
 #define INIT_INIT_H
 
+#include <sys/types.h>
+
 #include "lib/base/base.h"
 
 #define AGENT_PATH "/usr/local/bin/slicer-agent"
@@ -17,9 +19,15 @@
 /* One line "init: what: reason" on the console; err 0 leaves the reason out. */
 void say(const char *what, int err);
 
+pid_t start(const char *path, char *const argv[], char *const envp[]); /* a child in a session of its own; -1 with errno */
+
 void mounts_make(void);
 
-/* Reads the words from the environment. Absent MICA_IP: loopback only. */
+/* In the built-in image: busybox, whose udhcpc asks the LAN for an address, and what it runs with the answer. */
+#define BUSYBOX_PATH "/bin/busybox"
+#define DHCP_PATH "/usr/lib/mica/dhcp"
+
+/* The words of the environment. Absent MICA_IP: loopback only; "dhcp": a udhcpc is started, which keeps the lease. */
 struct net_words {
 	const char *host, *ip, *gateway, *ip6, *gateway6, *dns; /* NULL: not given */
 };

@@ -56,19 +56,25 @@ static void console_open(void)
 		close(fd);
 }
 
-static void agent_start(struct agent *a)
+pid_t start(const char *path, char *const argv[], char *const envp[])
 {
-	static char path_word[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", name[] = "slicer-agent";
-	static char *const argv[] = {name, NULL}, *const envp[] = {path_word, NULL};
 	pid_t pid = vfork();
 	if (pid == 0) {
 		sigset_t none;
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		setsid();
-		execve(AGENT_PATH, argv, envp);
+		execve(path, argv, envp);
 		_exit(127);
 	}
+	return pid;
+}
+
+static void agent_start(struct agent *a)
+{
+	static char path_word[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", name[] = "slicer-agent";
+	static char *const argv[] = {name, NULL}, *const envp[] = {path_word, NULL};
+	pid_t pid = start(AGENT_PATH, argv, envp);
 	a->started_ms = now_mono_ms();
 	if (pid < 0) {
 		say("cannot start the agent", -errno);

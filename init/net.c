@@ -191,9 +191,27 @@ static void ipv6_up(const char *ip, const char *gateway)
 		say("eth0, IPv6", rc);
 }
 
+/* Its script writes /run/resolv.conf unless we do. An image without busybox has a client of its own. */
+static void dhcp_start(const struct net_words *w)
+{
+	static char path_word[] = "PATH=/usr/sbin:/usr/bin:/sbin:/bin", dns_word[] = "MICA_DNS=given", argv0[] = "udhcpc", f[] = "-f", i[] = "-i", eth[] = "eth0",
+		    s[] = "-s", script[] = DHCP_PATH, a[] = "-A", again_s[] = "5", x[] = "-x";
+	static struct text host = {.s = "hostname:", .n = 9};
+	char *argv[] = {argv0, f, i, eth, s, script, a, again_s, w->host ? x : NULL, host.s, NULL}, *envp[] = {path_word, w->dns ? dns_word : NULL, NULL};
+	if (access(DHCP_PATH, X_OK) < 0 || access(BUSYBOX_PATH, X_OK) < 0)
+		return say("no DHCP client of ours in this image: eth0 is the image's own to set up", 0);
+	if (w->host)
+		add(&host, w->host, strnlen(w->host, 64));
+	if (w->dns)
+		write_resolv(w->dns);
+	if (start(BUSYBOX_PATH, argv, envp) < 0)
+		say("udhcpc", -errno);
+}
+
 void net_up(const struct net_words *w)
 {
-	const char *ip = w->ip;
+	bool dhcp = w->ip && strcmp(w->ip, "dhcp") == 0;
+	const char *ip = dhcp ? NULL : w->ip;
 	int rc;
 	if (w->host && sethostname(w->host, strnlen(w->host, 64)) < 0)
 		say("hostname", -errno);
@@ -205,6 +223,8 @@ void net_up(const struct net_words *w)
 	}
 	if ((rc = link_up(s, "lo")) < 0)
 		say("lo", rc);
+	if (dhcp)
+		dhcp_start(w);
 	if (!ip || !*ip)
 		return;
 	if (w->ip6 && *w->ip6) { /* before the link is up, and with it an address of the kernel's own */

@@ -38,6 +38,8 @@ static void group_put(struct buf *b, const struct core *c, const struct host_gro
 	wire_str(b, C_T_NET_MODE, config_net_mode(g));
 	if (g->net_mode == NET_NONE)
 		return;
+	if (group_dhcp(g))
+		return;
 	cidr_format(g->pool.gateway, gateway); /* isolated: the range */
 	if (g->net_mode == NET_BRIDGE)
 		wire_str(b, C_T_BRIDGE, g->bridge);
@@ -95,7 +97,7 @@ static int fits_vm(const struct host_group *g, const struct vm *vm, struct fault
 		return fault_set(f, -EEXIST, "VM '%s' has %llu MiB of RAM, host group '%s' would allow %llu: delete the VM, or give more", vm->r.name,
 				 (unsigned long long)(vm->r.ram_bytes >> 20), g->name, (unsigned long long)(g->ram_bytes >> 20));
 	if (g->net_mode != NET_NONE && vm->r.ip[0] && !cidr_parse(vm->r.ip, 99, &c) &&
-	    (c.bits != addr_pool_bits(&g->pool) || !addr_pool_holds(&g->pool, c.addr)))
+	    (group_dhcp(g) ? c.bits : c.bits != addr_pool_bits(&g->pool) || !addr_pool_holds(&g->pool, c.addr)))
 		return fault_set(f, -EEXIST, "VM '%s' has the address %s, which is none of host group '%s's network: delete the VM, or choose that network",
 				 vm->r.name, vm->r.ip, g->name);
 	return 0;
@@ -320,6 +322,7 @@ static int keeps_network(const struct core *c, const struct host_group *old, con
 	const char *key = differs(was, is);
 
 	if (g->net_mode != old->net_mode || strcmp(g->bridge, old->bridge) != 0 || strcmp(g->tap_prefix, old->tap_prefix) != 0 ||
+	    strcmp(g->parent, old->parent) != 0 ||
 	    g->pool.gateway.addr != old->pool.gateway.addr || g->pool.gateway.bits != old->pool.gateway.bits)
 		return fault_set(f, -EEXIST, "host group '%s' cannot get another network: delete it and create it anew (range and addresses can change)",
 				 g->name);

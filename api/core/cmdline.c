@@ -35,15 +35,20 @@ int cmdline_make(const struct vm *vm, bool with_network, char *out, size_t cap)
 	int n;
 
 	if (with_network) {
-		net_gateway_of(vm, gw);
+		if (!net_is_dhcp(vm))
+			net_gateway_of(vm, gw);
 		net_addr6_of(vm, &six);
 	}
+	bool dhcp = with_network && net_is_dhcp(vm);
+
 	dns_of(vm, with_network, gw, dns);
+	if (dhcp && !g->dns_given) /* the LAN's */
+		dns[0] = 0;
 	if (vm->r.machine_id[0]) /* systemd takes it and writes it down; a fork's alone is known here */
 		snprintf(id, sizeof(id), " systemd.machine_id=%s", vm->r.machine_id);
 	n = snprintf(out, cap, "%s init=%s%s%s%s%s MICA_HOST=%s%s%s%s%s%s%s%s%s%s%s", COMMON, init, vm->r.ram_bytes > 3ull << 30 ? NO_BOUNCE : "",
 		     ours ? OURS : "", ours && vm->r.vcpus == 1 ? OURS_ALONE : "", id, vm->r.guest_name[0] ? vm->r.guest_name : vm->r.name, with_network ? " MICA_IP=" : "",
-		     with_network ? vm->r.ip : "", with_network ? " MICA_GW=" : "", gw, six.guest[0] ? " MICA_IP6=" : "", six.guest,
+		     dhcp ? "dhcp" : with_network ? vm->r.ip : "", gw[0] ? " MICA_GW=" : "", gw, six.guest[0] ? " MICA_IP6=" : "", six.guest,
 		     six.guest[0] ? " MICA_GW6=" : "", six.gateway, dns[0] ? " MICA_DNS=" : "", dns);
 	return n < 0 || (size_t)n >= cap ? -EMSGSIZE : 0;
 }

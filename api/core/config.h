@@ -41,7 +41,7 @@ struct config_host {
 	size_t n_addrs;
 };
 
-enum net_mode { NET_NONE, NET_BRIDGE, NET_ISOLATED };
+enum net_mode { NET_NONE, NET_BRIDGE, NET_ISOLATED, NET_MACVTAP };
 
 /* A file the guest starts from: opened read-only; the path is for people. */
 struct conf_file {
@@ -79,10 +79,11 @@ struct host_group {
 	const char *storage;  /* as written, "image" by default */
 	const char *userdata; /* NULL: none */
 	char dns[DNS_MAX * ADDR_TEXT_MAX]; /* "8.8.8.8,1.1.1.1" */
+	bool dns_given;        /* … by dns_servers */
 	enum net_mode net_mode;
-	char bridge[IFNAME_LEN], tap_prefix[IFNAME_LEN];
+	char bridge[IFNAME_LEN], tap_prefix[IFNAME_LEN], parent[IFNAME_LEN]; /* parent "": the link of the host's default route */
 	uint64_t net_bytes_s, net_packets_s; /* limits of a VM's network card, each way; 0: none */
-	struct addr_pool pool; /* net_mode != NET_NONE */
+	struct addr_pool pool; /* net_mode != NET_NONE; all zero when the LAN gives addresses (group_dhcp) */
 	bool ipv6;             /* guests have an IPv6 address too … */
 	uint8_t prefix6[8];    /* … of this /64, set by net.c */
 	struct policy policy; /* owned: what isolated VMs may reach unless they have lists of their own */
@@ -93,6 +94,10 @@ struct host_group {
 	uint64_t disk_bytes_s, disk_ops_s; /* limits of each disk, reads and writes together; 0: none */
 	struct conf_file image, kernel, initrd; /* initrd.path NULL: none */
 };
+
+/* Do its VMs ask the LAN for their addresses? Then their records say ADDR_BY_DHCP. */
+#define ADDR_BY_DHCP "0.0.0.0/0"
+static inline bool group_dhcp(const struct host_group *g) { return g->net_mode == NET_MACVTAP && !g->pool.gateway.bits; }
 
 struct config {
 	struct yaml_doc doc;   /* owned: every string here lives in it */

@@ -114,6 +114,7 @@ static int check_dns(struct checking *x, const struct keys_group *k, struct host
 	const struct yaml_strs usual = { defaults, 2, 0 };
 	uint32_t a;
 
+	g->dns_given = list->line;
 	if (!list->line)
 		list = &usual;
 	if (list->n > DNS_MAX)

@@ -26,7 +26,7 @@ static const char *claimed_by(const struct checking *x, const struct host_group 
 
 		if (i < x->c->n_groups && &x->c->groups[i] == g)
 			continue;
-		if (i < x->c->n_groups && x->c->groups[i].net_mode != NET_NONE && cidr_overlaps(x->c->groups[i].pool.gateway, c))
+		if (i < x->c->n_groups && x->c->groups[i].pool.gateway.bits && cidr_overlaps(x->c->groups[i].pool.gateway, c))
 			return "another group";
 		if (k[i].network.range.line && cidr_parse(k[i].network.range.v, 99, &other) == 0 && cidr_overlaps(other, c))
 			return "another group";

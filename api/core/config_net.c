@@ -8,6 +8,7 @@
 #define BRIDGE_DEFAULT "brvm0"
 #define TAP_PREFIX_DEFAULT "vmtap"
 #define GATEWAY_DEFAULT "192.168.137.1/24"
+#define LAN_LAST 35u /* of a LAN's addresses our VMs get the last so many: .220 to .254 */
 
 /* As netd checks it again: what the kernel takes, without anything odd. */
 static bool ifname_ok(const char *s, size_t max)
@@ -38,11 +39,13 @@ static int check_mode(struct checking *x, const struct keys_network *k, struct h
 		g->net_mode = NET_ISOLATED;
 		return 0;
 	}
-	if (strcmp(mode, "macvtap") == 0)
-		return REFUSE(x, k->mode.line, "group '%s': network mode 'macvtap' is not in this version: use 'mode: bridge'", g->name);
+	if (strcmp(mode, "macvtap") == 0) {
+		g->net_mode = NET_MACVTAP;
+		return 0;
+	}
 	if (strcmp(mode, "nat") == 0)
 		return REFUSE(x, k->mode.line, "group '%s': network mode 'nat' exists on macOS only: use 'mode: bridge'", g->name);
-	return REFUSE(x, k->mode.line, "group '%s': unknown network mode '%.40s': use 'bridge', 'isolated' or 'none'", g->name, mode);
+	return REFUSE(x, k->mode.line, "group '%s': unknown network mode '%.40s': use 'bridge', 'isolated', 'macvtap' or 'none'", g->name, mode);
 }
 
 static int check_gateway(struct checking *x, const struct keys_network *k, struct host_group *g)
@@ -61,6 +64,8 @@ static int check_gateway(struct checking *x, const struct keys_network *k, struc
 	if (c.addr >> 28 >= 14 || c.addr >> 24 == 127 || c.addr >> 24 == 0)
 		return REFUSE(x, k->gateway.line, "group '%s': gateway '%s' cannot be a host's address: use a private network", g->name, text);
 	addr_pool_init(&g->pool, c);
+	if (g->net_mode == NET_MACVTAP && g->pool.last - g->pool.first >= LAN_LAST) /* beside what the router's DHCP gives away, mostly */
+		g->pool.first = g->pool.last - (LAN_LAST - 1);
 	return 0;
 }
 
@@ -118,7 +123,14 @@ static int check_names(struct checking *x, const struct keys_network *k, struct 
 		return REFUSE(x, k->tap_prefix.line,
 			      "group '%s': tap_prefix '%.60s': at most %u letters, digits, '-', '_' or '.', so that a number still fits", g->name,
 			      tap, TAP_PREFIX_MAX);
-	snprintf(g->bridge, sizeof(g->bridge), "%s", bridge);
+	if (k->parent.line && !ifname_ok(k->parent.v, IFNAME_LEN - 1))
+		return REFUSE(x, k->parent.line, "group '%s': parent '%.60s' is no interface name", g->name, k->parent.v);
+	if (g->net_mode == NET_MACVTAP && k->bridge.line)
+		config_note(x, k->bridge.line, "group '%s': network.bridge has no meaning in mode 'macvtap'", g->name);
+	if (g->net_mode == NET_MACVTAP && k->parent.line)
+		snprintf(g->parent, sizeof(g->parent), "%s", k->parent.v);
+	if (g->net_mode == NET_BRIDGE)
+		snprintf(g->bridge, sizeof(g->bridge), "%s", bridge);
 	snprintf(g->tap_prefix, sizeof(g->tap_prefix), "%s", tap);
 	return 0;
 }
@@ -132,6 +144,18 @@ static int check_limits(struct checking *x, const struct keys_network *k, struct
 		return REFUSE(x, k->packets_per_s.line, "group '%s': network.packets_per_s must be at least 1: leave it out for no limit", g->name);
 	g->net_bytes_s = k->bytes_per_s.v;
 	g->net_packets_s = k->packets_per_s.v;
+	return 0;
+}
+
+/* Without a router's address the LAN's own DHCP gives the guests theirs. */
+static int check_lan(struct checking *x, const struct keys_network *k, struct host_group *g)
+{
+	g->ipv6 = false; /* the LAN's router announces it, or there is none */
+	if (k->ipv6.line)
+		config_note(x, k->ipv6.line, "group '%s': network.ipv6 has no meaning in mode 'macvtap': guests take what the LAN's router announces", g->name);
+	if (!k->gateway.line && (k->range.line || k->addresses.n))
+		return REFUSE(x, k->range.line ? k->range.line : k->addresses.line,
+			      "group '%s': range and addresses need the LAN's router as 'gateway: 192.168.1.1/24'; without it DHCP gives the addresses", g->name);
 	return 0;
 }
 
@@ -151,11 +175,14 @@ int config_check_network(struct checking *x, const struct keys_group *keys, stru
 	if (k->allow.n || k->drop.n)
 		return REFUSE(x, k->allow.n ? k->allow.line : k->drop.line,
 			      "group '%s': allow and drop belong to mode 'isolated' and would not hold here: remove them", g->name);
-	if (k->parent.line)
+	if (k->parent.line && g->net_mode != NET_MACVTAP)
 		config_note(x, k->parent.line, "group '%s': network.parent is used by mode 'macvtap' only", g->name);
 	r = check_names(x, k, g);
-	if (!r)
-		r = check_gateway(x, k, g);
+	if (!r && g->net_mode == NET_MACVTAP)
+		r = check_lan(x, k, g);
+	if (r || (g->net_mode == NET_MACVTAP && !k->gateway.line))
+		return r;
+	r = check_gateway(x, k, g);
 	if (!r)
 		r = check_range(x, k, g);
 	if (!r)
@@ -174,6 +201,9 @@ static int check_pair(struct checking *x, const struct keys_group *ka, const str
 	char ta[ADDR_TEXT_MAX], tb[ADDR_TEXT_MAX], at[30] = "";
 
 	if (a->net_mode == NET_NONE || b->net_mode == NET_NONE || (!ka->network.line && !kb->network.line))
+		return 0;
+	/* On a LAN addresses are shared on purpose; no VM gets one that another has. */
+	if (group_dhcp(a) || group_dhcp(b) || (a->net_mode == NET_MACVTAP && b->net_mode == NET_MACVTAP))
 		return 0;
 	if (a->line) /* not by the API */
 		snprintf(at, sizeof(at), " (line %u)", a->line);

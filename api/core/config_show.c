@@ -95,14 +95,18 @@ static void put_network(struct showing *s, struct yaml_node *net, const struct h
 	put(s, net, "mode", "%s", config_net_mode(g));
 	if (g->net_mode == NET_NONE)
 		return;
-	put(s, net, "ipv6", "%s", g->ipv6 ? "true" : "false");
+	if (g->net_mode != NET_MACVTAP)
+		put(s, net, "ipv6", "%s", g->ipv6 ? "true" : "false");
 	cidr_format(g->pool.gateway, a);
 	if (g->net_mode == NET_ISOLATED) {
 		put(s, net, "range", "%s", a);
 		return;
 	}
-	put(s, net, "bridge", "%s", g->bridge);
+	if (g->bridge[0])
+		put(s, net, "bridge", "%s", g->bridge);
 	put(s, net, "tap_prefix", "%s", g->tap_prefix);
+	if (group_dhcp(g))
+		return;
 	put(s, net, "gateway", "%s", a);
 	addr_format(g->pool.first, a);
 	addr_format(g->pool.last, b);

@@ -61,6 +61,15 @@ static void put_range(struct core *c, const struct host_group *g)
 		wire_str(b, N_T_RANGE6, range6);
 }
 
+/* Nothing is made for a group: what its VMs will want is looked at. */
+static void put_parent(struct core *c, const struct host_group *g)
+{
+	struct buf *b = peer_begin(&c->netd, N_PARENT);
+
+	if (g->parent[0])
+		wire_str(b, N_T_PARENT, g->parent);
+}
+
 int net_group_up(struct core *c, struct host_group *g, peer_reply_fn *fn, void *arg)
 {
 	char owner[9];
@@ -73,6 +82,8 @@ int net_group_up(struct core *c, struct host_group *g, peer_reply_fn *fn, void *
 	addr6_prefix(owner, g->name, g->prefix6);
 	if (g->net_mode == NET_BRIDGE)
 		put_bridge(c, g);
+	else if (g->net_mode == NET_MACVTAP)
+		put_parent(c, g);
 	else
 		put_range(c, g);
 	return peer_call(&c->netd, NULL, 0, fn, arg);
@@ -81,6 +92,8 @@ int net_group_up(struct core *c, struct host_group *g, peer_reply_fn *fn, void *
 void net_group_down(struct core *c, const struct host_group *g)
 {
 	if (!peer_there(&c->netd))
+		return;
+	if (g->net_mode == NET_MACVTAP)
 		return;
 	if (g->net_mode == NET_BRIDGE)
 		wire_str(peer_begin(&c->netd, N_BRIDGE_DOWN), N_T_BRIDGE, g->bridge);

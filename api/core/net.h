@@ -17,14 +17,15 @@ void net_sync(struct core *c);
 /* Has it a card, and does its group's network stand? */
 bool net_has_card(const struct vm *vm);
 bool net_is_isolated(const struct vm *vm);
-/* A card for a VM that starts, vm->tap_fds: of a bridge before there is a process, of an isolated VM in the namespace of its process.
+bool net_is_dhcp(const struct vm *vm); /* its address is the LAN's to give; net_gateway_of() has none to tell */
+/* A card for a VM that starts, vm->tap_fds: of a bridge or the LAN before there is a process, of an isolated VM in the namespace of its process.
  * done(vm) once it is there; else the VM fails. 0 or -errno (then done is not called). */
 int net_vm_up(struct vm *vm, void (*done)(struct vm *vm));
 /* The same for one that runs: nothing of it is interrupted. done(vm) in any case; what could not be had is a NOTE, and the rules it had go on. */
 void net_vm_adopt(struct vm *vm, void (*done)(struct vm *vm));
 void net_vm_down(struct vm *vm);   /* its process is gone; safe always */
 void net_vm_forget(struct vm *vm); /* nothing is asked any more; what stands stays */
-/* "bridge", "isolated", "none" */
+/* "bridge", "isolated", "macvtap", "none" */
 const char *net_mode_of(const struct vm *vm);
 /* IPv6 of a VM and its gateway, with and without a length; "" when it has none. */
 struct net_addr6 { char guest[ADDR6_TEXT_MAX], guest_alone[ADDR6_TEXT_MAX], gateway[ADDR6_TEXT_MAX]; };

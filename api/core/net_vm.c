@@ -1,5 +1,6 @@
 /*
- * A VM's card. Bridge: a tap from netd. Isolated: jail opens the network namespace of the VM's process, netd puts links and rules into it and gives the
+ * A VM's card. Bridge: a tap from netd. Macvtap: a link from netd, opened by jail, that stays until netd hears that the VM is gone.
+ * Isolated: jail opens the network namespace of the VM's process, netd puts links and rules into it and gives the
  * tap, gate gets the sockets of its DNS and its events. The namespace goes with the process, and everything in it.
  */
 #include <errno.h>
@@ -24,9 +25,19 @@ bool net_is_isolated(const struct vm *vm)
 	return vm->group && vm->group->net_mode == NET_ISOLATED;
 }
 
+static bool is_macvtap(const struct vm *vm)
+{
+	return vm->group && vm->group->net_mode == NET_MACVTAP;
+}
+
+bool net_is_dhcp(const struct vm *vm)
+{
+	return vm->group && group_dhcp(vm->group);
+}
+
 const char *net_mode_of(const struct vm *vm)
 {
-	return !vm->r.ip[0] ? "none" : net_is_isolated(vm) ? "isolated" : "bridge";
+	return !vm->r.ip[0] ? "none" : net_is_isolated(vm) ? "isolated" : is_macvtap(vm) ? "macvtap" : "bridge";
 }
 
 static uint32_t addr_of(const struct vm *vm)
@@ -236,6 +247,55 @@ static int ask_tap(struct vm *vm, bool adopt)
 	return peer_call(&c->netd, NULL, 0, on_tap, vm);
 }
 
+/* ---- macvtap ---- */
+
+static void on_opened(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct vm *vm = arg;
+
+	if (!step(vm, m, "jail"))
+		return;
+	if (vm->state == VM_STARTING && vm_take_taps(vm, fds, n_fds))
+		vm_fail(vm, "start", "jail gave no tap");
+	else
+		finish(vm);
+}
+
+static void on_link(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct vm *vm = arg;
+	uint64_t index = 0;
+	struct buf *b;
+
+	(void)fds; (void)n_fds;
+	if (!step(vm, m, "netd"))
+		return;
+	wire_get_u64(m, N_T_INDEX, &index);
+	if (!peer_there(&vm->core->jail)) {
+		step(vm, NULL, "jail");
+		return;
+	}
+	b = peer_begin(&vm->core->jail, J_TAP);
+	wire_u64(b, J_T_IFINDEX, index);
+	wire_u64(b, J_T_QUEUES, vm_net_queues(vm));
+	if (peer_call(&vm->core->jail, NULL, 0, on_opened, vm))
+		step(vm, NULL, "jail");
+}
+
+static int ask_link(struct vm *vm)
+{
+	struct core *c = vm->core;
+	struct buf *b = peer_begin(&c->netd, N_MACVTAP_UP);
+	char tap[IFNAME_LEN + 8];
+
+	tap_of(vm, tap);
+	wire_str(b, N_T_TAP, tap);
+	wire_bytes(b, N_T_MAC, vm->r.mac, sizeof(vm->r.mac));
+	if (vm->group->parent[0])
+		wire_str(b, N_T_PARENT, vm->group->parent);
+	return peer_call(&c->netd, NULL, 0, on_link, vm);
+}
+
 /* ---- up, adopted, down ---- */
 
 int net_vm_up(struct vm *vm, void (*done)(struct vm *))
@@ -247,7 +307,7 @@ int net_vm_up(struct vm *vm, void (*done)(struct vm *))
 		return 0;
 	}
 	vm->net_done = done;
-	err = net_is_isolated(vm) ? ask_netns(vm) : ask_tap(vm, false);
+	err = net_is_isolated(vm) ? ask_netns(vm) : is_macvtap(vm) ? ask_link(vm) : ask_tap(vm, false);
 	if (err)
 		vm->net_done = NULL;
 	return err;
@@ -257,7 +317,7 @@ void net_vm_adopt(struct vm *vm, void (*done)(struct vm *))
 {
 	int err;
 
-	if (!net_has_card(vm)) {
+	if (!net_has_card(vm) || is_macvtap(vm)) { /* on the LAN nothing stands but its link: net_sync() names it */
 		done(vm);
 		return;
 	}
@@ -304,7 +364,9 @@ void net_sync(struct core *c)
 		return;
 	b = peer_begin(&c->netd, N_SYNC);
 	for (const struct vm *vm = c->reg.first; vm; vm = vm->next) {
-		if (vm->state != VM_ADOPTING || !net_has_card(vm))
+		bool may_live = vm->state >= VM_STARTING && vm->state <= VM_ENDING;
+
+		if ((vm->state != VM_ADOPTING && !(is_macvtap(vm) && may_live)) || !net_has_card(vm))
 			continue;
 		if (net_is_isolated(vm))
 			link_of(vm, name);

@@ -1,6 +1,7 @@
 /* The stream on which a guest's agent says hello, and what follows from it. Every byte here is hostile. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "api/core/req.h"
@@ -145,8 +146,11 @@ static void on_hello(struct vm *vm)
 	}
 	if (!vm->greeted)
 		greet(vm);
-	if (first && vm->r.protected_)
-		core_say(vm->core, "NOTE", "%s is ready%s%s", vm->r.name, vm->r.ip[0] ? " at " : "", vm->r.ip);
+	if (first && vm->r.protected_) {
+		bool known = vm->r.ip[0] && strcmp(vm->r.ip, ADDR_BY_DHCP) != 0;
+
+		core_say(vm->core, "NOTE", "%s is ready%s%s", vm->r.name, known ? " at " : "", known ? vm->r.ip : "");
+	}
 	tell_ready(vm);
 }
 

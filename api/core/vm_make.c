@@ -88,6 +88,11 @@ static int pick_address(struct core *c, const struct vm_wish *w, struct record *
 		*status = 400;
 		return w->addr ? fault_set(f, -EINVAL, "host group '%s' has no network, so 'ip' cannot be given", g->name) : 0;
 	}
+	if (group_dhcp(g)) {
+		*status = 400;
+		snprintf(r->ip, sizeof(r->ip), "%s", ADDR_BY_DHCP);
+		return w->addr ? fault_set(f, -EINVAL, "host group '%s' gets addresses by DHCP, so 'ip' cannot be given: network.gateway makes a pool", g->name) : 0;
+	}
 	if (w->addr) {
 		*status = 400;
 		got.addr = w->addr;

@@ -1,8 +1,8 @@
 /*
  * api/netd: the process that changes the host's network, and the only one that may. It holds CAP_NET_ADMIN, /dev/net/tun and netlink sockets, those of
  * VMs' namespaces too (jail opened them), and parses only frames of lib/wire/netd.h from core and the kernel's answers. Everything it makes says so:
- * the ifalias "mica …" on links, the nf_tables tables "mica…". It touches nothing else. main.c starts it, serve.c takes the frames, bridge.c and iso.c
- * do what they ask, state.c is what netd knows; rtnl*.c speak rtnetlink, nft_msg.c and nft_rule.c nf_tables; nft_host.c, nft_ns.c and nft_tap.c say
+ * the ifalias "mica …" on links, the nf_tables tables "mica…". It touches nothing else. main.c starts it, serve.c takes the frames, bridge.c, macvtap.c
+ * and iso.c do what they ask, state.c is what netd knows; rtnl*.c speak rtnetlink, nft_msg.c and nft_rule.c nf_tables; nft_host.c, nft_ns.c and nft_tap.c say
  * which rules there are on the host, in a VM's namespace and on a bridge's tap; ct.c running flows, tap.c taps, sysctl.c forwarding. One thread.
  */
 #ifndef API_NETD_NETD_H
@@ -40,7 +40,7 @@ struct link_info {
 	int index;       /* 0: no such link */
 	bool ours;       /* marked by mica, whoever the owner … */
 	bool mine;       /* … and by this one */
-	bool bridge;
+	bool bridge, macvtap;
 };
 int rtnl_init(struct rtnl *r);
 int rtnl_link_find(struct rtnl *r, const char *name, struct link_info *out); /* 0 also when it is not there (index 0) */
@@ -52,6 +52,10 @@ int rtnl_link_mac(struct rtnl *r, int index, const uint8_t mac[6]);
 int rtnl_link_move(struct rtnl *r, int index, int ns_fd, const char *new_name);
 /* A pair: `name` here, `peer` in that namespace, both down, marked. */
 int rtnl_veth_add(struct rtnl *r, const char *name, const uint8_t mac[6], const char *peer, const uint8_t peer_mac[6], int ns_fd);
+/* On the link `parent`, mode bridge, down, marked. */
+int rtnl_macvtap_add(struct rtnl *r, const char *name, int parent, const uint8_t mac[6]);
+/* The link that IPv4 leaves the host by: of the default route with the lowest metric. 0 also when there is none (index 0). */
+int rtnl_default_link(struct rtnl *r, int *index);
 /* The address that a has, with its length: 0 also when it stands there. IPv6 is usable at once (no duplicate detection). */
 int rtnl_addr_add(struct rtnl *r, int index, const struct net_addr *a);
 /* To dst (bits 0: everywhere) by a neighbour on that link whose address need not be in any network of ours. Replaces. */
@@ -161,6 +165,8 @@ int bridge_down(struct request *r, struct fault *f);
 int tap_up(struct request *r, struct fault *f);
 int tap_down(struct request *r, struct fault *f);
 int tap_adopt(struct request *r, struct fault *f);
+int parent_look(struct request *r, struct fault *f);  /* macvtap.c */
+int macvtap_up(struct request *r, struct fault *f);
 int host_up(struct request *r, struct fault *f);
 int host_down(struct request *r, struct fault *f);
 int host_sync(struct request *r, struct fault *f);

@@ -122,8 +122,10 @@ static void parse_link(const struct rtnl *r, struct nlmsghdr *h, struct link_inf
 	const char *alias = text_of(attribute(first, left, IFLA_IFALIAS));
 	struct rtattr *kind = attribute(first, left, IFLA_LINKINFO);
 	*out = (struct link_info){.index = info->ifi_index, .ours = is_mark(alias), .mine = alias && strcmp(alias, r->alias) == 0};
-	if (kind)
+	if (kind) {
 		out->bridge = text_is(attribute(RTA_DATA(kind), RTA_PAYLOAD(kind), IFLA_INFO_KIND), "bridge");
+		out->macvtap = text_is(attribute(RTA_DATA(kind), RTA_PAYLOAD(kind), IFLA_INFO_KIND), "macvtap");
+	}
 	*name = text_of(attribute(first, left, IFLA_IFNAME));
 	if (!*name)
 		*name = "";
@@ -239,4 +241,40 @@ int rtnl_each_addr(struct rtnl *r, void (*fn)(void *arg, const struct net_addr *
 {
 	struct ifaddrmsg info = {.ifa_family = AF_UNSPEC};
 	return dump(r, RTM_GETADDR, RTM_NEWADDR, &info, sizeof info, on_addr, &(struct each_addr){fn, arg});
+}
+
+struct best_route {
+	int index;
+	uint32_t metric;
+};
+
+static uint32_t number_of(struct rtattr *a)
+{
+	uint32_t v = 0;
+	if (a && RTA_PAYLOAD(a) == sizeof v)
+		memcpy(&v, RTA_DATA(a), sizeof v);
+	return v;
+}
+
+static void on_route(struct rtnl *r, struct nlmsghdr *h, void *arg)
+{
+	struct best_route *best = arg;
+	struct rtmsg *info = NLMSG_DATA(h);
+	size_t left = h->nlmsg_len - NLMSG_LENGTH(sizeof *info);
+	int index = (int)number_of(attribute(RTM_RTA(info), left, RTA_OIF));
+	uint32_t metric = number_of(attribute(RTM_RTA(info), left, RTA_PRIORITY));
+	(void)r;
+	if (info->rtm_family != AF_INET || info->rtm_dst_len || info->rtm_table != RT_TABLE_MAIN || info->rtm_type != RTN_UNICAST || index <= 0)
+		return;
+	if (!best->index || metric < best->metric)
+		*best = (struct best_route){index, metric};
+}
+
+int rtnl_default_link(struct rtnl *r, int *index)
+{
+	struct rtmsg info = {.rtm_family = AF_INET};
+	struct best_route best = {0, 0};
+	int err = dump(r, RTM_GETROUTE, RTM_NEWROUTE, &info, sizeof info, on_route, &best);
+	*index = best.index;
+	return err;
 }

@@ -32,6 +32,28 @@ int rtnl_bridge_add(struct rtnl *r, const char *name)
 	return err;
 }
 
+int rtnl_macvtap_add(struct rtnl *r, const char *name, int parent, const uint8_t mac[6])
+{
+	struct ifinfomsg info = {.ifi_family = AF_UNSPEC};
+	struct rt_request q;
+	uint32_t mode = MACVLAN_MODE_BRIDGE;
+	struct link_info made;
+	rt_begin(r, &q, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &info, sizeof info);
+	put_text(&q, IFLA_IFNAME, name);
+	rt_put(&q, IFLA_LINK, &parent, sizeof parent);
+	rt_put(&q, IFLA_ADDRESS, mac, 6);
+	struct rtattr *kind = rt_put(&q, IFLA_LINKINFO, NULL, 0);
+	put_text(&q, IFLA_INFO_KIND, "macvtap");
+	struct rtattr *data = rt_put(&q, IFLA_INFO_DATA, NULL, 0);
+	rt_put(&q, IFLA_MACVLAN_MODE, &mode, sizeof mode);
+	rt_close(&q, data);
+	rt_close(&q, kind);
+	int err = rt_ask(r, &q);
+	if (!err)
+		err = rtnl_link_find(r, name, &made);
+	return err ? err : rtnl_link_set(r, made.index, 0, false, true);
+}
+
 int rtnl_link_set(struct rtnl *r, int index, int master, bool up, bool mark)
 {
 	struct ifinfomsg info = {.ifi_family = AF_UNSPEC, .ifi_index = index};

@@ -74,6 +74,8 @@ static const struct row {
 	{N_TAP_UP, N_T_TAP, LINK_NAME, 0, tap_up},
 	{N_TAP_DOWN, N_T_TAP, LINK_NAME, 0, tap_down},
 	{N_TAP_ADOPT, N_T_TAP, LINK_NAME, 0, tap_adopt},
+	{N_PARENT, 0, NOBODY, 0, parent_look},
+	{N_MACVTAP_UP, N_T_TAP, LINK_NAME, 0, macvtap_up},
 	{N_ISO_UP, N_T_VM, VM_NAME, 4, iso_up},
 	{N_ISO_ADOPT, N_T_VM, VM_NAME, 4, iso_adopt},
 	{N_VM_DOWN, N_T_VM, VM_NAME, 0, vm_down},

@@ -35,6 +35,9 @@ enum netd_type {
 	N_COUNTERS = 30,    /* VM → OK COUNTER*: new flows by rule since that VM's policy was set */
 	N_HOST_DOWN = 32,   /* → OK: our tables go; when no VM is left */
 	N_TAP_ADOPT = 31,   /* TAP MAC GUEST4 GUEST6, as in N_TAP_UP, of a VM that runs → OK */
+	N_PARENT = 33,      /* [PARENT] → OK; TEXT: what is missing now for macvtap links on that link of the host (absent: the one of its default route) */
+	N_MACVTAP_UP = 34,  /* TAP (≤15) MAC [PARENT] → OK INDEX: a macvtap link of that index, mode bridge, on the parent, up; what was left of that name goes before.
+	                       jail opens it (J_TAP). It goes by N_TAP_DOWN only, not with its descriptors; N_SYNC takes it unless LINK names it */
 };
 enum netd_tag { /* str unless said */
 	N_T_BRIDGE = 16, N_T_GATEWAY, N_T_TAP, /* repeats in lists */ N_T_QUEUES, /* u64, 1–4; default 1 */
@@ -47,6 +50,7 @@ enum netd_tag { /* str unless said */
 	N_T_COUNTER, /* record: ID FLOWS UNLOGGED */
 	N_T_ID, /* "+allow[0]", "-builtin:lan", "-builtin:flows" (8192 run already), …: + allowed, - denied; as the prefix in NFLOG */
 	N_T_FLOWS, /* u64 */ N_T_UNLOGGED, /* u64: those of FLOWS of which the log was not told, because there were too many */
+	N_T_PARENT, /* name of a link of the host */ N_T_INDEX, /* u64: the link's */
 };
 
 /* RULE, little endian: u8 verdict (0 deny, 1 allow), u8 family (4, 6), u8 prefix, u8 proto (0 any; with a port: TCP and UDP), u16 port (0: any), u16 index in

@@ -24,6 +24,7 @@ from frames import ERR, OK, STATUS, TEXT, Chan, frame  # noqa: E402
 J_SPAWN, J_KILL, J_ADOPT, J_EXITED, J_NETNS = 16, 17, 18, 19, 21
 J_NETNS_FDS = 6
 N_TAP_UP, N_ISO_UP = 18, 25
+J_TAP = 23
 G_VM_UP, GT_FD_LOG = 16, 30
 JT_NAME, JT_PID, JT_STATUS = 16, 20, 21
 (V_HELLO, V_BOOT, V_CONNECT, V_LISTEN, V_INCOMING, V_PAUSE, V_RESUME, V_STATS, V_QUIT, V_EXITED) = range(16, 26)
@@ -81,6 +82,11 @@ class Jail(threading.Thread):
             self.answer(OK, [(JT_PID, p.pid)], m.id, [pidfd])
             os.close(pidfd)
             threading.Thread(target=self.reap, args=(name, p), daemon=True).start()
+        elif m.kind == J_TAP:
+            r, w = os.pipe()
+            self.answer(OK, [], m.id, [r])
+            os.close(r)
+            os.close(w)
         elif m.kind == J_NETNS:
             ends = [end for _ in range(J_NETNS_FDS // 2) for end in socket.socketpair()]
             self.answer(OK, [], m.id, [s.fileno() for s in ends])

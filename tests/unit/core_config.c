@@ -75,7 +75,13 @@ static const struct { const char *text, *says; } refusals[] = {
 	{ G "    network: {mode: isolated, range: 10.0.0.0/16}\n" G2 "    network: {gateway: 10.0.5.1/24}\n", "overlaps 10.0.0.0/16 of group 'vm'" },
 	{ G "    network: {gateway: 10.0.5.1/24}\n" G2 "    network: {mode: isolated, range: 10.0.0.0/16}\n",
 	  "t.yaml:6: network 10.0.0.0/16 of group 'b' overlaps 10.0.5.1/24 of group 'vm' (line 3): give it another range" },
-	{ G "    network: {mode: macvtap}\n", "t.yaml:4: group 'vm': network mode 'macvtap' is not" },
+	{ G "    network: {mode: macvtap, range: 10.0.0.5-10.0.0.9}\n", "t.yaml:4: group 'vm': range and addresses need the LAN's router" },
+	{ G "    network: {mode: macvtap, addresses: [10.0.0.5]}\n", "range and addresses need the LAN's router" },
+	{ G "    network: {mode: macvtap, gateway: 10.0.0.1/24, range: 10.0.1.5-10.0.1.9}\n", "leaves the gateway's network" },
+	{ G "    network: {mode: macvtap, parent: a/b}\n", "t.yaml:4: group 'vm': parent 'a/b' is no interface name" },
+	{ G "    network: {mode: macvtap, drop: [0.0.0.0/0]}\n", "allow and drop belong to mode 'isolated'" },
+	{ G "    count: 36\n    network: {mode: macvtap, gateway: 10.0.0.1/24}\n", "36 VMs, but the network has 35" },
+	{ G "    network: {mode: macvtap, gateway: 10.0.0.1/24}\n" G2 "    network: {bridge: b1, gateway: 10.0.0.9/16}\n", "overlaps 10.0.0.1/24 of group 'vm'" },
 	{ G "    network: {mode: x}\n", "t.yaml:4: group 'vm': unknown network mode 'x'" },
 	{ G "    network: {bytes_per_s: 10}\n", "t.yaml:4: group 'vm': network.bytes_per_s is 10 bytes" },
 	{ G "    network: {packets_per_s: 0}\n", "t.yaml:4: group 'vm': network.packets_per_s must be at least 1" },
@@ -258,6 +264,16 @@ static void test_full(void)
 	ok(g && g->net_mode == NET_NONE && g->count == 0, "no network");
 	ok(!c.graceful_shutdown && !c.bind_host && strcmp(c.socket, "./mica.sock") == 0 && !c.socket_auth, "api on a socket, no auth");
 	ok(c.n_notes == 2 && strstr(c.notes[0], "t.yaml:6: ") && strstr(c.notes[1], "t.yaml:3: "), "two notes with their lines");
+	config_done(&c);
+	ok(parse(&c, G "    network: {mode: macvtap, gateway: 192.168.1.1/24, parent: eth1}\n" G2 "    network: {mode: macvtap, gateway: 192.168.1.1/24}\n", &f) == 0,
+	   "two groups on one LAN: %s", f.text);
+	g = config_group(&c, "vm");
+	ok(g && g->net_mode == NET_MACVTAP && g->pool.first == 0xc0a801dc && g->pool.last == 0xc0a801fe && addr_pool_size(&g->pool) == 35 && !g->ipv6 &&
+	   strcmp(g->parent, "eth1") == 0 && !group_dhcp(g), "macvtap: .220 to .254 of the LAN");
+	config_done(&c);
+	ok(parse(&c, G "    count: 2\n    network: {mode: macvtap}\n" G2 "    network: {mode: isolated}\n  - name: c\n", &f) == 0, "macvtap by DHCP beside others: %s", f.text);
+	g = config_group(&c, "vm");
+	ok(g && group_dhcp(g) && !g->parent[0] && strcmp(g->tap_prefix, "vmtap") == 0, "it has no pool");
 	config_done(&c);
 	ok(parse(&c, G G2, &f) == 0 && c.n_groups == 2, "two groups without a network share the default one");
 	config_done(&c);

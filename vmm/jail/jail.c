@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/wire/jail.h"
+#include "vmm/jail/macvtap.h"
 #include "vmm/jail/netns.h"
 
 enum { OUT_MAX = 1 << 20, SLOTS = 65536, INMATES_MAX = 4096, VCPUS_MAX = 4096 };
@@ -204,6 +205,26 @@ static void do_describe(struct jail *j, const struct wire_msg *m, const char *na
 	reply(j, mark, NULL, 0);
 }
 
+static void do_tap(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
+{
+	struct fault f = {""};
+	uint64_t index = 0, queues = 1;
+	int opened[JAIL_QUEUES_MAX];
+	(void)name;
+	(void)fds;
+	wire_get_u64(m, J_T_IFINDEX, &index);
+	wire_get_u64(m, J_T_QUEUES, &queues);
+	int err = index - 1 >= INT32_MAX || queues - 1 >= JAIL_QUEUES_MAX ? fault_set(&f, -EINVAL, "a macvtap link has an index, and 1 to %u queues", JAIL_QUEUES_MAX)
+									  : macvtap_open((unsigned)index, (unsigned)queues, opened, &f);
+	if (err) {
+		refuse(j, m->id, err == -EINVAL ? 400 : 503, err, f.text);
+		return;
+	}
+	reply(j, wire_begin(&j->out, WIRE_OK, m->id), opened, (unsigned)queues);
+	for (unsigned i = 0; i < queues; i++)
+		close(opened[i]);
+}
+
 /* Only where the vmm has a namespace that is ours alone: not without root. */
 static void do_netns(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
 {
@@ -239,6 +260,7 @@ static const struct request {
 	{J_KILL, 0, true, false, do_kill},
 	{J_ADOPT, 0, true, true, do_adopt},
 	{J_DESCRIBE, 0, false, false, do_describe},
+	{J_TAP, 0, false, false, do_tap},
 	{J_NETNS, 0, true, false, do_netns},
 };
 
