@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/core/auth.h"
+#include "api/core/gate.h"
 #include "api/core/groups.h"
 #include "api/core/net.h"
 #include "lib/wire/netd.h"
@@ -164,6 +165,7 @@ static void on_bridge(void *arg, const struct wire_msg *m, int *fds, unsigned n_
 		g->ipv6 &= !wire_get(m, WIRE_T_TEXT, &no_ipv6);
 		g->pending = false;
 		say_more(g, &k->notes, m);
+		gate_bridge_up(c, g);
 		made(c, k->id, g, &k->notes);
 	} else {
 		groups_unlink(c, k->name);
@@ -219,6 +221,7 @@ static void create(struct ask *a, const struct host_group *taken, struct config_
 	if (same) {
 		c->net_up[g - c->config.groups] = true;
 		memcpy(g->prefix6, same->prefix6, sizeof(g->prefix6));
+		gate_bridge_up(c, g);
 	} else if (g->net_mode != NET_NONE && !peer_there(&c->netd)) {
 		say_no_network(notes);
 	} else if (g->net_mode != NET_NONE) {
@@ -385,6 +388,7 @@ void ask_group_change(struct ask *a)
 	}
 	now = groups_replace(g, &now);
 	host_group_done(&now);
+	gate_bridge_up(a->core, g); /* it may have DNS servers by now */
 	reply_group(a->core, a->id, g, &notes);
 	core_keep_count(a->core, g);
 	core_moved(a->core);

@@ -55,7 +55,13 @@ static void put_host(struct core *c, uint32_t id)
 	peer_send(&c->front, NULL, 0);
 }
 
-/* Counters of isolated VMs, one counter after another. */
+/* Does it have that counter? On a bridge DNS alone is counted. */
+static bool counts(const struct vm *vm, size_t i)
+{
+	return vm->gated || (vm->named && (i == 4 || i == 5));
+}
+
+/* Counters of isolated VMs, and DNS of those on bridges, one counter after another. */
 static void put_flows(struct ask *a)
 {
 	struct core *c = a->core;
@@ -64,7 +70,7 @@ static void put_flows(struct ask *a)
 		for (const struct vm *vm = c->reg.first; vm; vm = vm->next) {
 			struct buf *b;
 
-			if (!vm->gated || !token_sees(a->token, vm->r.group))
+			if (!counts(vm, i) || !token_sees(a->token, vm->r.group))
 				continue;
 			b = peer_begin_reply(&c->front, C_ITEM, a->id);
 			wire_str(b, C_T_GROUP, vm->r.group);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/core/gate.h"
 #include "api/core/net.h"
 
 #define COMMON "console=ttyS0 quiet panic=-1 root=/dev/vda rw rootfstype=ext4"
@@ -15,12 +16,18 @@
 /* One processor for good: lock prefixes need no patching, a tenth of the boot's instructions. */
 #define OURS_ALONE " noreplace-smp"
 
-/* Isolated VMs ask gate, at their gateway, which forwards what their rules allow; "127.0.0.1" is the contract's word for no DNS at all. */
-static void dns_of(const struct vm *vm, bool with_network, const char *gateway, char out[DNS_MAX * ADDR_TEXT_MAX])
+#define DNS_TEXT_MAX ((DNS_MAX + 1) * ADDR_TEXT_MAX)
+
+/* Isolated VMs ask gate, at their gateway, which forwards what their rules allow; those on a bridge ask it first, but are not lost without it. "127.0.0.1" is
+ * the contract's word for no DNS at all. */
+static void dns_of(const struct vm *vm, bool with_network, const char *gateway, char out[DNS_TEXT_MAX])
 {
 	bool asks_gate = with_network && net_is_isolated(vm) && peer_there(&vm->core->gate) && strncmp(vm->group->dns, "127.", 4) != 0;
 
-	snprintf(out, DNS_MAX * ADDR_TEXT_MAX, "%s", asks_gate ? gateway : vm->group->dns);
+	if (with_network && gate_bridge_serves(vm))
+		snprintf(out, DNS_TEXT_MAX, "%s,%s", gateway, vm->group->dns);
+	else
+		snprintf(out, DNS_TEXT_MAX, "%s", asks_gate ? gateway : vm->group->dns);
 }
 
 /* NAME=VALUE words that the kernel does not know reach init as its environment (init/init.h). */
@@ -29,7 +36,7 @@ int cmdline_make(const struct vm *vm, bool with_network, char *out, size_t cap)
 	const struct host_group *g = vm->group;
 	bool ours = g->kernel.fd < 0;
 	const char *init = vm->r.base[0] && !vm->r.target[0] ? "/usr/lib/mica/init" : "/sbin/init"; /* rootfs/unpack/adopt.c; rootfs/min.list */
-	char gw[ADDR_TEXT_MAX] = "", dns[DNS_MAX * ADDR_TEXT_MAX];
+	char gw[ADDR_TEXT_MAX] = "", dns[DNS_TEXT_MAX];
 	char id[64] = "";
 	struct net_addr6 six = { "", "", "" };
 	int n;

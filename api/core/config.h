@@ -86,6 +86,7 @@ struct host_group {
 	struct addr_pool pool; /* net_mode != NET_NONE; all zero when the LAN gives addresses (group_dhcp) */
 	bool ipv6;             /* guests have an IPv6 address too … */
 	uint8_t prefix6[8];    /* … of this /64, set by net.c */
+	bool dns_served;       /* gate answers at the bridge's gateway; set by gate_bridge.c */
 	struct policy policy; /* owned: what isolated VMs may reach unless they have lists of their own */
 	char *publish;        /* in the document: ports of the VM of count, as in struct record; NULL: none */
 	bool audit_required;  /* network.audit: no new connections while the record cannot be written */

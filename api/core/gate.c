@@ -98,7 +98,7 @@ static void watch_unlogged(struct core *c)
 
 /* ---- core → gate ---- */
 
-static void put_upstreams(struct buf *b, const struct vm *vm)
+void gate_put_upstreams(struct buf *b, const struct vm *vm)
 {
 	char dns[sizeof(vm->group->dns)], *save = NULL;
 
@@ -150,7 +150,7 @@ int gate_vm_up(struct vm *vm, const struct gate_place *at)
 	wire_str(b, G_T_GW4, at->gw4);
 	wire_str(b, G_T_IP6, at->ip6);
 	wire_str(b, G_T_GW6, at->gw6);
-	put_upstreams(b, vm);
+	gate_put_upstreams(b, vm);
 	put_own(b, c);
 	policy_put_entries(b, vm);
 	wire_u64(b, G_T_FD_EVENTS, 0);
@@ -177,9 +177,9 @@ void gate_vm_down(struct vm *vm)
 	struct core *c = vm->core;
 
 	vm->net_locked = false;
-	if (!vm->gated)
+	if (!vm->gated && !vm->named)
 		return;
-	vm->gated = false;
+	vm->gated = vm->named = false;
 	peer_forget(&c->gate, vm);
 	if (!peer_there(&c->gate))
 		return;

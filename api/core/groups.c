@@ -202,6 +202,7 @@ struct host_group groups_replace(struct host_group *g, const struct host_group *
 	*g = *by_taken;
 	g->core = old.core;
 	memcpy(g->prefix6, old.prefix6, sizeof(g->prefix6));
+	g->dns_served = old.dns_served;
 	return old;
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "api/core/gate.h"
 #include "lib/wire/netd.h"
 
 static void next_phase(struct core *c)
@@ -91,6 +92,7 @@ int net_group_up(struct core *c, struct host_group *g, peer_reply_fn *fn, void *
 
 void net_group_down(struct core *c, const struct host_group *g)
 {
+	gate_bridge_down(c, g);
 	if (!peer_there(&c->netd))
 		return;
 	if (g->net_mode == NET_MACVTAP)
@@ -142,6 +144,7 @@ static void on_group(void *arg, const struct wire_msg *m, int *fds, unsigned n_f
 		wire_get_str(m, WIRE_T_TEXT, f.text, sizeof(f.text)); /* no IPv6, and why */
 	if (m)
 		group_decided(c, g, up, f.text);
+	gate_bridge_up(c, g);
 	c->net_waiting--;
 	next_phase(c);
 }

@@ -225,10 +225,12 @@ static void on_tap(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds
 
 	if (!step(vm, m, "netd"))
 		return;
-	if (vm->state == VM_STARTING && vm_take_taps(vm, fds, n_fds))
+	if (vm->state == VM_STARTING && vm_take_taps(vm, fds, n_fds)) {
 		vm_fail(vm, "start", "netd gave no tap");
-	else
-		finish(vm);
+		return;
+	}
+	gate_bridge_vm_up(vm);
+	finish(vm);
 }
 
 static int ask_tap(struct vm *vm, bool adopt)

@@ -100,6 +100,7 @@ struct vm {
 	int stop_stage;              /* STOPPING: who was asked last (vm_stop.c) */
 	struct policy policy;        /* owned: what it may reach (policy.h) */
 	bool gated;                  /* gate serves it */
+	bool named;                  /* gate knows it as one on a bridge */
 	bool net_locked;             /* audit: its record cannot be written, so no new connections */
 	uint64_t net_missed;         /* flows that were not logged, as netd told last */
 	uint64_t net_counts[7];      /* as gate told last: allowed and denied flows, bytes out and in, DNS questions and refusals, lost lines */

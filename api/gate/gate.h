@@ -1,11 +1,11 @@
 /*
- * api/gate: the resolver of isolated VMs and the writer of their network record. Reads what guests send (DNS), what the kernel tells of their packets
+ * api/gate: the resolver of isolated VMs and of those on bridges, and the writer of isolated ones' network record. Reads what guests send (DNS), what the kernel tells of their packets
  * (NFLOG, conntrack) and what upstream DNS servers answer; so it has no rights: an own user, no capability, an empty root, no path, and sockets
  * to DNS servers only as far as Landlock (TCP: port 53) and the filter of system calls can hold it. Everything else comes by descriptors from core
  * (lib/wire/gate.h). It cannot open a packet filter: it asks core, which looks at the policy again. One thread, one ev loop, nothing in it blocks
  * but the append to a VM's record. One VM cannot starve others: its questions, its connections, its bursts are all counted per VM.
  *
- * Files: main.c, walls.c, link.c (core), vm.c, serve.c (guests' questions in, answers out), decide.c (what is done with a question), local.c (names that we
+ * Files: main.c, walls.c, link.c (core), vm.c, bridge.c (sockets that many VMs ask at), serve.c (guests' questions in, answers out), decide.c (what is done with a question), local.c (names that we
  * know ourselves), upstream.c, cache.c, open.c (addresses of allowed names), seen.c (which name led to an address), events.c, flows.c, record.c.
  */
 #ifndef API_GATE_GATE_H
@@ -26,6 +26,8 @@
 #define GATE_NAME_MAX 63u
 #define VM_UPSTREAMS_MAX 3u
 #define VM_SOCKETS_MAX 2u
+#define BRIDGE_NAME_MAX 15u
+#define BRIDGES_MAX 256u
 #define VM_OWN_MAX 32u
 #define VM_QUERIES_MAX 64u      /* of one VM on their way */
 #define ALL_QUERIES_MAX 1024u
@@ -99,10 +101,18 @@ struct seen {
 };
 #define SEEN_PLACES 1024u
 
+struct bridge;
 struct dns_socket {
-	struct vm *vm;
+	struct gate *gate;
+	struct vm *vm;           /* whose alone it is, or … */
+	struct bridge *bridge;   /* … of the VMs there, told apart by their addresses */
 	struct ev_io io;
 	int fd;              /* owned; -1 */
+};
+struct bridge {
+	struct bridge *next;
+	char name[BRIDGE_NAME_MAX + 1];
+	struct dns_socket udp[VM_SOCKETS_MAX], tcp[VM_SOCKETS_MAX];
 };
 /* A guest's TCP connection: questions one after another, answers as they come. */
 struct guest_conn {
@@ -154,6 +164,7 @@ struct vm {
 	struct vm *next;
 	struct gate *gate;
 	char name[GATE_NAME_MAX + 1], group[GATE_NAME_MAX + 1];
+	char bridge[BRIDGE_NAME_MAX + 1];     /* "": isolated */
 	struct policy_net ip[2], gw[2];       /* IPv4, IPv6; family 0: none */
 	struct policy_net upstream[VM_UPSTREAMS_MAX];
 	unsigned n_upstream;
@@ -194,7 +205,8 @@ struct gate {
 	struct ev_io core_io;
 	struct ev_timer tick;
 	struct vm *vms;
-	unsigned n_vms, n_queries;
+	struct bridge *bridges;
+	unsigned n_vms, n_queries, n_bridges;
 	struct core_call *calls;
 	uint32_t last_id;
 	struct buf frame;
@@ -225,7 +237,15 @@ void vm_tick(struct vm *vm, uint64_t now_ms);
 void vm_tell_counts(struct vm *vm, uint64_t now_ms);   /* when they changed */
 void vm_put_live(struct vm *vm, struct buf *b, const char *name); /* fields of G_LIVE's answer; name NULL: all */
 
+/* ---- bridge.c ---- */
+int bridge_up(struct gate *g, const struct wire_msg *m, int *fds, unsigned n_fds, struct fault *f);
+void bridge_down(struct gate *g, const char *name); /* also when it is not known */
+struct vm *bridge_vm(const struct bridge *b, struct gate *g, const struct sockaddr_storage *from); /* whose address that is; NULL: nobody's */
+
 /* ---- serve.c ---- */
+/* Puts fd into a free place of these and serves it. 0; -ENOSPC and others, then it is closed or will be with the place. */
+int serve_take(struct dns_socket at[VM_SOCKETS_MAX], int fd_taken, int (*serve)(struct dns_socket *));
+void serve_stop_all(struct dns_socket at[VM_SOCKETS_MAX]);
 int serve_udp(struct dns_socket *s);
 int serve_tcp(struct dns_socket *s);
 void serve_stop(struct dns_socket *s);

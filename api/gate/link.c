@@ -118,6 +118,15 @@ static int on_down(struct gate *g, const struct wire_msg *m)
 	return 0;
 }
 
+static int on_group_down(struct gate *g, const struct wire_msg *m)
+{
+	char name[BRIDGE_NAME_MAX + 1];
+
+	if (!wire_get_str(m, G_T_BRIDGE, name, sizeof(name)))
+		bridge_down(g, name);
+	return 0;
+}
+
 static int on_log(struct gate *g, const struct wire_msg *m, int *fds, unsigned n_fds)
 {
 	struct vm *vm = named(g, m);
@@ -178,6 +187,12 @@ static void on_frame(struct gate *g, const struct wire_msg *m, int *fds, unsigne
 		err = vm_policy(g, m, &f);
 		if (!err && named(g, m)->policy_id) /* once its addresses are open again */
 			return;
+		break;
+	case G_GROUP_UP:
+		err = bridge_up(g, m, fds, n_fds, &f);
+		break;
+	case G_GROUP_DOWN:
+		err = on_group_down(g, m);
 		break;
 	case G_LOG:
 		err = on_log(g, m, fds, n_fds);

@@ -66,6 +66,8 @@ int main(int argc, char **argv)
 		fault_errno(&fault, err, "cannot wait for events");
 	while (gate.vms) /* what was known is written */
 		vm_down(gate.vms);
+	while (gate.bridges)
+		bridge_down(&gate, gate.bridges->name);
 	if (err)
 		fprintf(stderr, "error: gate: %s\n", fault.text);
 	return err ? 1 : 0;

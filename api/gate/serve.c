@@ -55,10 +55,16 @@ static void send_udp(const struct asker *a, const uint8_t *msg, size_t n)
 		;
 }
 
+/* NULL: nobody that is served here. */
+static struct vm *asks(const struct dns_socket *s, const struct sockaddr_storage *from)
+{
+	return s->bridge ? bridge_vm(s->bridge, s->gate, from) : s->vm;
+}
+
 static void on_datagram(struct ev_io *io, uint32_t events)
 {
 	struct dns_socket *s = io->arg;
-	struct gate *g = s->vm->gate;
+	struct gate *g = s->gate;
 
 	(void)events;
 	for (unsigned i = 0; i < BURST_READS; i++) {
@@ -68,14 +74,18 @@ static void on_datagram(struct ev_io *io, uint32_t events)
 		struct msghdr h = { .msg_name = &a.from, .msg_namelen = sizeof(a.from), .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control,
 				    .msg_controllen = sizeof(control) };
 		ssize_t n = recvmsg(s->fd, &h, MSG_DONTWAIT);
+		struct vm *vm;
 
 		if (n < 0 && errno != EINTR)
 			return;
 		if (n < 0)
 			continue;
 		a.from_len = h.msg_namelen;
+		vm = asks(s, &a.from);
+		if (!vm)
+			continue;
 		take_info(&a, &h);
-		decide(s->vm, &a, g->scratch, (size_t)n);
+		decide(vm, &a, g->scratch, (size_t)n);
 	}
 }
 
@@ -87,18 +97,43 @@ int serve_udp(struct dns_socket *s)
 	if (setsockopt(s->fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on))) /* not a socket of IPv6 */
 		setsockopt(s->fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on));
 	s->io = (struct ev_io){ .fn = on_datagram, .arg = s, .fd = -1 };
-	return ev_add(s->vm->gate->loop, &s->io, s->fd, EPOLLIN);
+	return ev_add(s->gate->loop, &s->io, s->fd, EPOLLIN);
+}
+
+static void answer_nobody(struct vm *vm, const struct dns_socket *s)
+{
+	for (struct query *q = vm->queries; q; q = q->next)
+		if (q->asker.udp == s)
+			q->asker.udp = NULL;
 }
 
 void serve_stop(struct dns_socket *s)
 {
 	if (s->fd < 0)
 		return;
-	for (struct query *q = s->vm->queries; q; q = q->next)
-		if (q->asker.udp == s)
-			q->asker.udp = NULL;
-	ev_del(s->vm->gate->loop, &s->io);
+	if (s->vm)
+		answer_nobody(s->vm, s);
+	for (struct vm *vm = s->vm ? NULL : s->gate->vms; vm; vm = vm->next)
+		answer_nobody(vm, s);
+	ev_del(s->gate->loop, &s->io);
 	fd_close(&s->fd);
+}
+
+int serve_take(struct dns_socket at[VM_SOCKETS_MAX], int fd_taken, int (*serve)(struct dns_socket *))
+{
+	for (unsigned i = 0; i < VM_SOCKETS_MAX; i++)
+		if (at[i].fd < 0) {
+			at[i].fd = fd_taken;
+			return serve(&at[i]);
+		}
+	close(fd_taken);
+	return -ENOSPC;
+}
+
+void serve_stop_all(struct dns_socket at[VM_SOCKETS_MAX])
+{
+	for (unsigned i = 0; i < VM_SOCKETS_MAX; i++)
+		serve_stop(&at[i]);
 }
 
 /* ---- TCP ---- */
@@ -183,12 +218,14 @@ static void on_conn(struct ev_io *io, uint32_t events)
 static void on_listener(struct ev_io *io, uint32_t events)
 {
 	struct dns_socket *s = io->arg;
-	struct vm *vm = s->vm;
 
 	(void)events;
 	for (unsigned i = 0; i < VM_CONNS_MAX; i++) {
-		int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		struct guest_conn *c = fd < 0 || vm->n_conns >= VM_CONNS_MAX ? NULL : calloc(1, sizeof(*c));
+		struct sockaddr_storage from;
+		socklen_t len = sizeof(from);
+		int fd = accept4(s->fd, (struct sockaddr *)&from, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		struct vm *vm = fd < 0 ? NULL : asks(s, &from);
+		struct guest_conn *c = !vm || vm->n_conns >= VM_CONNS_MAX ? NULL : calloc(1, sizeof(*c));
 
 		if (fd < 0)
 			return;
@@ -214,7 +251,7 @@ int serve_tcp(struct dns_socket *s)
 {
 	fd_set_nonblock(s->fd, true);
 	s->io = (struct ev_io){ .fn = on_listener, .arg = s, .fd = -1 };
-	return ev_add(s->vm->gate->loop, &s->io, s->fd, EPOLLIN);
+	return ev_add(s->gate->loop, &s->io, s->fd, EPOLLIN);
 }
 
 void conns_tick(struct vm *vm, uint64_t now_ms)

@@ -116,6 +116,11 @@ static int get_texts(struct vm *vm, const struct wire_msg *m, struct fault *f)
 
 	if (err)
 		return fault_set(f, -EINVAL, "a group is needed");
+	err = wire_get_str(m, G_T_BRIDGE, vm->bridge, sizeof(vm->bridge));
+	if (err == -ENOENT)
+		vm->bridge[0] = '\0';
+	else if (err)
+		return fault_set(f, err, "that is no bridge's name");
 	err = get_addr(m, G_T_IP4, 4, &vm->ip[0], f);
 	if (!err)
 		err = get_addr(m, G_T_IP6, 6, &vm->ip[1], f);
@@ -136,18 +141,6 @@ static int get_texts(struct vm *vm, const struct wire_msg *m, struct fault *f)
 
 /* ---- descriptors ---- */
 
-static int take_socket(struct vm *vm, struct dns_socket *at, int fd, int (*serve)(struct dns_socket *))
-{
-	for (unsigned i = 0; i < VM_SOCKETS_MAX; i++)
-		if (at[i].fd < 0) {
-			at[i].vm = vm;
-			at[i].fd = fd;
-			return serve(&at[i]);
-		}
-	close(fd);
-	return -ENOSPC;
-}
-
 static bool has_tag(const struct wire_msg *m, uint16_t tag)
 {
 	struct wire_field x;
@@ -155,19 +148,13 @@ static bool has_tag(const struct wire_msg *m, uint16_t tag)
 	return wire_get(m, tag, &x);
 }
 
-static void stop_sockets(struct dns_socket *at)
-{
-	for (unsigned i = 0; i < VM_SOCKETS_MAX; i++)
-		serve_stop(&at[i]);
-}
-
 static int take_one(struct vm *vm, uint16_t tag, int fd)
 {
 	switch (tag) {
 	case G_T_FD_UDP:
-		return take_socket(vm, vm->udp, fd, serve_udp);
+		return serve_take(vm->udp, fd, serve_udp);
 	case G_T_FD_TCP:
-		return take_socket(vm, vm->tcp, fd, serve_tcp);
+		return serve_take(vm->tcp, fd, serve_tcp);
 	case G_T_FD_EVENTS:
 		vm->events_fd = fd;
 		return events_start(vm);
@@ -184,9 +171,9 @@ static int take_fds(struct vm *vm, const struct wire_msg *m, int *fds, unsigned 
 	int err = 0;
 
 	if (has_tag(m, G_T_FD_UDP))
-		stop_sockets(vm->udp);
+		serve_stop_all(vm->udp);
 	if (has_tag(m, G_T_FD_TCP))
-		stop_sockets(vm->tcp);
+		serve_stop_all(vm->tcp);
 	if (has_tag(m, G_T_FD_EVENTS))
 		events_stop(vm);
 	wire_iter_init(&it, m->p, m->n);
@@ -216,7 +203,7 @@ static struct vm *vm_new(struct gate *g, const char *name)
 	vm->gate = g;
 	memcpy(vm->name, name, strlen(name) + 1);
 	for (unsigned i = 0; i < VM_SOCKETS_MAX; i++)
-		vm->udp[i].fd = vm->tcp[i].fd = -1;
+		vm->udp[i] = vm->tcp[i] = (struct dns_socket){ .gate = g, .vm = vm, .fd = -1 };
 	vm->events_fd = vm->record.fd = -1;
 	vm->tokens = VM_BURST * 1000u;
 	vm->tokens_ms = now_mono_ms();
@@ -261,8 +248,8 @@ void vm_down(struct vm *vm)
 		query_free(vm->queries);
 	while (vm->conns)
 		conn_free(vm->conns);
-	stop_sockets(vm->udp);
-	stop_sockets(vm->tcp);
+	serve_stop_all(vm->udp);
+	serve_stop_all(vm->tcp);
 	events_stop(vm);
 	record_stop(vm);
 	vm_tell_counts(vm, 0);
@@ -306,7 +293,7 @@ void vm_tick(struct vm *vm, uint64_t now_ms)
 		vm->swept_ms = now_ms;
 		opened_sweep(vm, now_ms);
 		conns_tick(vm, now_ms);
-		if (vm->over_rate)
+		if (vm->over_rate && !vm->bridge[0]) /* there is no record */
 			record_lost(vm, vm->over_rate, "DNS questions beyond the limit");
 		vm->over_rate = 0;
 	}

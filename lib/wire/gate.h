@@ -1,6 +1,6 @@
 /*
- * Frames between core and gate (chan, SEQPACKET). gate is the resolver of isolated VMs and the writer of their network record. It has no rights: core
- * hands it the sockets that jail opened in a VM's network namespace, and a file to write to. gate parses what guests send (DNS), what the kernel tells of
+ * Frames between core and gate (chan, SEQPACKET). gate is the resolver of VMs and the writer of isolated ones' network record. It has no rights: core
+ * hands it the sockets that jail opened in a VM's network namespace or on a bridge, and a file to write to. gate parses what guests send (DNS), what the kernel tells of
  * their packets (NFLOG, conntrack) and what upstream DNS servers answer; core believes it nothing that it can check itself.
  *
  * The netfilter socket comes subscribed (NFLOG group and conntrack's DESTROY: nf_subscribe() of lib/nfnl/nfnl.h, called by netd, since both need
@@ -16,13 +16,17 @@ enum gate_type {
 	/* core → gate */
 	G_VM_UP = 16,    /* VM GROUP [IP4 GW4] [IP6 GW6] DNS* ALLOW* DROP* OWN* [LOG_BYTES] + descriptors, told by their index in FD_EVENTS, FD_UDP* (≤ 2),
 	                    FD_TCP* (≤ 2), FD_LOG → OK. All but VM and GROUP may be absent: without sockets the name is answered to siblings only. The same VM
-	                    again: texts are replaced, descriptors where new ones are given. */
+	                    again: texts are replaced, descriptors where new ones are given. BRIDGE: it asks at that bridge's sockets (known by its
+	                    addresses, which netd guards), has no policy and no record; unknown names go to DNS*, whatever they are. */
 	G_VM_DOWN = 17,  /* VM → OK, when what was known of it is written and its sockets are closed; also when it is not known */
 	G_POLICY = 18,   /* VM ALLOW* DROP* → OK: both lists whole; addresses that a name opened and that no entry names any more are forgotten */
 	G_LOG = 19,      /* VM FD_LOG + fd → OK: write here from now on (after a full disk, after a rotation by core's own will) */
 	G_LIVE = 20,     /* VM [NAME] → OK OPENED{ADDR PORT RULE TTL_S NAME}* ADDR*: what names opened (of NAME only, when given); ADDR: what NAME last
 	                    resolved to, if that is known. At most GATE_LIVE_MAX of each. */
 	G_MISSED = 21,   /* VM LOST: flows that the kernel did not log because there were too many at once; no answer. They become a gap in the record */
+	G_GROUP_UP = 22, /* BRIDGE FD_UDP* (≤ 2) FD_TCP* (≤ 2) + these descriptors → OK: the VMs of this bridge (of one group or several) are served at them.
+	                    Before or after their G_VM_UP. The same again: the sockets are replaced */
+	G_GROUP_DOWN = 23, /* BRIDGE → OK, also when it is not known */
 	/* gate → core */
 	G_OPEN = 32,     /* VM NAME RULE PORT TTL_S ADDR* (4 or 16 bytes each) → OK once packets to them pass; ERR: not in that VM's policy, or netd failed */
 	G_ROTATE = 33,   /* VM → OK + fd: the new file (append); ERR: there is none, go on with the old one */
@@ -36,7 +40,7 @@ enum gate_tag { /* u64 unless said */
 	G_T_OWN, /* str, CIDR that counts as builtin:lan */ G_T_LOG_BYTES, /* a file is rotated beyond this; default GATE_LOG_BYTES */
 	G_T_FD_EVENTS, G_T_FD_UDP, G_T_FD_TCP, G_T_FD_LOG, G_T_NAME, /* str */ G_T_RULE, /* index in allow */ G_T_PORT, /* 0: any */ G_T_TTL_S,
 	G_T_ADDR, /* 4 or 16 bytes */ G_T_OPENED, /* record */ G_T_ERRNO, G_T_LOST, G_T_FLOWS_ALLOWED, G_T_FLOWS_DENIED, G_T_BYTES_OUT, G_T_BYTES_IN,
-	G_T_QUERIES, G_T_REFUSED,
+	G_T_QUERIES, G_T_REFUSED, G_T_BRIDGE, /* str, ≤ 15 */
 };
 #define GATE_LIVE_MAX 64u
 #define GATE_LOG_BYTES (8ull << 20)

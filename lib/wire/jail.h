@@ -17,10 +17,14 @@ enum jail_type {
 	J_TAP = 23,    /* c→j: IFINDEX [QUEUES] → OK + a descriptor of that macvtap link for each queue; ERR when the link is not mica's */
 	J_NETNS = 21,  /* c→j: NAME → OK [TEXT] + descriptors of that vmm's network namespace, in the order of enum jail_netns: lo is up, forwarding is on. TEXT: what
 	                  could not be had there (IPv6, accounting of flows). May be asked again (another core): once the old DNS sockets are closed */
+	J_DNS = 22,    /* c→j: ADDR4 [ADDR6] LINK → OK [TEXT] + port 53 of these addresses of the host, UDP and TCP (it listens) of each, in this order.
+	                  Bound to LINK too (SO_BINDTODEVICE): nobody behind another link is heard. TEXT: why IPv6 could not be had. ERR: for one,
+	                  somebody has that port */
 };
 enum jail_tag {
 	J_T_NAME = 16, /* str */ J_T_SLOT, /* 0–65535: uid = base + slot */ J_T_RAM_BYTES, J_T_VCPUS, J_T_PID, J_T_STATUS, J_T_TEXT, /* str */
 	J_T_CPU_WEIGHT, /* 1–10000, as cpu.weight of a cgroup; 100 when it is not there */ J_T_MORE_BYTES, /* of memory beside its RAM: disks that are in memory */
+	J_T_ADDR4, /* str "192.168.137.1" */ J_T_ADDR6, /* str */ J_T_LINK, /* str */
 	J_T_IFINDEX = 28, J_T_QUEUES, /* 1–JAIL_QUEUES_MAX; default 1 */
 };
 #define JAIL_QUEUES_MAX 4u

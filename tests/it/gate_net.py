@@ -413,4 +413,5 @@ def main(bin_folder, agent):
     return t.done()
 
 
-sys.exit(main(*sys.argv[1:]))
+if __name__ == '__main__':
+    sys.exit(main(*sys.argv[1:]))

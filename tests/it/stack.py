@@ -21,7 +21,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from frames import ERR, OK, STATUS, TEXT, Chan, frame  # noqa: E402
 
-J_SPAWN, J_KILL, J_ADOPT, J_EXITED, J_NETNS = 16, 17, 18, 19, 21
+J_SPAWN, J_KILL, J_ADOPT, J_EXITED, J_NETNS, J_DNS = 16, 17, 18, 19, 21, 22
 J_NETNS_FDS = 6
 N_TAP_UP, N_ISO_UP = 18, 25
 J_TAP = 23
@@ -89,6 +89,11 @@ class Jail(threading.Thread):
             os.close(w)
         elif m.kind == J_NETNS:
             ends = [end for _ in range(J_NETNS_FDS // 2) for end in socket.socketpair()]
+            self.answer(OK, [], m.id, [s.fileno() for s in ends])
+            for s in ends:
+                s.close()
+        elif m.kind == J_DNS:
+            ends = socket.socketpair()
             self.answer(OK, [], m.id, [s.fileno() for s in ends])
             for s in ends:
                 s.close()
@@ -360,6 +365,8 @@ class Vmm:
         console = m.fds[m.num(VT_CONSOLE)]
         self.report = os.dup(m.fds[m.num(VT_REPORT)])
         os.write(console, b"".join(b"line %d of the console\r\n" % i for i in range(1, 31)))
+        with open(os.path.join(self.folder, "cmdline"), "w") as f:
+            f.write(m.text(VT_CMDLINE))
         vmm = os.getpid()
         self.process = subprocess.Popen([self.agent, "--listen", "unix:" + self.agent_sock, "--hello", "unix:" + self.hello_sock, "--prefix",
                                          self.folder + "/root"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=lambda: die_with_parent(vmm))

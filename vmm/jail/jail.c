@@ -249,6 +249,30 @@ static void do_netns(struct jail *j, const struct wire_msg *m, const char *name,
 		close(opened[k]);
 }
 
+static void do_dns(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
+{
+	char addr4[64] = "", addr6[64] = "", link[64] = "";
+	struct fault f = {""}, said = {""};
+	int opened[NETNS_DNS_FDS];
+	unsigned n;
+	(void)name;
+	(void)fds;
+	wire_get_str(m, J_T_ADDR4, addr4, sizeof addr4);
+	wire_get_str(m, J_T_ADDR6, addr6, sizeof addr6);
+	wire_get_str(m, J_T_LINK, link, sizeof link);
+	int err = netns_dns_open(&(struct netns_dns){.addr4 = addr4, .addr6 = addr6, .link = link}, opened, &n, &said, &f);
+	if (err) {
+		refuse(j, m->id, 503, err, f.text);
+		return;
+	}
+	size_t mark = wire_begin(&j->out, WIRE_OK, m->id);
+	if (said.text[0])
+		wire_str(&j->out, J_T_TEXT, said.text);
+	reply(j, mark, opened, n);
+	for (unsigned k = 0; k < n; k++)
+		close(opened[k]);
+}
+
 /* Every request: its type, how many descriptors it brings, whether it names a VM and a slot, what it does. */
 static const struct request {
 	uint16_t type;
@@ -262,6 +286,7 @@ static const struct request {
 	{J_DESCRIBE, 0, false, false, do_describe},
 	{J_TAP, 0, false, false, do_tap},
 	{J_NETNS, 0, true, false, do_netns},
+	{J_DNS, 0, false, false, do_dns},
 };
 
 /* The one place where a frame from core is checked. False: core has broken the rules. */

@@ -5,6 +5,7 @@
  */
 #include "vmm/jail/netns.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
@@ -138,4 +139,71 @@ int netns_open(int pidfd, int fds[J_NS_FDS], struct fault *said, struct fault *f
 	for (int i = 0; err && i < J_NS_FDS; i++)
 		fd_close(&fds[i]);
 	return err;
+}
+
+/* ---- on the host, behind a bridge ---- */
+
+union dns_addr { struct sockaddr any; struct sockaddr_in v4; struct sockaddr_in6 v6; };
+
+/* An address of one machine: not of all, of none, of many. */
+static bool dns_addr_parse(const char *text, int family, union dns_addr *out)
+{
+	*out = (union dns_addr){.v6 = {.sin6_family = 0}};
+	if (family == AF_INET6) {
+		out->v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = htons(DNS_PORT)};
+		return inet_pton(AF_INET6, text, &out->v6.sin6_addr) == 1 && !IN6_IS_ADDR_UNSPECIFIED(&out->v6.sin6_addr) &&
+		       !IN6_IS_ADDR_MULTICAST(&out->v6.sin6_addr) && !IN6_IS_ADDR_V4MAPPED(&out->v6.sin6_addr);
+	}
+	out->v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(DNS_PORT)};
+	return inet_pton(AF_INET, text, &out->v4.sin_addr) == 1 && out->v4.sin_addr.s_addr && ntohl(out->v4.sin_addr.s_addr) >> 28 < 14;
+}
+
+/* FREEBIND: an IPv6 address is not there for bind() until duplicates were looked for. No SO_REUSEADDR for UDP: who has the port shall be noticed. */
+static int dns_socket_at(const union dns_addr *at, int type, const char *link)
+{
+	bool six = at->any.sa_family == AF_INET6;
+	int on = 1;
+	AUTO_FD s = socket(at->any.sa_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (s < 0 || setsockopt(s, SOL_SOCKET, SO_BINDTODEVICE, link, (socklen_t)strlen(link) + 1) < 0 ||
+	    setsockopt(s, IPPROTO_IP, IP_FREEBIND, &on, sizeof on) < 0)
+		return -errno;
+	if (six && setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0)
+		return -errno;
+	if (type == SOCK_STREAM && setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0)
+		return -errno;
+	if (bind(s, &at->any, six ? sizeof at->v6 : sizeof at->v4) < 0 || (type == SOCK_STREAM && listen(s, DNS_BACKLOG) < 0))
+		return -errno;
+	int out = s;
+	s = -1;
+	return out;
+}
+
+static int dns_pair(const char *text, int family, const char *link, int fds[2], struct fault *f)
+{
+	union dns_addr at;
+	fds[0] = fds[1] = -1;
+	if (!dns_addr_parse(text, family, &at))
+		return fault_set(f, -EINVAL, "'%.60s' is no address for DNS", text);
+	for (int i = 0; i < 2; i++)
+		if ((fds[i] = dns_socket_at(&at, i ? SOCK_STREAM : SOCK_DGRAM, link)) < 0) {
+			int err = fds[i];
+			fd_close(&fds[0]);
+			return fault_set(f, err, "port 53 (%s) of %s on %s: %s", i ? "TCP" : "UDP", text, link,
+					 err == -EADDRINUSE ? "another program listens there" : strerror(-err));
+		}
+	return 0;
+}
+
+int netns_dns_open(const struct netns_dns *ask, int fds[NETNS_DNS_FDS], unsigned *n_fds, struct fault *said, struct fault *f)
+{
+	*n_fds = 0;
+	if (!ask->link[0] || strlen(ask->link) >= IFNAMSIZ)
+		return fault_set(f, -EINVAL, "'%.60s' is no link", ask->link);
+	int err = dns_pair(ask->addr4, AF_INET, ask->link, fds, f);
+	if (err)
+		return err;
+	*n_fds = 2;
+	if (ask->addr6[0] && !dns_pair(ask->addr6, AF_INET6, ask->link, fds + 2, said))
+		*n_fds = 4;
+	return 0;
 }
