@@ -3,7 +3,7 @@
 
 usage: netd.py PATH-OF-netd [PATH-OF-jail…]   (needs root; re-executes itself under `unshare -n`)
 """
-import os, subprocess, sys
+import os, subprocess, sys, time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import Tap, start, ERR, OK, TEXT
 
@@ -66,6 +66,10 @@ def main(program):
         os.close(fd)
     t.ok('vmtap2' in run('ip', 'link').stdout, 'it stays while one of them does')
     os.close(m.fds[0])
+    for _ in range(100):  # netd closes its own a moment after it has sent them
+        if 'vmtap2' not in run('ip', 'link').stdout:
+            break
+        time.sleep(0.05)
     t.ok('vmtap2' not in run('ip', 'link').stdout, 'and goes with the last')
     t.ok(c.ask(TAP_DOWN, [(TAP, 'vmtap1')]).kind == OK, 'taking down a tap that is gone is fine')
     t.ok(c.ask(BRIDGE_DOWN, [(BRIDGE, 'brmica0')]).kind == OK and 'brmica0' not in run('ip', 'link').stdout, 'bridge down')
