@@ -644,7 +644,10 @@ def few_files():
         idle = [socket.create_connection(stack.tcp, 15) for _ in range(300)]
         tap.ok(w.count("evicted") >= 100 and w.fds() < 250, "the table is sized by the files there may be: %d descriptors of 400" % w.fds())
         for s in idle:
-            s.close()
+            try:
+                s.close()
+            except OSError:  # most were ended by the other side
+                pass
     finally:
         stack.close()
 

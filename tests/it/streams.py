@@ -107,7 +107,7 @@ def lose(d, i, how):
     d.agents[i].kill()
     d.agents[i].wait()
     if how == "the VM, told late":
-        time.sleep(0.2)
+        time.sleep(0.05)  # well within the second or so that front gives core to hear of it, also on a busy machine
         d.order("die", vm)
     word = "agent_lost" if how == "the agent" else "vm_lost"
     for conn, frames in streams:
