@@ -21,6 +21,17 @@ int answer_odd(struct answer *an)
 		"cannot read the answer");
 }
 
+int answer_refused(const struct remote *r, const struct answer *an, const struct fix *fixes, size_t n, const char *doing)
+{
+	char cause[1024];
+	for (size_t i = 0; i < n; i++)
+		if (fixes[i].status == an->status) {
+			remote_error_text(&an->text, cause, sizeof(cause));
+			return out_error(EXIT_FAIL, cause, fixes[i].fix, "%s (HTTP %d)", doing, an->status);
+		}
+	return remote_refused(r, EXIT_FAIL, an->status, &an->text, doing);
+}
+
 const char *json_text(const struct json_val *v, const char *key, const char *otherwise)
 {
 	json_get_str(v, key, &otherwise);

@@ -1,4 +1,5 @@
 /* group list, create, update, delete: host groups of a running daemon. The daemon judges the values; here they only become keys. */
+#include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/out.h"
 #include "cli/remote.h"
@@ -176,19 +177,13 @@ static int put_body(struct buf *body, const struct args *a, const char *name)
 
 static int refused(const struct remote *r, const struct answer *an, const char *doing)
 {
-	static const struct { int status; const char *fix; } fixes[] = {
+	static const struct fix fixes[] = {
 		{ 400, "change the value; 'mica group create --help' shows what there is" },
 		{ 404, "'mica group list' shows what there is" },
 		{ 409, "'mica group list' shows the groups, 'mica vm list' their VMs" },
 		{ 507, "delete a host group, or make room on the host's disk" },
 	};
-	char cause[1024];
-	for (size_t i = 0; i < ARRAY_LEN(fixes); i++)
-		if (fixes[i].status == an->status) {
-			remote_error_text(&an->text, cause, sizeof(cause));
-			return out_error(EXIT_FAIL, cause, fixes[i].fix, "%s (HTTP %d)", doing, an->status);
-		}
-	return remote_refused(r, EXIT_FAIL, an->status, &an->text, doing);
+	return answer_refused(r, an, fixes, ARRAY_LEN(fixes), doing);
 }
 
 static int take_name(const char *given)

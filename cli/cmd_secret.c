@@ -1,4 +1,5 @@
 /* secret create, list, update, remove: what guests find in /run/slicer/secrets. Values go to the daemon and never come back. */
+#include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/out.h"
 #include "cli/remote.h"
@@ -111,19 +112,13 @@ static void put_body(struct buf *body, const struct args *a, const char *name, c
 
 static int refused(const struct remote *r, const struct answer *an, const char *doing)
 {
-	static const struct { int status; const char *fix; } fixes[] = {
+	static const struct fix fixes[] = {
 		{ 404, "'mica secret list' shows what there is" },
 		{ 409, "'mica secret update' changes it, 'mica secret remove' makes room" },
 		{ 413, "give a shorter one" },
 		{ 507, "remove a secret, or make room on the host's disk" },
 	};
-	char cause[1024];
-	for (size_t i = 0; i < ARRAY_LEN(fixes); i++)
-		if (fixes[i].status == an->status) {
-			remote_error_text(&an->text, cause, sizeof(cause));
-			return out_error(EXIT_FAIL, cause, fixes[i].fix, "%s (HTTP %d)", doing, an->status);
-		}
-	return remote_refused(r, EXIT_FAIL, an->status, &an->text, doing);
+	return answer_refused(r, an, fixes, ARRAY_LEN(fixes), doing);
 }
 
 /* One request about one secret (name NULL: about all); the caller ends *an when 0 is returned. */

@@ -1,4 +1,5 @@
 /* token create, list, revoke: named tokens of the API. A token's text is seen once, when it is made. */
+#include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/out.h"
 #include "cli/remote.h"
@@ -13,19 +14,13 @@
 
 static int refused(const struct remote *r, const struct answer *an, const char *doing)
 {
-	static const struct { int status; const char *fix; } fixes[] = {
+	static const struct fix fixes[] = {
 		{ 400, "'mica token create --help' shows what is allowed" },
 		{ 404, "'mica token list' shows what there is" },
 		{ 409, "'mica token list' shows what there is" },
 		{ 507, "revoke a token, or make room on the host's disk" },
 	};
-	char cause[1024];
-	for (size_t i = 0; i < ARRAY_LEN(fixes); i++)
-		if (fixes[i].status == an->status) {
-			remote_error_text(&an->text, cause, sizeof(cause));
-			return out_error(EXIT_FAIL, cause, fixes[i].fix, "%s (HTTP %d)", doing, an->status);
-		}
-	return remote_refused(r, EXIT_FAIL, an->status, &an->text, doing);
+	return answer_refused(r, an, fixes, ARRAY_LEN(fixes), doing);
 }
 
 /* name NULL: all of them. The caller ends *an when 0 is returned. */

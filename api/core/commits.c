@@ -10,12 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/core/store.h"
 #include "api/core/vm.h"
 
 #define HEAD "mica-commit=1\n"
 #define END "end=1\n"
 #define META_MAX (96u << 10)
-#define DISK "disk.img"
 #define META "meta"
 
 /* ---- one commit ---- */
@@ -189,13 +189,6 @@ static int meta_parse(struct commit *k, char *text)
 
 /* ---- the folder ---- */
 
-static int folder(const struct commits *s, const char *name)
-{
-	int fd = openat(s->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-
-	return fd < 0 ? -errno : fd;
-}
-
 static bool is_id(const char *s)
 {
 	size_t n = strlen(s);
@@ -213,7 +206,7 @@ int commits_open(struct core *c, struct fault *f)
 static int load(struct commits *s, const char *id, struct fault *f)
 {
 	struct commit *k = calloc(1, sizeof(*k));
-	AUTO_FD fd = folder(s, id);
+	AUTO_FD fd = store_folder(s->dir_fd, id);
 	struct stat st;
 	char *text = NULL;
 	int err = !k ? -ENOMEM : fd < 0 ? fd : read_file_at(fd, META, META_MAX, &text, NULL);
@@ -224,7 +217,7 @@ static int load(struct commits *s, const char *id, struct fault *f)
 	}
 	if (!err)
 		err = record_load(&k->source, fd, f);
-	if (!err && (fstatat(fd, DISK, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != k->bytes))
+	if (!err && (fstatat(fd, STORE_DISK, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != k->bytes))
 		err = -EINVAL;
 	free(text);
 	if (err)
@@ -308,18 +301,12 @@ struct commit *commits_of(const struct commits *s, const struct vm *source)
 
 int commits_disk(const struct commits *s, const char *id)
 {
-	AUTO_FD dir = folder(s, id);
-	int fd = dir < 0 ? dir : openat(dir, DISK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	return dir >= 0 && fd < 0 ? -errno : fd;
+	return store_disk(s->dir_fd, id);
 }
 
 uint64_t commits_stored(const struct commits *s, const char *id)
 {
-	AUTO_FD fd = commits_disk(s, id);
-	struct stat st;
-
-	return fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+	return store_taken_bytes(s->dir_fd, id);
 }
 
 /* ---- its making ---- */
@@ -332,14 +319,9 @@ static void unfinished(const char *id, char temp[RECORD_PARENT_BYTES + 1])
 int commits_begin(const struct commits *s, const char *id)
 {
 	char temp[RECORD_PARENT_BYTES + 1];
-	int fd;
 
 	unfinished(id, temp);
-	if (mkdirat(s->dir_fd, temp, 0700))
-		return -errno;
-	AUTO_FD dir = folder(s, temp);
-	fd = dir < 0 ? dir : openat(dir, DISK, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	return dir >= 0 && fd < 0 ? -errno : fd;
+	return store_begin(s->dir_fd, temp);
 }
 
 int commits_finish(const struct commits *s, const struct commit *k, int disk_fd)
@@ -348,7 +330,7 @@ int commits_finish(const struct commits *s, const struct commit *k, int disk_fd)
 	int err;
 
 	unfinished(k->id, temp);
-	AUTO_FD dir = folder(s, temp);
+	AUTO_FD dir = store_folder(s->dir_fd, temp);
 	if (dir < 0 || fchmod(disk_fd, 0400) || fsync(disk_fd))
 		return dir < 0 ? dir : -errno;
 	err = record_save(&k->source, dir, true);
@@ -386,8 +368,8 @@ int commits_take_out(struct commits *s, struct commit *k, char gone[RECORD_PAREN
 
 int commits_erase(const struct commits *s, const char *gone)
 {
-	static const char *const names[] = { DISK, META, "." META ".new", "record", ".record.new" };
-	AUTO_FD dir = folder(s, gone);
+	static const char *const names[] = { STORE_DISK, META, "." META ".new", "record", ".record.new" };
+	AUTO_FD dir = store_folder(s->dir_fd, gone);
 
 	if (dir == -ENOENT)
 		return 0;

@@ -11,11 +11,11 @@
 #include <unistd.h>
 
 #include "api/core/core.h"
+#include "api/core/store.h"
 
 #define HEAD "mica-image=1\n"
 #define END "end=1\n"
 #define META_MAX (IMAGE_REPORT_MAX + IMAGE_NAMES_MAX * (IMAGE_NAME_MAX + 8) + 512)
-#define DISK "disk.img"
 #define META "meta"
 
 int image_id_new(char out[IMAGE_ID_BYTES + 1])
@@ -108,13 +108,6 @@ static int meta_parse(struct image *im, char *text)
 
 /* ---- the folder ---- */
 
-static int folder(const struct images *s, const char *name)
-{
-	int fd = openat(s->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-
-	return fd < 0 ? -errno : fd;
-}
-
 int images_open(struct core *c, struct fault *f)
 {
 	c->images.dir_fd = core_open_folder(c->state_fd, "images", f);
@@ -124,7 +117,7 @@ int images_open(struct core *c, struct fault *f)
 static int load(struct images *s, const char *id)
 {
 	struct image *im = calloc(1, sizeof(*im));
-	AUTO_FD fd = folder(s, id);
+	AUTO_FD fd = store_folder(s->dir_fd, id);
 	struct stat st;
 	char *text = NULL;
 	int err = !im ? -ENOMEM : fd < 0 ? fd : read_file_at(fd, META, META_MAX, &text, NULL);
@@ -133,7 +126,7 @@ static int load(struct images *s, const char *id)
 		memcpy(im->id, id, strlen(id) + 1);
 		err = meta_parse(im, text);
 	}
-	if (!err && (fstatat(fd, DISK, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != im->bytes))
+	if (!err && (fstatat(fd, STORE_DISK, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != im->bytes))
 		err = -EINVAL;
 	free(text);
 	if (err)
@@ -216,18 +209,12 @@ struct image *images_find(const struct images *s, const char *name_or_id)
 
 int images_disk(const struct images *s, const char *id)
 {
-	AUTO_FD dir = folder(s, id);
-	int fd = dir < 0 ? dir : openat(dir, DISK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	return dir >= 0 && fd < 0 ? -errno : fd;
+	return store_disk(s->dir_fd, id);
 }
 
 uint64_t images_stored(const struct images *s, const char *id)
 {
-	AUTO_FD fd = images_disk(s, id);
-	struct stat st;
-
-	return fd >= 0 && fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+	return store_taken_bytes(s->dir_fd, id);
 }
 
 static void unfinished(const char *id, char temp[IMAGE_ID_BYTES + 2])
@@ -238,14 +225,9 @@ static void unfinished(const char *id, char temp[IMAGE_ID_BYTES + 2])
 int images_begin(const struct images *s, const char *id)
 {
 	char temp[IMAGE_ID_BYTES + 2];
-	int fd;
 
 	unfinished(id, temp);
-	if (mkdirat(s->dir_fd, temp, 0700))
-		return -errno;
-	AUTO_FD dir = folder(s, temp);
-	fd = dir < 0 ? dir : openat(dir, DISK, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	return dir >= 0 && fd < 0 ? -errno : fd;
+	return store_begin(s->dir_fd, temp);
 }
 
 int images_unfinished(const struct images *s, const char *id)
@@ -254,8 +236,8 @@ int images_unfinished(const struct images *s, const char *id)
 	int fd;
 
 	unfinished(id, temp);
-	AUTO_FD dir = folder(s, temp);
-	fd = dir < 0 ? dir : openat(dir, DISK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	AUTO_FD dir = store_folder(s->dir_fd, temp);
+	fd = dir < 0 ? dir : openat(dir, STORE_DISK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	return dir >= 0 && fd < 0 ? -errno : fd;
 }
 
@@ -266,7 +248,7 @@ int images_finish(const struct images *s, struct image *im)
 	int err;
 
 	unfinished(im->id, temp);
-	AUTO_FD dir = folder(s, temp);
+	AUTO_FD dir = store_folder(s->dir_fd, temp);
 	AUTO_FD disk = images_unfinished(s, im->id);
 	if (dir < 0 || disk < 0 || fstat(disk, &st) || fsync(disk) || fchmod(disk, 0400))
 		return dir < 0 ? dir : disk < 0 ? disk : -errno;
@@ -289,7 +271,7 @@ int images_abandon(const struct images *s, const char *id)
 
 static int save(const struct images *s, const struct image *im)
 {
-	AUTO_FD dir = folder(s, im->id);
+	AUTO_FD dir = store_folder(s->dir_fd, im->id);
 
 	return dir < 0 ? dir : meta_write(im, dir);
 }
@@ -351,8 +333,8 @@ int images_take_out(struct images *s, struct image *im, char gone[IMAGE_ID_BYTES
 
 int images_erase(const struct images *s, const char *gone)
 {
-	static const char *const names[] = { DISK, META, "." META ".new" };
-	AUTO_FD dir = folder(s, gone);
+	static const char *const names[] = { STORE_DISK, META, "." META ".new" };
+	AUTO_FD dir = store_folder(s->dir_fd, gone);
 
 	if (dir == -ENOENT)
 		return 0;
