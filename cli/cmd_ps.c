@@ -109,6 +109,8 @@ static void put_process(struct json_out *o, const struct ps_proc *p, int abi)
 	put_limit(o, "cpu_percent", p->cpu_percent);
 	put_limit(o, "cpu_weight", p->cpu_weight);
 	put_limit(o, "tasks", p->tasks_max);
+	put_limit(o, "io_bytes_per_s", p->io_bytes_s);
+	put_limit(o, "io_per_s", p->io_ops_s);
 	json_end(o);
 	json_end(o);
 }

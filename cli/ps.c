@@ -117,7 +117,7 @@ static bool cgroup_words(const char *folder, const char *name, char *dst, size_t
 
 static void read_cgroup(struct ps_proc *p, const char *top)
 {
-	char *text = proc_text(p->pid, "cgroup"), *line = text && !strncmp(text, "0::", 3) ? text : text ? strstr(text, "\n0::") : NULL, folder[560], word[64];
+	char *text = proc_text(p->pid, "cgroup"), *line = text && !strncmp(text, "0::", 3) ? text : text ? strstr(text, "\n0::") : NULL, folder[560], word[160];
 	unsigned long long quota, period;
 	if (line) {
 		line += *line == '\n' ? 4 : 3;
@@ -135,6 +135,11 @@ static void read_cgroup(struct ps_proc *p, const char *top)
 		p->cpu_weight = (unsigned)strtoul(word, NULL, 10);
 	if (cgroup_words(folder, "pids.max", word, sizeof(word)))
 		p->tasks_max = (unsigned)strtoul(word, NULL, 10);
+	if (cgroup_words(folder, "io.max", word, sizeof(word))) { /* 254:0 rbps=N wbps=N riops=N wiops=max */
+		const char *bytes = strstr(word, " rbps="), *ops = strstr(word, " riops=");
+		p->io_bytes_s = bytes ? strtoull(bytes + 6, NULL, 10) : 0; /* "max" is 0 */
+		p->io_ops_s = ops ? strtoull(ops + 7, NULL, 10) : 0;
+	}
 }
 
 /* ---- who is who ---- */
@@ -268,6 +273,10 @@ void ps_limits_words(const struct ps_proc *p, char *dst, size_t cap)
 		n += (size_t)snprintf(dst + n, cap - n, "%s%g CPUs, weight %u", n ? ", " : "", p->cpu_percent / 100.0, p->cpu_weight);
 	if (p->tasks_max && n < cap)
 		n += (size_t)snprintf(dst + n, cap - n, "%s%u tasks", n ? ", " : "", p->tasks_max);
+	if (p->io_bytes_s && n < cap)
+		n += (size_t)snprintf(dst + n, cap - n, "%sio %s/s", n ? ", " : "", words_bytes(p->io_bytes_s, bytes));
+	if (p->io_ops_s && n < cap)
+		n += (size_t)snprintf(dst + n, cap - n, "%sio %llu/s", n ? ", " : "", (unsigned long long)p->io_ops_s);
 	if (!n)
 		snprintf(dst, cap, "none");
 }

@@ -27,6 +27,7 @@ struct ps_proc {
 	char cgroup[256];         /* of the unified hierarchy; "": none, or unknown */
 	uint64_t memory_max;      /* bytes; 0: no limit */
 	unsigned cpu_percent, cpu_weight, tasks_max; /* 100: one CPU. 0: no limit */
+	uint64_t io_bytes_s, io_ops_s; /* io.max of the first disk in it, each way; 0: no limit */
 };
 extern const char *const ps_ns_names[PS_NS_N];
 
@@ -36,7 +37,7 @@ int ps_scan(struct ps_proc *out, unsigned cap);
 void ps_caps_words(const struct ps_proc *p, char *dst, size_t cap);
 /* "mnt net ipc", "-" when it shares all, "?" */
 void ps_ns_words(const struct ps_proc *p, char *dst, size_t cap);
-/* "640MiB, 3 CPUs, weight 100, 34 tasks"; "none" */
+/* "640MiB, 3 CPUs, weight 100, 34 tasks, io 100MiB/s, io 2000/s"; "none" */
 void ps_limits_words(const struct ps_proc *p, char *dst, size_t cap);
 /* What the process asked Landlock for, or why it has none; the kernel does not show it. abi: of this kernel, 0 for none. */
 const char *ps_landlock(const struct ps_proc *p, int abi);

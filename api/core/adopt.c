@@ -91,10 +91,7 @@ void adopt_hello(struct vm *vm, const struct wire_msg *m)
 	wire_str(b, J_T_NAME, vm->r.name);
 	wire_u64(b, J_T_SLOT, vm->r.slot);
 	wire_u64(b, J_T_PID, (uint64_t)pid);
-	wire_u64(b, J_T_RAM_BYTES, vm->r.ram_bytes);
-	wire_u64(b, J_T_VCPUS, vm->r.vcpus);
-	wire_u64(b, J_T_CPU_WEIGHT, vm->group ? vm->group->cpu_weight : CPU_WEIGHT_DEFAULT);
-	wire_u64(b, J_T_MORE_BYTES, vm_disk_in_memory(vm));
+	vm_put_limits(vm, b);
 	if (peer_call(&c->jail, NULL, 0, on_jail, vm))
 		not_ours(vm, "jail cannot be asked");
 }

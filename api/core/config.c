@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/core/config_int.h"
+#include "api/core/record.h"
 #include "api/core/ssh_line.h"
 
 void config_note(struct checking *x, unsigned line, const char *fmt, ...)
@@ -148,6 +149,19 @@ static int check_overcommit(struct checking *x, const char *key, const struct ya
 	return 0;
 }
 
+static int check_vm_io(struct checking *x)
+{
+	const struct yaml_num *bytes = &x->k->vm_io_bytes_per_s, *ops = &x->k->vm_io_iops;
+
+	if (bytes->line && (bytes->v < DISK_BYTES_S_MIN || bytes->v > NET_RATE_MAX))
+		return REFUSE(x, bytes->line, "vm_io_bytes_per_s must be at least %u, for example 200M", DISK_BYTES_S_MIN);
+	if (ops->line && (ops->v < 10 || ops->v > NET_RATE_MAX))
+		return REFUSE(x, ops->line, "vm_io_iops must be at least 10: leave it out for no limit");
+	x->c->vm_io_bytes_s = bytes->v;
+	x->c->vm_io_ops_s = ops->v;
+	return 0;
+}
+
 static int check_all(struct checking *x)
 {
 	int r = check_hypervisor(x);
@@ -156,6 +170,8 @@ static int check_all(struct checking *x)
 		r = check_overcommit(x, "ram_overcommit", &x->k->ram_overcommit, 10, &x->c->ram_overcommit);
 	if (!r)
 		r = check_overcommit(x, "disk_overcommit", &x->k->disk_overcommit, 10, &x->c->disk_overcommit);
+	if (!r)
+		r = check_vm_io(x);
 	if (!r)
 		r = check_pci(x);
 	if (!r)

@@ -112,6 +112,7 @@ struct config {
 	uint32_t bind_addr;
 	uint16_t port;
 	bool tcp_auth;
+	uint64_t vm_io_bytes_s, vm_io_ops_s; /* most that the host's disk reads, and writes, for one VM; 0: not given */
 	bool tls;              /* of TCP; false without TCP */
 	const char *tls_cert, *tls_key; /* an operator's PEM files; NULL: ours, in the state folder */
 	const char *socket;    /* an API socket besides the state folder's; NULL: none */

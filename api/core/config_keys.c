@@ -115,6 +115,8 @@ static const struct yaml_key config_keys[] = {
 	{ "graceful_shutdown", Y_FLAG, AT(graceful_shutdown) },
 	{ "ram_overcommit", Y_NUM, AT(ram_overcommit) },   /* ours */
 	{ "disk_overcommit", Y_NUM, AT(disk_overcommit) }, /* ours */
+	{ "vm_io_bytes_per_s", Y_SIZE, AT(vm_io_bytes_per_s) }, /* ours */
+	{ "vm_io_iops", Y_NUM, AT(vm_io_iops) },           /* ours */
 	{ "insecure_registry", Y_FLAG, AT(insecure_registry) },
 	{ "network_name", Y_STR, AT(network_name) },
 	{ "pci", Y_NODE, AT(pci) },

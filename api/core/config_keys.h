@@ -34,7 +34,7 @@ struct keys_config {
 	struct yaml_str github_user, image, kernel_image, kernel_file, initrd_file, hypervisor, network_name;
 	struct yaml_strs ssh_keys;
 	struct yaml_flag graceful_shutdown, insecure_registry;
-	struct yaml_num ram_overcommit, disk_overcommit;
+	struct yaml_num ram_overcommit, disk_overcommit, vm_io_bytes_per_s, vm_io_iops;
 	const struct yaml_node *pci;
 	struct keys_api api;
 	struct keys_ssh ssh;

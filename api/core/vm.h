@@ -100,6 +100,8 @@ struct vm {
 	int stop_stage;              /* STOPPING: who was asked last (vm_stop.c) */
 	struct policy policy;        /* owned: what it may reach (policy.h) */
 	bool gated;                  /* gate serves it */
+	bool ruled;                  /* netd holds rules for it … */
+	bool rules_stale;            /* … or is about to: others than they are by now */
 	bool named;                  /* gate knows it as one on a bridge */
 	bool net_locked;             /* audit: its record cannot be written, so no new connections */
 	uint64_t net_missed;         /* flows that were not logged, as netd told last */
@@ -138,6 +140,7 @@ int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault 
 int vm_admit_promise(const struct core *c, uint64_t more_bytes, unsigned *status, struct fault *f); /* of disks: for one more, or one that grows */
 uint64_t vm_disk_in_memory(const struct vm *vm); /* bytes of its disks that its process will hold in memory: all, where the state folder is in one */
 int vm_admit_group(const struct core *c, const struct host_group *g, unsigned *status, struct fault *f);
+void vm_put_limits(const struct vm *vm, struct buf *b); /* into a frame to jail */
 /* Of a record that was read. 0, -ENOMEM, -EEXIST. Takes r and dir_fd over. */
 int vm_from_record(struct core *c, struct record *r, int dir_fd, struct vm **out);
 struct vm *vm_alloc(struct core *c); /* empty, not in the registry; NULL: out of memory */

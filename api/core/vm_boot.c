@@ -337,10 +337,7 @@ static void spawn(struct vm *vm)
 		b = peer_begin(&vm->core->jail, J_SPAWN);
 		wire_str(b, J_T_NAME, vm->r.name);
 		wire_u64(b, J_T_SLOT, vm->r.slot);
-		wire_u64(b, J_T_RAM_BYTES, vm->r.ram_bytes);
-		wire_u64(b, J_T_VCPUS, vm->r.vcpus);
-		wire_u64(b, J_T_CPU_WEIGHT, vm->group->cpu_weight);
-		wire_u64(b, J_T_MORE_BYTES, vm_disk_in_memory(vm));
+		vm_put_limits(vm, b);
 		err = peer_call(&vm->core->jail, &fd, 1, on_spawned, vm);
 	} else if (!err) {
 		err = -EPIPE;

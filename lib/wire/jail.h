@@ -8,9 +8,9 @@
 #include "lib/wire/wire.h"
 
 enum jail_type {
-	J_SPAWN = 16,  /* c→j: NAME SLOT RAM_BYTES VCPUS [CPU_WEIGHT MORE_BYTES] + fd: listening control socket → OK PID + pidfd, or ERR */
+	J_SPAWN = 16,  /* c→j: NAME SLOT RAM_BYTES VCPUS [CPU_WEIGHT MORE_BYTES IO_…] + fd: listening control socket → OK PID + pidfd, or ERR */
 	J_KILL = 17,   /* c→j: NAME → OK when the signal is sent (also when it is gone), ERR 404 unknown to jail */
-	J_ADOPT = 18,  /* c→j: NAME SLOT PID [RAM_BYTES VCPUS CPU_WEIGHT MORE_BYTES] → OK + pidfd when that process has the uid of a vmm in that slot, ERR otherwise; its
+	J_ADOPT = 18,  /* c→j: NAME SLOT PID [RAM_BYTES VCPUS CPU_WEIGHT MORE_BYTES IO_…] → OK + pidfd when that process has the uid of a vmm in that slot, ERR otherwise; its
 	                  cgroup gets its limits once more */
 	J_EXITED = 19, /* j→c, unasked: NAME STATUS (wait status as of waitid: si_code*256+si_status) */
 	J_DESCRIBE = 20, /* c→j → OK TEXT: what the cage holds here (uid, namespaces, cgroup, seccomp), and what could not be had and why */
@@ -26,6 +26,7 @@ enum jail_tag {
 	J_T_CPU_WEIGHT, /* 1–10000, as cpu.weight of a cgroup; 100 when it is not there */ J_T_MORE_BYTES, /* of memory beside its RAM: disks that are in memory */
 	J_T_ADDR4, /* str "192.168.137.1" */ J_T_ADDR6, /* str */ J_T_LINK, /* str */
 	J_T_IFINDEX = 28, J_T_QUEUES, /* 1–JAIL_QUEUES_MAX; default 1 */
+	J_T_IO_MAJOR, J_T_IO_MINOR, /* of the file system that holds its disks */ J_T_IO_BYTES_S, J_T_IO_OPS_S, /* io.max there, each way; none: no limit */
 };
 #define JAIL_QUEUES_MAX 4u
 /* What J_NETNS brings. Each socket belongs to the namespace, whoever holds it. */

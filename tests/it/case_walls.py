@@ -1,6 +1,7 @@
 """The cage of a real guest's vmm on a live host: `mica ps`, its cgroup's limits, and that an honest guest never meets them."""
 import json
 import os
+import subprocess
 
 from client import wait_for
 from world import Skip, limit, must, same
@@ -50,12 +51,47 @@ def case_limits(env):
     vm = env.main.create(cpus=2)
     said, group = group_of(env, vm)
     ram = next(n["ram_bytes"] for n in env.api.get("/nodes") if n["hostname"] == vm)
-    same(said["limits"], {"memory_bytes": ram + ram // 32 + (256 << 20) + in_memory(env), "cpu_percent": 300, "cpu_weight": 100, "tasks": 34}, said)
+    same(said["limits"], {"memory_bytes": ram + ram // 32 + (256 << 20) + in_memory(env), "cpu_percent": 300, "cpu_weight": 100, "tasks": 34,
+                          "io_bytes_per_s": None, "io_per_s": None}, said)
     must(said["threads"] == said["threads_filtered"] >= 4 and said["capabilities"] == "none" and said["no_new_privs"], said)
     must(str(said["pid"]) in read(group, "cgroup.procs").split(), "it is in it")
     same(read(group, "memory.oom.group"), "1")
     env.main.delete(vm)
     wait_for(lambda: not os.path.exists(group), 10)
+
+
+@limit(120)
+def case_io(env):
+    """where the state folder lies on a disk, the kernel bounds what a VM reads and writes there (io.max), too"""
+    if os.geteuid():
+        raise Skip("needs root to mount a disk of its own")
+    folder, disk = os.path.join(env.top, "disk"), os.path.join(env.top, "disk.img")
+    os.makedirs(folder)
+    with open(disk, "wb") as f:
+        f.truncate(400 << 20)
+    mke2fs = next(([p] if p.endswith("mke2fs") else [p, "mke2fs"] for p in ("/sbin/mke2fs", "/bin/busybox") if os.path.exists(p)), None)
+    if not mke2fs or subprocess.run([*mke2fs, "-F", disk], capture_output=True).returncode or subprocess.run(["mount", "-o", "loop", disk, folder], capture_output=True).returncode:
+        raise Skip("no loop device can be mounted here")
+    os.chmod(folder, 0o755)
+    daemon = env.daemon("iom", 31, dir=folder, disk="64M\n    disk_bytes_per_s: 8M")
+    try:
+        with open(daemon.file) as f:
+            text = f.read()
+        with open(daemon.file, "w") as f:
+            f.write(text.replace("config:\n", "config:\n  vm_io_iops: 500\n", 1))
+        daemon.start()
+        vm = daemon.create(cpus=1)
+        said, group = group_of(env, vm)
+        if not os.path.exists(group + "/io.max"):
+            raise Skip("no io controller in the unified hierarchy here")
+        same((said["limits"]["io_bytes_per_s"], said["limits"]["io_per_s"]), (10 << 20, 500), said)
+        must("rbps=10485760 wbps=10485760 riops=500 wiops=500" in read(group, "io.max"), read(group, "io.max"))
+        status, out, err = daemon.api.sh(vm, "head -c 3000000 /dev/urandom >/root/x && sync && echo written", timeout_s=60)
+        same((status, out), (0, b"written\n"), err)
+        same(daemon.delete(vm)[0], 200)
+    finally:
+        daemon.stop()
+        subprocess.run(["umount", "-l", folder])
 
 
 @limit(180)

@@ -10,14 +10,16 @@ import core_fake  # noqa: E402
 from core_fake import C_DELETE, C_RELAUNCH, C_SHUTDOWN, OK, T_VM, World, ok, refused, says  # noqa: E402
 
 J_SPAWN, J_ADOPT, J_RAM, J_VCPUS, J_WEIGHT = 16, 18, 18, 19, 23
+J_IO_MAJOR, J_IO_MINOR, J_IO_BYTES, J_IO_OPS = 30, 31, 32, 33
 C_DISK_GROW, T_SIZE = 194, 64
-asked = []
+asked, io = [], []
 
 
 class Jail(core_fake.Jail):
     def serve(self, m):
         if m.type in (J_SPAWN, J_ADOPT):
             asked.append((m.type, m.str(16), m.num(J_RAM), m.num(J_VCPUS), m.num(J_WEIGHT)))
+            io.append((m.type, m.str(16), m.num(J_IO_MAJOR), m.num(J_IO_MINOR), m.num(J_IO_BYTES), m.num(J_IO_OPS)))
         super().serve(m)
 
 
@@ -50,6 +52,25 @@ def test_groups():
         w.start(config=config(w, [], 'name: ok, max_vms: 1', 'name: mute, cpu_weight: 70, vcpu: 3'))
         ok(w.wait_for(lambda: (J_ADOPT, 'mute-1', 64 << 20, 3, 70) in asked), 'and once more when it adopts, as the file says now', asked)
         ok(refused(w.create('ok'), 409, 'has 2 VMs, and max_vms is 1'), 'VMs above a lowered max_vms are kept, no new one is made')
+        ok(w.term() == 0, 'stopped')
+    finally:
+        w.done()
+
+
+def test_io():
+    io.clear()
+    w = World()
+    at = os.stat(w.root).st_dev
+    where = (os.major(at), os.minor(at))
+    w.start(config=config(w, ['vm_io_iops: 150'], 'name: ok, disk_bytes_per_s: 1M, disk_iops: 100, disks: [{size: 1M}]', 'name: mute'))
+    try:
+        ok(w.create('ok').type == OK and w.create('mute', wait='').type == OK, 'two VMs')
+        ok(w.wait_for(lambda: len(io) == 2) and io[0] == (J_SPAWN, 'ok-1', *where, 2621440, 150) and io[1] == (J_SPAWN, 'mute-1', *where, None, 150),
+           'jail is told the disk under the state folder, and what all disks of a VM may do there', io)
+        w.kill9()
+        io.clear()
+        w.start(config=config(w, [], 'name: ok', 'name: mute, disk_iops: 20'))
+        ok(w.wait_for(lambda: {(J_ADOPT, 'ok-1', *where, None, None), (J_ADOPT, 'mute-1', *where, None, 40)} <= set(io)), 'and as the file says now when it adopts', io)
         ok(w.term() == 0, 'stopped')
     finally:
         w.done()
@@ -102,7 +123,7 @@ def test_hellos():
 
 def main():
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    for test in (test_groups, test_ram, test_disk, test_hellos):
+    for test in (test_groups, test_io, test_ram, test_disk, test_hellos):
         test()
     print('1..%d' % core_fake.count)
     return 1 if core_fake.failed else 0

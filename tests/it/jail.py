@@ -9,6 +9,7 @@ from frames import Chan, Tap, start, ERR, OK, TEXT
 
 SPAWN, KILL, ADOPT, EXITED, DESCRIBE, NETNS = 16, 17, 18, 19, 20, 21
 NAME, SLOT, RAM, VCPUS, PID, STATUS, DESCRIPTION, WEIGHT, MORE = 16, 17, 18, 19, 20, 21, 22, 23, 24
+IO_MAJOR, IO_MINOR, IO_BYTES_S = 30, 31, 32
 V_HELLO = 16
 UID_FIRST = 1835597824 + 16
 
@@ -89,10 +90,12 @@ def group_of(pid):
     return next((l[3:] for l in proc(pid, 'cgroup').splitlines() if l.startswith('0::')), None)
 
 
-def limits_hold(path, vcpus, ram, weight, more=0):
+def limits_hold(path, vcpus, ram, weight, more=0, io=''):
     """what the kernel says of this group; a controller that is not there is not asked"""
     want = {'memory.max': str(ram + ram // 32 + (256 << 20) + more), 'memory.oom.group': '1', 'cpu.max': '%d 100000' % ((vcpus + 1) * 100000),
             'cpu.weight': str(weight), 'pids.max': str(vcpus + 32)}
+    if io:
+        want['io.max'] = io
     said = {}
     for name in want:
         try:
@@ -103,15 +106,27 @@ def limits_hold(path, vcpus, ram, weight, more=0):
     return all(want[k] == v for k, v in said.items()), said
 
 
-def check_cgroup(t, pid, said):
+def disk_of(folder):
+    """"254:0" of the whole disk below a folder; '' for file systems that are on none"""
+    at = os.stat(folder).st_dev
+    path = '/sys/dev/block/%d:%d' % (os.major(at), os.minor(at))
+    if not os.path.exists(path):
+        return ''
+    path = os.path.realpath(path)
+    with open((os.path.dirname(path) if os.path.exists(path + '/partition') else path) + '/dev') as f:
+        return f.read().strip()
+
+
+def check_cgroup(t, pid, said, io):
     top = hierarchy()
     if os.geteuid() != 0 or not top:
         t.ok('rlimits' in said, 'no cgroup to be had, and it says so')
         return
     group = group_of(pid)
     t.ok(group.startswith('/mica/vm-demo-1.') and group.count('/') == 2, 'a cgroup of its own: %s' % group)
-    good, found = limits_hold(top + group, 3, 64 << 20, 250, 1 << 30)
-    t.ok(good and ('rlimits' in said) == (len(found) < 5), 'its limits: %s; what is missing is said: %s' % (found, said))
+    good, found = limits_hold(top + group, 3, 64 << 20, 250, 1 << 30, io)
+    t.ok(good and ('rlimits' in said) == (len([n for n in found if n != 'io.max']) < 5), 'its limits: %s; what is missing is said: %s' % (found, said))
+    t.ok(('no io.max' in said) != os.path.exists(top + group + '/io.max'), 'whether io is limited is said')
 
 
 def delegated(t, jail, program, folder):
@@ -160,14 +175,17 @@ def main(jail, vmm):
     ctl = listener(folder, 'ctl')
     begun = time.monotonic()
     described = m.text(DESCRIPTION)
-    m = c.ask(SPAWN, [(NAME, 'demo-1'), (SLOT, 7), (RAM, 64 << 20), (VCPUS, 3), (WEIGHT, 250), (MORE, 1 << 30)], [ctl.fileno()])
+    at, whole = os.stat(folder).st_dev, disk_of(folder)
+    io = whole and whole + ' rbps=1000000 wbps=1000000 riops=max wiops=max'
+    m = c.ask(SPAWN, [(NAME, 'demo-1'), (SLOT, 7), (RAM, 64 << 20), (VCPUS, 3), (WEIGHT, 250), (MORE, 1 << 30), (IO_MAJOR, os.major(at)), (IO_MINOR, os.minor(at)),
+                      (IO_BYTES_S, 1000000)], [ctl.fileno()])
     if not t.ok(m.kind == OK and len(m.fds) == 1, f'a vmm starts ({(time.monotonic() - begun) * 1000:.1f} ms): {m.text(TEXT) or ""}'):
         return t.done()
     pid = m.num(PID)
     h = hello(folder, 'ctl')
     t.ok(h is not None and h.kind == V_HELLO, 'it answers on its socket')
     check_cage(t, pid)
-    check_cgroup(t, pid, described)
+    check_cgroup(t, pid, described, io)
     check_netns(t, c, pid)
     t.ok(c.ask(SPAWN, [(NAME, 'demo-1'), (SLOT, 8), (RAM, 64 << 20)], [ctl.fileno()]).kind == ERR, 'a second of that name is refused')
 

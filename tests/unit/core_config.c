@@ -52,6 +52,8 @@ static const struct { const char *text, *says; } refusals[] = {
 	{ G "    max_vms: 0\n", "t.yaml:4: group 'vm': max_vms must be 1 to 1024" },
 	{ G "    count: 3\n    max_vms: 2\n", "t.yaml:5: group 'vm': max_vms must be 1 to 1024, and not less than count (3)" },
 	{ "config:\n  ram_overcommit: 5\n  host_groups: []\n", "t.yaml:2: ram_overcommit is percent: 10 to 10000" },
+	{ "config:\n  vm_io_bytes_per_s: 1000\n  host_groups: []\n", "t.yaml:2: vm_io_bytes_per_s must be at least 65536" },
+	{ "config:\n  vm_io_iops: 9\n  host_groups: []\n", "t.yaml:2: vm_io_iops must be at least 10" },
 	{ "config:\n  disk_overcommit: 10001\n  host_groups: []\n", "t.yaml:2: disk_overcommit is percent" },
 	{ G "    disks: [{}]\n", "t.yaml:4: group 'vm': a disk needs either a size" },
 	{ G "    disks: [{size: 4097}]\n", "t.yaml:4: group 'vm': a disk's size is a multiple of 4096" },

@@ -62,7 +62,7 @@ void cage_host_probe(struct cage_host *h, int vmm_fd, const char *kvm_path, uid_
 void cage_host_describe(const struct cage_host *h, char *out, size_t cap)
 {
 	char limits[320];
-	snprintf(limits, sizeof limits, "%s%s", h->groups.why[0] ? "; " : ", a cgroup with limits of memory, cpu and tasks", h->groups.why);
+	snprintf(limits, sizeof limits, "%s%s", h->groups.why[0] ? "; " : ", a cgroup with limits of memory, cpu, tasks and io", h->groups.why);
 	if (h->root)
 		snprintf(out, cap, "each vmm: own uid from %u, own user-less root, mount, pid, net, ipc and uts namespaces, no capabilities, seccomp%s",
 			 h->uid_base + SANDBOX_UID_VMM_FIRST, limits);

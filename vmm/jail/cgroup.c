@@ -164,7 +164,7 @@ static bool enable(int fd, const char *name)
 
 static int open_own(struct cgroups *c, int top_fd)
 {
-	static const char *const names[] = {"memory", "cpu", "pids"};
+	static const char *const names[] = {"memory", "cpu", "pids", "io"};
 	if (geteuid() != 0)
 		return -EPERM;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -212,13 +212,62 @@ void cgroups_init(struct cgroups *c)
 	c->memory = enable(c->dir_fd, "memory");
 	c->cpu = enable(c->dir_fd, "cpu");
 	c->pids = enable(c->dir_fd, "pids");
+	c->io = enable(c->dir_fd, "io");
 	if (!c->memory || !c->cpu || !c->pids)
 		snprintf(c->why, sizeof c->why, "no limit of%s%s%s by cgroup here (its controllers are not in the unified hierarchy: cgroup v1 holds them, or nobody delegated "
-			 "them), so rlimits", c->memory ? "" : " memory", c->cpu ? "" : " cpu", c->pids ? "" : " pids");
+			 "them), so rlimits%s", c->memory ? "" : " memory", c->cpu ? "" : " cpu", c->pids ? "" : " pids",
+			 c->io ? "" : "; no io.max either: vmm's own limits of its disks stand");
+	else if (!c->io)
+		snprintf(c->why, sizeof c->why, "no io.max here (nobody delegated the controller io, or cgroup v1 holds it): vmm's own limits of its disks stand");
 	cgroups_sweep(c);
 }
 
 /* ---- one VM's ---- */
+
+bool cgroup_disk_of(uint32_t *major_n, uint32_t *minor_n)
+{
+	char path[80], *text;
+	unsigned whole_major, whole_minor;
+	if (!*major_n)
+		return false;
+	snprintf(path, sizeof path, "/sys/dev/block/%u:%u/partition", *major_n, *minor_n);
+	text = read_text(AT_FDCWD, path);
+	if (text) { /* what it is a partition of is the folder above */
+		free(text);
+		snprintf(path, sizeof path, "/sys/dev/block/%u:%u/../dev", *major_n, *minor_n);
+		text = read_text(AT_FDCWD, path);
+		bool known = text && sscanf(text, "%u:%u", &whole_major, &whole_minor) == 2;
+		free(text);
+		if (!known)
+			return false;
+		*major_n = whole_major;
+		*minor_n = whole_minor;
+	}
+	return true;
+}
+
+static size_t put_rate(char *to, size_t cap, const char *key, uint64_t most)
+{
+	char number[24] = "max";
+	if (most)
+		snprintf(number, sizeof number, "%llu", (unsigned long long)most);
+	return (size_t)snprintf(to, cap, " r%s=%s w%s=%s", key, number, key, number);
+}
+
+/* No reason to refuse a VM: a device may have no such limits, and vmm keeps its own. Without limits they are taken away, for a VM that had some. */
+static void limit_io(int fd, const struct cgroup_limits *l)
+{
+	uint32_t major_n = l->io_major, minor_n = l->io_minor;
+	char text[160];
+	if (!cgroup_disk_of(&major_n, &minor_n))
+		return;
+	size_t n = (size_t)snprintf(text, sizeof text, "%u:%u", major_n, minor_n);
+	n += put_rate(text + n, sizeof text - n, "bps", l->io_bytes_s);
+	put_rate(text + n, sizeof text - n, "iops", l->io_ops_s);
+	AUTO_FD to = openat(fd, "io.max", O_WRONLY | O_CLOEXEC);
+	if (to >= 0 && write(to, text, strlen(text)) < 0)
+		return;
+}
 
 static int set_limits(const struct cgroups *c, int fd, const struct cgroup_limits *l, struct fault *f)
 {
@@ -234,6 +283,8 @@ static int set_limits(const struct cgroups *c, int fd, const struct cgroup_limit
 		return fault_errno(f, err, "cpu.weight of the VM's cgroup");
 	if (c->pids && (err = write_text(fd, "pids.max", "%llu", l->vcpus + CGROUP_TASKS_MORE, 0)))
 		return fault_errno(f, err, "pids.max of the VM's cgroup");
+	if (c->io)
+		limit_io(fd, l);
 	return 0;
 }
 

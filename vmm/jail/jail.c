@@ -126,14 +126,19 @@ static void confirm(struct jail *j, uint32_t id, const struct inmate *i)
 /* As core says; 0 where it says nothing. */
 static struct cgroup_limits limits_of(const struct wire_msg *m)
 {
-	uint64_t ram = 0, vcpus = 0, weight = 0, more = 0;
+	uint64_t ram = 0, vcpus = 0, weight = 0, more = 0, io_major = 0, io_minor = 0, io_bytes_s = 0, io_ops_s = 0;
 	wire_get_u64(m, J_T_RAM_BYTES, &ram);
 	wire_get_u64(m, J_T_VCPUS, &vcpus);
 	wire_get_u64(m, J_T_CPU_WEIGHT, &weight);
 	wire_get_u64(m, J_T_MORE_BYTES, &more);
+	wire_get_u64(m, J_T_IO_MAJOR, &io_major);
+	wire_get_u64(m, J_T_IO_MINOR, &io_minor);
+	wire_get_u64(m, J_T_IO_BYTES_S, &io_bytes_s);
+	wire_get_u64(m, J_T_IO_OPS_S, &io_ops_s);
 	return (struct cgroup_limits){.ram_bytes = ram < RAM_MAX ? ram : RAM_MAX, .more_bytes = more < RAM_MAX ? more : RAM_MAX,
 				      .vcpus = vcpus < VCPUS_MAX ? (unsigned)vcpus : VCPUS_MAX,
-				      .cpu_weight = weight < CGROUP_WEIGHT_MAX ? (unsigned)weight : CGROUP_WEIGHT_MAX};
+				      .cpu_weight = weight < CGROUP_WEIGHT_MAX ? (unsigned)weight : CGROUP_WEIGHT_MAX,
+				      .io_bytes_s = io_bytes_s, .io_ops_s = io_ops_s, .io_major = (uint32_t)io_major, .io_minor = (uint32_t)io_minor};
 }
 
 static void do_spawn(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
