@@ -1,5 +1,5 @@
 #!/bin/sh
-# kernel.sh FLAVOUR: build the guest kernel of that flavour (min, emulated) as $O/kernel/FLAVOUR/vmlinux, with its
+# kernel.sh FLAVOUR: build the guest kernel of that flavour (min, emulated, full) as $O/kernel/FLAVOUR/vmlinux, with its
 # full configuration beside it as `config`.
 #
 # The result is kept in $MICA_CACHE/kernel/KEY (in $O/kernel/cache where there is no writable cache) and taken from there
@@ -33,9 +33,9 @@ fragments() {
 merged() { fragments | awk -F= '{ if (!($1 in v)) n[++c] = $1; v[$1] = $0 } END { for (i = 1; i <= c; i++) print v[n[i]] }'; }
 
 [ -f "$conf/$flavour.config" ] || die "no kernel flavour '$flavour' (there is no kernel-config/$flavour.config)"
-# min.patch belongs to every flavour, a flavour's own comes on top
+# min.patch belongs to every flavour, a flavour's own comes on top if it has one
 patches=$conf/min.patch
-[ "$flavour" = min ] || patches="$patches $conf/$flavour.patch"
+[ "$flavour" = min ] || [ ! -f "$conf/$flavour.patch" ] || patches="$patches $conf/$flavour.patch"
 
 # The identity of the source without unpacking it, if the recorded tarball will be used.
 if [ -n "${LINUX_SRC:-}" ] || [ -n "${ACCEPT_NEWER:-}" ]; then
