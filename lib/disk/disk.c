@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static ssize_t real_preadv(int fd, const struct iovec *iov, int n, off_t at)
@@ -26,7 +27,13 @@ static int real_fallocate(int fd, int mode, off_t at, off_t len)
 	return fallocate(fd, mode, at, len);
 }
 
-static const struct disk_io real_io = { real_preadv, real_pwritev, fdatasync, real_fallocate };
+/* musl's name for it is newer than the one we build with. */
+static ssize_t real_preadv_now(int fd, const struct iovec *iov, int n, off_t at)
+{
+	return syscall(SYS_preadv2, fd, iov, (long)n, (long)at, 0L, RWF_NOWAIT);
+}
+
+static const struct disk_io real_io = { real_preadv, real_pwritev, fdatasync, real_fallocate, real_preadv_now };
 
 static int size_of(int fd, uint64_t *bytes, struct fault *f)
 {
@@ -52,6 +59,9 @@ int disk_open(struct disk *d, const struct disk_files *files, const struct disk_
 	int err;
 
 	*d = (struct disk){ .io = io ? io : &real_io, .top_fd = files->top_fd, .base_fd = files->base_fd, .map_fd = files->map_fd };
+	pthread_mutex_init(&d->lock, NULL);
+	pthread_mutex_init(&d->flushing, NULL);
+	pthread_cond_init(&d->freed, NULL);
 	err = size_of(d->top_fd, &d->bytes, f);
 	if (!err && (d->base_fd >= 0) != (d->map_fd >= 0))
 		err = fault_set(f, -EINVAL, "an overlay needs a base and a map");
@@ -77,7 +87,11 @@ void disk_done(struct disk *d)
 	fd_close(&d->map_fd);
 	free(d->own);
 	free(d->dirty);
-	d->own = d->dirty = NULL;
+	free(d->copy);
+	d->own = d->dirty = d->copy = NULL;
+	pthread_mutex_destroy(&d->lock);
+	pthread_mutex_destroy(&d->flushing);
+	pthread_cond_destroy(&d->freed);
 }
 
 int disk_measure(struct disk *d, struct fault *f)
@@ -87,8 +101,11 @@ int disk_measure(struct disk *d, struct fault *f)
 
 	if (!err && bytes < d->base_bytes)
 		err = fault_set(f, -EINVAL, "shorter than its base image");
-	if (!err)
+	if (!err) {
+		pthread_mutex_lock(&d->lock);
 		d->bytes = bytes;
+		pthread_mutex_unlock(&d->lock);
+	}
 	return err;
 }
 
@@ -144,9 +161,37 @@ int disk_pwrite_all(struct disk *d, int fd, const void *src, size_t len, uint64_
 	return 0;
 }
 
+/* From base or top, whichever holds it; zeroes where the base ends inside its last grain. */
+static ssize_t read_with(struct disk *d, ssize_t (*pread_fn)(struct disk *d, int fd, struct iovec *iov, int n, uint64_t at), struct iovec *iov, int n,
+			 uint64_t at)
+{
+	size_t bytes = 0;
+	int fd = d->grains ? overlay_source(d, iov, &n, at, &bytes) : d->top_fd;
+
+	if (fd >= 0)
+		return pread_fn(d, fd, iov, n, at);
+	for (int i = 0; i < n; i++)
+		memset(iov[i].iov_base, 0, iov[i].iov_len);
+	return (ssize_t)bytes;
+}
+
+static ssize_t pread_now(struct disk *d, int fd, struct iovec *iov, int n, uint64_t at)
+{
+	ssize_t got = d->io->preadv_now(fd, iov, n, (off_t)at);
+
+	if (got < 0 && errno == EOPNOTSUPP)
+		d->no_now = true;
+	return got > 0 ? got : -EAGAIN; /* an error shows again when it is read with patience */
+}
+
 ssize_t disk_readv(struct disk *d, struct iovec *iov, int n, uint64_t at)
 {
-	return d->grains ? overlay_readv(d, iov, n, at) : disk_pread(d, d->top_fd, iov, n, at);
+	return read_with(d, disk_pread, iov, n, at);
+}
+
+ssize_t disk_readv_now(struct disk *d, struct iovec *iov, int n, uint64_t at)
+{
+	return d->io->preadv_now && !d->no_now ? read_with(d, pread_now, iov, n, at) : -EAGAIN;
 }
 
 ssize_t disk_writev(struct disk *d, struct iovec *iov, int n, uint64_t at)
@@ -156,9 +201,9 @@ ssize_t disk_writev(struct disk *d, struct iovec *iov, int n, uint64_t at)
 
 int disk_flush(struct disk *d)
 {
-	if (d->io->fdatasync(d->top_fd) < 0)
-		return -errno;
-	return d->any_dirty ? overlay_flush(d) : 0;
+	if (d->grains)
+		return overlay_flush(d);
+	return d->io->fdatasync(d->top_fd) < 0 ? -errno : 0;
 }
 
 /* For file systems without FALLOC_FL_ZERO_RANGE. */

@@ -14,7 +14,8 @@ int disk_pwrite_all(struct disk *d, int fd, const void *src, size_t len, uint64_
 int disk_top_zero(struct disk *d, uint64_t at, uint64_t bytes, bool unmap);
 
 int overlay_load(struct disk *d, struct fault *f);
-ssize_t overlay_readv(struct disk *d, struct iovec *iov, int n, uint64_t at);
+/* What overlay_readv would read from, and cuts the iovecs to what is there: the descriptor, or -1 for zeroes, *bytes of them. */
+int overlay_source(struct disk *d, struct iovec *iov, int *n, uint64_t at, size_t *bytes);
 ssize_t overlay_writev(struct disk *d, struct iovec *iov, int n, uint64_t at);
 int overlay_flush(struct disk *d);
 int overlay_zero(struct disk *d, uint64_t at, uint64_t bytes, bool unmap);
