@@ -1,4 +1,4 @@
-/* policy show, set, explain, learn: what an isolated VM may reach. */
+/* policy show, set, explain, learn: what a VM may reach, and those of a host group. */
 #include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/learn.h"
@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define GROUP_NAME_MAX 40u
 #define LEARN_BYTES_MAX (4u << 20)
 
 static const struct opt json_opts[] = {
@@ -31,14 +32,67 @@ static void print_list(const struct json_val *list, const char *name)
 	}
 }
 
+static void print_default(const struct json_val *allow, const struct json_val *drop)
+{
+	bool only_allow = json_first(allow) && !json_first(drop);
+	printf("default   %s; private networks, other VMs, the host and link-local addresses are denied unless an entry names them\n", only_allow ? "deny" : "allow");
+}
+
 static void print_policy(const struct json_val *v)
 {
 	const struct json_val *e = json_get(v, "effective"), *allow = json_get(e, "allow"), *drop = json_get(e, "drop");
 	printf("%s\n", strcmp(json_text(v, "policy_source", ""), "vm") ? "rules of the host group" : "rules of its own");
 	print_list(allow, "allow");
 	print_list(drop, "drop");
-	bool only_allow = json_first(allow) && !json_first(drop);
-	printf("default   %s; private networks, other VMs, the host and link-local addresses are denied unless an entry names them\n", only_allow ? "deny" : "allow");
+	print_default(allow, drop);
+}
+
+static void print_group(const struct json_val *v)
+{
+	const struct json_val *allow = json_get(v, "allow"), *drop = json_get(v, "drop");
+	printf("%s\n", strcmp(json_text(v, "source", ""), "api") ? "rules of the daemon's file" : "rules given by the API");
+	print_list(allow, "allow");
+	print_list(drop, "drop");
+	print_default(allow, drop);
+}
+
+/* GET or PUT of a host group's rules. */
+static int ask_group(struct args *a, const char *method, const struct buf *body, const char *doing)
+{
+	const char *group = arg_text(a, "group");
+	char target[GROUP_NAME_MAX + 40], what[GROUP_NAME_MAX + 80], shown[80];
+	struct remote r;
+	struct answer an;
+	out_clean(shown, sizeof(shown), group);
+	if (!name_is_valid(group, GROUP_NAME_MAX))
+		return out_error(EXIT_USAGE, "a host group has small letters, digits and '-', at most 40", "'mica group list' shows all",
+			"'%s' is no name of a host group", shown);
+	int code = remote_init(&r, a);
+	if (code)
+		return code;
+	snprintf(target, sizeof(target), "/hostgroup/%s/net/policy", group);
+	snprintf(what, sizeof(what), "cannot %s host group '%s'", doing, group);
+	code = remote_ask(&r, method, target, body, &an);
+	if (!code && an.status >= 300) {
+		static const struct fix fixes[] = { { 404, "'mica group list' shows what there is" } };
+		code = answer_refused(&r, &an, fixes, ARRAY_LEN(fixes), what);
+		answer_done(&an);
+	}
+	if (code)
+		return code;
+	if (!answer_as_json(a, &an))
+		print_group(json_root(&an.json));
+	answer_done(&an);
+	return 0;
+}
+
+/* Either is named, a VM or --group. 0, or EXIT_USAGE after saying so. */
+static int take_either(const struct args *a)
+{
+	if ((a->n_pos != 0) != (arg_text(a, "group") != NULL))
+		return 0;
+	return out_error(EXIT_USAGE, a->n_pos ? "a VM and --group are given" : "neither a VM nor --group is given", "mica policy show VM, or mica policy show --group GROUP",
+		"whose rules is not clear");
 }
 
 static int ask_policy(struct args *a, const char *method, const struct buf *body, const char *doing)
@@ -57,6 +111,11 @@ static int ask_policy(struct args *a, const char *method, const struct buf *body
 
 static int run_show(struct args *a)
 {
+	int code = take_either(a);
+	if (code)
+		return code;
+	if (arg_text(a, "group"))
+		return ask_group(a, "GET", NULL, "read the network rules of");
 	return ask_policy(a, "GET", NULL, "read the network rules of");
 }
 
@@ -80,6 +139,9 @@ static int run_set(struct args *a)
 	bool reset = arg_flag(a, "reset", false);
 	struct json_out o;
 	struct buf body;
+	int code = take_either(a);
+	if (code)
+		return code;
 	buf_init(&body, 1u << 16);
 	json_out_init(&o, &body);
 	json_obj(&o, NULL);
@@ -87,7 +149,8 @@ static int run_set(struct args *a)
 		json_put_bool(&o, "reset", true);
 	bool allow = put_list(a, &o, "allow"), drop = put_list(a, &o, "drop");
 	json_end(&o);
-	int code = allow || drop || reset ? ask_policy(a, "PUT", &body, "change the network rules of")
+	static const char doing[] = "change the network rules of";
+	code = allow || drop || reset ? (arg_text(a, "group") ? ask_group(a, "PUT", &body, doing) : ask_policy(a, "PUT", &body, doing))
 		: out_error(EXIT_USAGE, "no rule is given", "mica policy set VM --allow example.com:443, or --reset for those of the host group",
 			"there is nothing to change");
 	buf_done(&body);
@@ -188,21 +251,29 @@ static int run_learn(struct args *a)
 
 #define POLICY_CMD(...) { .group = "policy", .command_at = -1, .flags = CMD_REMOTE, __VA_ARGS__ }
 
-const struct cmd cmd_policy_show = POLICY_CMD(.name = "show", .synopsis = "VM", .summary = "Show what an isolated VM may reach", .opts = json_opts,
-	.examples = "mica policy show sbox-1", .min_pos = 1, .max_pos = 1, .run = run_show);
+#define GROUP_OPT { "group", 0, OPT_TEXT, "GROUP", "the rules of that host group, which hold for its VMs without lists of their own" }
+
+static const struct opt show_opts[] = {
+	GROUP_OPT,
+	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
+	{ 0 },
+};
+const struct cmd cmd_policy_show = POLICY_CMD(.name = "show", .synopsis = "[VM]", .summary = "Show what a VM, or the VMs of a host group, may reach", .opts = show_opts,
+	.examples = "mica policy show sbox-1\nmica policy show --group sbox", .min_pos = 0, .max_pos = 1, .run = run_show);
 
 static const struct opt set_opts[] = {
 	{ "allow", 0, OPT_LIST, "ENTRY", "address, network, address:port, host, host:port, *.suffix; 'none' for an empty list; again for more" },
 	{ "drop", 0, OPT_LIST, "ENTRY", "the same; a host without port" },
-	{ "reset", 0, OPT_FLAG, NULL, "back to the host group's rules (first)" },
+	{ "reset", 0, OPT_FLAG, NULL, "back to the host group's rules (first); of a group: to those of the daemon's file" },
+	GROUP_OPT,
 	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
 	{ 0 },
 };
-const struct cmd cmd_policy_set = POLICY_CMD(.name = "set", .synopsis = "VM",
-	.summary = "Give an isolated VM rules of its own, while it runs: a list that is given replaces that list",
+const struct cmd cmd_policy_set = POLICY_CMD(.name = "set", .synopsis = "[VM]",
+	.summary = "Give a VM, or a host group, other rules while it runs: a list that is given replaces that list",
 	.opts = set_opts, .examples = "mica policy set sbox-1 --allow example.com:443 --allow '*.debian.org'\n"
-	"mica policy set sbox-1 --allow none --drop 0.0.0.0/0\nmica policy set sbox-1 --reset",
-	.min_pos = 1, .max_pos = 1, .run = run_set);
+	"mica policy set sbox-1 --allow none --drop 0.0.0.0/0\nmica policy set sbox-1 --reset\nmica policy set --group sbox --drop 203.0.113.0/24",
+	.min_pos = 0, .max_pos = 1, .run = run_set);
 
 const struct cmd cmd_policy_explain = POLICY_CMD(.name = "explain", .synopsis = "VM TARGET",
 	.summary = "Tell which rule decides about a URL, address, address:port or host name",

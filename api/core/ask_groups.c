@@ -8,6 +8,7 @@
 #include "api/core/gate.h"
 #include "api/core/groups.h"
 #include "api/core/net.h"
+#include "api/core/policy.h"
 #include "lib/wire/netd.h"
 
 /* ---- what answers hold ---- */
@@ -305,7 +306,8 @@ static bool same_node(const struct yaml_node *a, const struct yaml_node *b)
 static const char *differs(const struct yaml_node *one, const struct yaml_node *other)
 {
 	/* these may, or are looked at as numbers */
-	static const char *const others[] = { "range", "addresses", "bytes_per_s", "packets_per_s", "mode", "bridge", "gateway", "tap_prefix" };
+	static const char *const others[] = { "range", "addresses", "bytes_per_s", "packets_per_s", "mode", "bridge", "gateway", "tap_prefix",
+					     "allow", "drop" };
 
 	for (const struct yaml_node *n = one ? one->first : NULL; n; n = n->next) {
 		bool looked_at = false;
@@ -348,34 +350,29 @@ static void drop_other_rams(struct yaml_doc *patch)
 }
 
 /* What the group would be. */
-static int changed(struct ask *a, const struct host_group *old, struct host_group *out, struct config_notes *notes, struct fault *f)
+static int changed(struct ask *a, const struct host_group *old, struct yaml_doc *patch, struct host_group *out, struct config_notes *notes, struct fault *f)
 {
-	struct yaml_doc patch, d = { .file = NULL };
-	int err = group_tree(&patch, a->m, f);
+	struct yaml_doc d = { .file = NULL };
 
-	if (err)
-		return err;
-	drop_other_rams(&patch);
-	d.root = yaml_merged(&d, old->doc.root, patch.root);
-	yaml_doc_done(&patch);
+	drop_other_rams(patch);
+	d.root = yaml_merged(&d, old->doc.root, patch->root);
+	yaml_doc_done(patch);
 	if (d.root)
 		return config_check_added(&a->core->config, &d, old, out, notes, f);
 	yaml_doc_done(&d);
 	return fault_set(f, -EINVAL, "these are more keys than a host group can have");
 }
 
-void ask_group_change(struct ask *a)
+bool group_apply(struct ask *a, struct host_group *g, struct yaml_doc *patch, struct config_notes *notes)
 {
-	struct host_group *g = take_group(a), now;
-	struct config_notes notes;
+	struct config_notes unheard;
+	struct host_group now;
 	struct fault f = { "" };
-	int err = g ? changed(a, g, &now, &notes, &f) : 0;
+	int err = changed(a, g, patch, &now, notes ? notes : &unheard, &f);
 
-	if (!g)
-		return;
 	if (err) {
 		reply_err(a->core, a->id, status_of(err), "%s", f.text);
-		return;
+		return false;
 	}
 	err = keeps_network(a->core, g, &now, &f);
 	if (!err)
@@ -384,14 +381,88 @@ void ask_group_change(struct ask *a)
 		reply_err(a->core, a->id, status_of(err), "%s", f.text);
 	if (err || !saved(a, &now)) {
 		host_group_done(&now);
-		return;
+		return false;
 	}
 	now = groups_replace(g, &now);
 	host_group_done(&now);
 	gate_bridge_up(a->core, g); /* it may have DNS servers by now */
-	reply_group(a->core, a->id, g, &notes);
-	core_keep_count(a->core, g);
-	core_moved(a->core);
+	return true;
+}
+
+/* Waits until its VMs are judged by its rules; the group may change again meanwhile, or go. */
+struct changing {
+	struct core *core;
+	uint32_t id;
+	char name[GROUP_NAME_MAX + 1];
+	char *notes[NOTES_MAX]; /* owned; NULL: no more */
+};
+
+static void on_spread(void *arg, const struct fault *f)
+{
+	struct changing *x = arg;
+	struct core *c = x->core;
+	struct host_group *g = groups_find(c, x->name);
+	struct config_notes notes = { .n = 0 };
+
+	while (notes.n < NOTES_MAX && x->notes[notes.n]) {
+		notes.text[notes.n] = x->notes[notes.n];
+		notes.n++;
+	}
+	if (!g)
+		reply_err(c, x->id, 404, "host group '%s' was deleted meanwhile", x->name);
+	else if (f->text[0])
+		reply_err(c, x->id, 500, "host group '%s' is changed, but its rules do not hold yet for all of its VMs: %s", x->name, f->text);
+	else
+		reply_group(c, x->id, g, &notes);
+	while (notes.n)
+		free(x->notes[--notes.n]);
+	free(x);
+}
+
+/* After a change: to its VMs where its rules are others, then the answer. */
+static void settle(struct ask *a, const struct host_group *g, const struct config_notes *notes, bool rules)
+{
+	struct changing *x = rules ? calloc(1, sizeof(*x)) : NULL;
+	const struct fault none_left = { "out of memory" };
+
+	if (!x) {
+		reply_group(a->core, a->id, g, notes);
+		return;
+	}
+	x->core = a->core;
+	x->id = a->id;
+	snprintf(x->name, sizeof(x->name), "%s", g->name);
+	for (size_t i = 0; i < notes->n; i++)
+		if (!(x->notes[i] = strdup(notes->text[i])))
+			break;
+	if (group_rules_spread(a->core, g, on_spread, x))
+		on_spread(x, &none_left);
+}
+
+void ask_group_change(struct ask *a)
+{
+	struct host_group *g = take_group(a);
+	struct config_notes notes;
+	struct policy before = { 0 };
+	struct fault f = { "" };
+	struct yaml_doc patch;
+	int err = g ? group_tree(&patch, a->m, &f) : 0;
+
+	if (!g)
+		return;
+	if (err) {
+		reply_err(a->core, a->id, status_of(err), "%s", f.text);
+		return;
+	}
+	if (policy_copy_list(&before, &g->policy, POLICY_ALLOW) || policy_copy_list(&before, &g->policy, POLICY_DROP)) {
+		yaml_doc_done(&patch);
+		reply_err(a->core, a->id, 500, "out of memory");
+	} else if (group_apply(a, g, &patch, &notes)) {
+		settle(a, g, &notes, !policy_same(&before, &g->policy));
+		core_keep_count(a->core, g);
+		core_moved(a->core);
+	}
+	policy_done(&before);
 }
 
 /* A file without a group can be deleted, too. true: answered. */

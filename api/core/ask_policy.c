@@ -75,18 +75,6 @@ static void change(struct ask *a, const struct policy_lists *l, bool reset)
 	}
 }
 
-/* What a VM may reach is part of what it is: who may only forward must not loosen it. */
-static bool changes(const struct wire_msg *m)
-{
-	static const uint16_t tags[] = { C_T_NET_RESET, C_T_NET_SET_ALLOW, C_T_NET_ALLOW, C_T_NET_SET_DROP, C_T_NET_DROP };
-	struct wire_field f;
-
-	for (size_t i = 0; i < ARRAY_LEN(tags); i++)
-		if (wire_get(m, tags[i], &f))
-			return true;
-	return false;
-}
-
 void ask_policy(struct ask *a)
 {
 	struct policy_lists l;
@@ -94,7 +82,8 @@ void ask_policy(struct ask *a)
 	uint64_t reset = 0;
 
 	wire_get_u64(a->m, C_T_NET_RESET, &reset);
-	if (!auth_has(a, changes(a->m) ? SCOPE_VM : SCOPE_NET))
+	/* What a VM may reach is part of what it is: who may only forward must not loosen it. */
+	if (!auth_has(a, policy_is_changed(a->m) ? SCOPE_VM : SCOPE_NET))
 		return;
 	if (policy_lists_take(&l, a->m, &f)) {
 		reply_err(a->core, a->id, 400, "%s", f.text);

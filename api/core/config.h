@@ -87,7 +87,9 @@ struct host_group {
 	bool ipv6;             /* guests have an IPv6 address too … */
 	uint8_t prefix6[8];    /* … of this /64, set by net.c */
 	bool dns_served;       /* gate answers at the bridge's gateway; set by gate_bridge.c */
-	struct policy policy; /* owned: what isolated VMs may reach unless they have lists of their own */
+	struct policy policy; /* owned: what its VMs may reach unless they have lists of their own */
+	bool rules_kept;      /* of the file: the API gave other rules (group_rules.c) … */
+	struct policy said;   /* … than these of the file; owned */
 	char *publish;        /* in the document: ports of the VM of count, as in struct record; NULL: none */
 	bool audit_required;  /* network.audit: no new connections while the record cannot be written */
 	struct conf_disk disks[GROUP_DISKS_MAX];
@@ -103,6 +105,8 @@ static inline bool group_dhcp(const struct host_group *g) { return g->net_mode =
 struct config {
 	struct yaml_doc doc;   /* owned: every string here lives in it */
 	struct config_host host;
+/* Would allow and drop hold for its VMs? */
+static inline bool group_has_rules(const struct host_group *g) { return g->net_mode == NET_ISOLATED; }
 	const struct keys_config *keys;
 	struct host_group *groups; /* room for GROUPS_MAX; those of the file first */
 	size_t n_groups;

@@ -124,6 +124,7 @@ void host_group_done(struct host_group *g)
 	for (unsigned i = 0; i < g->n_disks; i++)
 		fd_close(&g->disks[i].file.fd);
 	policy_done(&g->policy);
+	policy_done(&g->said);
 	if (g->by_api)
 		yaml_doc_done(&g->doc);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/core/net.h"
 #include "api/core/policy.h"
 #include "lib/wire/gate.h"
 #include "lib/wire/netd.h"
@@ -247,7 +248,10 @@ int gate_policy_changed(struct vm *vm, void (*done)(void *, const struct fault *
 		return -ENOMEM;
 	*x = (struct change){ .core = c, .done = done, .arg = arg };
 	memcpy(x->name, vm->r.name, sizeof(x->name));
-	if (!vm->gated || !peer_there(&c->netd)) {
+	vm->rules_stale = !vm->ruled && vm->net_done; /* those on their way are older: told again once they are there */
+	if (!vm->ruled || !peer_there(&c->netd)) {
+		if (!vm->net_done && (vm->state == VM_RUNNING || vm->state == VM_PAUSED) && net_has_card(vm))
+			fault_set(&f, -ENOTCONN, "the network of VM '%s' could not be taken over, it goes on under the rules it had: stop and start it", vm->r.name);
 		changed(x, &f);
 		return 0;
 	}

@@ -28,6 +28,16 @@ struct host_group groups_replace(struct host_group *g, const struct host_group *
 /* VMs whose group was missing find it again. */
 void groups_reclaim(struct core *c, const struct host_group *g);
 
+/* group_rules.c: allow and drop of a group, changed while it has VMs. */
+void group_rules_load(struct core *c); /* once, when all groups are there: what the API gave groups of the file */
+/* May g have these? 0 or -EINVAL. */
+int group_rules_fit(const struct host_group *g, const struct policy *p, struct fault *f);
+/* Of a group of the file: others hold from now on and after every start, or its own again. 0 or -errno. */
+int group_rules_set(struct core *c, struct host_group *g, const struct policy *p);
+int group_rules_reset(struct core *c, struct host_group *g);
+/* Its rules changed: VMs without both lists of their own are judged by them; done(arg, f) once all are (f->text "" when all is well). 0 or -ENOMEM. */
+int group_rules_spread(struct core *c, const struct host_group *g, void (*done)(void *arg, const struct fault *f), void *arg);
+
 /* group_tree.c: every C_T_ENTRY of m as a mapping, d->root. d needs no init; -EINVAL, -ENOMEM (then d is empty). */
 int group_tree(struct yaml_doc *d, const struct wire_msg *m, struct fault *f);
 

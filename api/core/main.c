@@ -364,6 +364,7 @@ int main(int argc, char **argv)
 	core_net_start(c);
 	err = ev_run(c->loop);
 	registry_done(&c->reg);
+	group_rules_load(c);
 	secrets_done(&c->secrets);
 	tokens_done(&c->tokens);
 	metrics_done(&c->metrics);

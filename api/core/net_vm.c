@@ -173,7 +173,10 @@ static void on_iso(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds
 		vm_fail(vm, "start", "netd gave no tap");
 		return;
 	}
+	vm->ruled = true;
 	tell_gate(vm);
+	if (vm->rules_stale)
+		gate_policy_changed(vm, NULL, NULL);
 	finish(vm);
 }
 
@@ -346,6 +349,7 @@ void net_vm_down(struct vm *vm)
 	}
 	net_vm_forget(vm);
 	gate_vm_down(vm);
+	vm->ruled = vm->rules_stale = false;
 	if (!net_has_card(vm))
 		return;
 	if (net_is_isolated(vm)) {

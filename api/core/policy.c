@@ -65,9 +65,20 @@ void policy_lists_done(struct policy_lists *l)
 	*l = (struct policy_lists){ { NULL, NULL } };
 }
 
+bool policy_is_changed(const struct wire_msg *m)
+{
+	static const uint16_t tags[] = { C_T_NET_RESET, C_T_NET_SET_ALLOW, C_T_NET_ALLOW, C_T_NET_SET_DROP, C_T_NET_DROP };
+	struct wire_field f;
+
+	for (size_t i = 0; i < ARRAY_LEN(tags); i++)
+		if (wire_get(m, tags[i], &f))
+			return true;
+	return false;
+}
+
 /* ---- the effective policy ---- */
 
-static int add_lines(struct policy *p, enum policy_list list, const char *text, struct fault *f)
+int policy_add_lines(struct policy *p, enum policy_list list, const char *text, struct fault *f)
 {
 	int err = 0;
 
@@ -88,7 +99,7 @@ static int add_lines(struct policy *p, enum policy_list list, const char *text, 
 static int load_list(struct vm *vm, enum policy_list list, const char *own, struct fault *f)
 {
 	if (own)
-		return add_lines(&vm->policy, list, own, f);
+		return policy_add_lines(&vm->policy, list, own, f);
 	return vm->group ? policy_copy_list(&vm->policy, &vm->group->policy, list) : 0;
 }
 

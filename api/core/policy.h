@@ -12,6 +12,11 @@ struct policy_lists {
 int policy_lists_take(struct policy_lists *l, const struct wire_msg *m, struct fault *f);
 void policy_lists_done(struct policy_lists *l);
 
+bool policy_is_changed(const struct wire_msg *m); /* does that request change rules? */
+/* Entries as such a text. 0, -EINVAL, -ENOMEM. */
+int policy_add_lines(struct policy *p, enum policy_list list, const char *text, struct fault *f);
+bool policy_same(const struct policy *a, const struct policy *b);
+
 /* Works vm->policy out. A record that cannot be read as a policy denies everything, and is told. */
 void policy_load(struct vm *vm);
 /* Writes the lists that are given (reset: takes both of the VM's own away) into the record and works the policy out. 0 or -errno of writing. */

@@ -21,6 +21,7 @@ static const struct row rows[] = {
 	{ C_GROUP_CREATE, false, false, ask_group_create, SCOPE_ADMIN },
 	{ C_GROUP_CHANGE, false, false, ask_group_change, SCOPE_ADMIN },
 	{ C_GROUP_DELETE, false, false, ask_group_delete, SCOPE_ADMIN },
+	{ C_GROUP_POLICY, false, false, ask_group_policy, SCOPE_READ }, /* SCOPE_NET, changes SCOPE_ADMIN, there */
 	{ C_NODES, false, true, ask_nodes, SCOPE_READ },
 	{ C_CREATE, false, false, ask_create, SCOPE_VM },
 	{ C_DELETE, true, false, ask_delete, SCOPE_VM },

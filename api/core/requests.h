@@ -26,6 +26,13 @@ void ask_groups(struct ask *a);
 void ask_group_create(struct ask *a);
 void ask_group_change(struct ask *a);
 void ask_group_delete(struct ask *a);
+struct host_group;
+struct yaml_doc;
+struct config_notes;
+/* Its keys with that patch over them (taken), checked, kept, and g is so from now on; notes may be NULL. false: refused, and answered. */
+bool group_apply(struct ask *a, struct host_group *g, struct yaml_doc *patch_taken, struct config_notes *notes);
+/* ask_group_rules.c */
+void ask_group_policy(struct ask *a);
 /* ask_create.c */
 void ask_create(struct ask *a);
 void ask_relaunch(struct ask *a);

@@ -439,6 +439,8 @@ void h_forward(struct req *r);
 void h_net_log(struct req *r);
 void h_policy(struct req *r);
 void h_policy_change(struct req *r);
+void h_group_policy(struct req *r);
+void h_group_policy_change(struct req *r);
 void h_explain(struct req *r);
 void put_rules(struct json_out *o, const struct wire_msg *m); /* members of a VM's `network` */
 void h_metrics(struct req *r);

@@ -1,10 +1,11 @@
-/* What an isolated VM may reach: shown, changed while it runs, explained. */
+/* What a VM may reach, or those of a host group: shown, changed while they run, explained. */
 #include <errno.h>
 #include <string.h>
 #include "api/front/front.h"
 
 #define IGNORE_FDS (void)fds, (void)n_fds
 #define LATE_MS 15000u /* netd and gate answer in a few ms */
+#define LATE_GROUP_MS 60000u /* for each VM of a group */
 
 static bool flag_set(const struct wire_msg *m, uint16_t tag)
 {
@@ -70,18 +71,15 @@ void h_policy(struct req *r)
 	ask_send(r, policy_answer);
 }
 
-/* {allow: […], drop: […]}: a list that is absent or null stays; reset: true gives both back to the host group first. */
-void h_policy_change(struct req *r)
+/* {allow: […], drop: […]}: a list that is absent or null stays; reset: true gives both back first. b: the request, begun. */
+static void send_change(struct req *r, struct buf *b, ask_fn *answer)
 {
-	const char *vm = vm_name(r);
 	struct json j = { 0 };
 	bool reset = false;
-	struct buf *b;
 	int allow, drop;
 
-	if (!vm || !body_json(r, &j))
+	if (!body_json(r, &j))
 		return;
-	b = begin(r, C_POLICY, vm);
 	allow = body_put_strings(b, json_root(&j), "allow", C_T_NET_ALLOW);
 	drop = body_put_strings(b, json_root(&j), "drop", C_T_NET_DROP);
 	if (allow < 0 || drop < 0 || json_get_bool(json_root(&j), "reset", &reset) == -EINVAL) {
@@ -95,9 +93,63 @@ void h_policy_change(struct req *r)
 			wire_u64(b, C_T_NET_SET_ALLOW, 1);
 		if (drop)
 			wire_u64(b, C_T_NET_SET_DROP, 1);
-		ask_send(r, policy_answer);
+		ask_send(r, answer);
 	}
 	json_done(&j);
+}
+
+void h_policy_change(struct req *r)
+{
+	const char *vm = vm_name(r);
+
+	if (vm)
+		send_change(r, begin(r, C_POLICY, vm), policy_answer);
+}
+
+/* ---- of a host group ---- */
+
+static void put_group_rules(struct json_out *o, const struct wire_msg *m)
+{
+	put_field_str(o, "name", m, C_T_NAME);
+	put_field_str(o, "mode", m, C_T_NET_MODE);
+	put_field_str(o, "source", m, C_T_SOURCE);
+	put_field_list(o, "allow", m, C_T_GROUP_ALLOW);
+	put_field_list(o, "drop", m, C_T_GROUP_DROP);
+}
+
+static void group_answer(struct req *r, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	IGNORE_FDS;
+	reply_object(r, 200, m, put_group_rules);
+}
+
+static struct buf *begin_group(struct req *r, const char *group)
+{
+	struct buf *b;
+
+	r->deadline_ms = now_mono_ms() + LATE_GROUP_MS;
+	r->on_deadline = late;
+	b = ask_begin(r, C_GROUP_POLICY);
+	wire_str(b, C_T_GROUP, group);
+	return b;
+}
+
+void h_group_policy(struct req *r)
+{
+	const char *group = group_name(r);
+
+	if (!group)
+		return;
+	begin_group(r, group);
+	ask_send(r, group_answer);
+}
+
+void h_group_policy_change(struct req *r)
+{
+	const char *group = group_name(r);
+
+	if (group)
+		send_change(r, begin_group(r, group), group_answer);
 }
 
 /* ---- explain ---- */

@@ -14,6 +14,8 @@ const struct route routes[] = {
 	{ "PATCH", "/hostgroup/{}", ROUTE_BODY, h_group_change, SCOPE_ADMIN },
 	{ "DELETE", "/hostgroup/{}", 0, h_group_delete, SCOPE_ADMIN },
 	{ "GET", "/hostgroup/{}/nodes", 0, h_group_nodes, SCOPE_READ },
+	{ "GET", "/hostgroup/{}/net/policy", 0, h_group_policy, SCOPE_NET },
+	{ "PUT", "/hostgroup/{}/net/policy", ROUTE_BODY, h_group_policy_change, SCOPE_ADMIN },
 	{ "POST", "/hostgroup/{}/nodes", ROUTE_BODY, h_create, SCOPE_VM },
 	{ "DELETE", "/hostgroup/{}/nodes/{}", 0, h_delete, SCOPE_VM },
 	{ "GET", "/nodes", 0, h_nodes, SCOPE_READ },

@@ -61,6 +61,8 @@ enum core_type {
 	C_TOKEN_REVOKE = 66, /* NAME → OK TEXT; ERR 404 */
 	C_GROUP_CREATE = 80, /* ENTRY* (the keys of a host group) → OK group NOTE*; ERR 400, 409 name or network in use, 507 too many */
 	C_GROUP_CHANGE = 81, /* GROUP ENTRY* (over the keys there are; null removes one) → OK group NOTE*; ERR 404, 409 VMs or the daemon's file forbid it */
+	C_GROUP_POLICY = 83, /* GROUP [NET_RESET(1): those of the daemon's file] [NET_SET_ALLOW(1) NET_ALLOW*] [NET_SET_DROP(1) NET_DROP*] → OK NAME NET_MODE SOURCE (whose
+	                        they are: yaml api) GROUP_ALLOW* GROUP_DROP*: once packets of all its VMs are judged by them; ERR 400, 404, 409 no rules hold there */
 	C_GROUP_DELETE = 82, /* GROUP → OK TEXT; ERR 404, 409 it has VMs, or is the file's */
 	C_DISK_LIST = 192,    /* → ITEM{VM GROUP STATUS SIZE STORED_BYTES (its own) SHARED_BYTES IMAGE}* OK */
 	C_DISK_DF = 193,      /* → OK TOTAL_BYTES FREE_BYTES (of the state folder's file system) STORED_BYTES (VMs) SHARED_BYTES (images and commits) PROMISED_BYTES (that VMs may still write) */

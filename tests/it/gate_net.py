@@ -326,6 +326,44 @@ def audit(d, v):
     t.ok('is written again' in d.notes(), 'which is told')
 
 
+def of_group(d, a, b):
+    """The rules of a group of the file, changed while it has VMs."""
+    own = d.launch('sbox', '--allow', '198.51.100.9')
+    t.ok(own and tcp(b.g, WEB_ALSO, 80) == 'refused', 'before')
+    s = netlab.connect(b.g, '198.51.100.9', 80)
+    s.recv(100)
+    r = d.mica('policy', 'set', '--group', 'sbox', '--allow', WEB_ALSO, '--allow', '*.example.com:80')
+    t.ok('rules given by the API' in r.stdout and f'allow[0]  {WEB_ALSO}' in r.stdout, f'a group gets other rules: {r.stdout!r}')
+    t.ok(all(tcp(x.g, WEB_ALSO, 80) == 'ok' and tcp(x.g, '198.51.100.9', 80) == 'refused' for x in (a, b)), 'all its VMs are judged by them at once')
+    s.settimeout(3)
+    try:
+        s.send(b'more')
+        word = 'goes on' if s.recv(100) else 'ended'
+    except OSError as e:
+        word = type(e).__name__
+    t.ok(word != 'goes on', f'flows that run, too: {word}')
+    t.ok(b.short('also.example.com') == [WEB_ALSO], 'and names')
+    t.ok(tcp(own.g, '198.51.100.9', 80) == 'ok' and tcp(own.g, WEB_ALSO, 80) == 'refused', 'but not one with a list of its own')
+    d.mica('policy', 'set', '--group', 'sbox', '--drop', '198.51.100.9')
+    t.ok(tcp(own.g, '198.51.100.9', 80) == 'ok' and d.explain(own.name, '198.51.100.3:80')['rule'] == 'default:allow' and tcp(own.g, WEB_ALSO, 80) == 'ok', 'whose other list is still the group\'s')
+    policy_and_packets(d, b)
+    r = d.mica('policy', 'set', '--group', 'sbox', '--allow', 'http://x', ok=False)
+    t.ok(r.returncode == 1 and 'is a URL' in r.stderr, 'a bad entry is refused')
+    r = d.mica('policy', 'set', '--group', 'nobody', '--allow', WEB, ok=False)
+    t.ok(r.returncode == 1 and 'no host group' in r.stderr, 'so is a group that is not there')
+    d.mica('vm', 'delete', own.name)
+    made = d.mica('group', 'create', 'made', '--net', 'isolated', '--isolated-range', '169.254.112.0/22', '--allow', WEB, '--ram-mb', '64', '--storage-size', '2M')
+    m = d.launch('made')
+    t.ok(made.returncode == 0 and tcp(m.g, WEB, 80) == 'ok' and tcp(m.g, WEB_ALSO, 80) == 'refused', 'a group of the API')
+    r = d.mica('group', 'update', 'made', '--allow', WEB_ALSO)
+    t.ok(r.returncode == 0 and tcp(m.g, WEB, 80) == 'refused' and tcp(m.g, WEB_ALSO, 80) == 'ok', f'changed by its keys while it has a VM: {r.stderr}')
+    d.mica('policy', 'set', '--group', 'made', '--allow', WEB, '--drop', '0.0.0.0/0')
+    t.ok(tcp(m.g, WEB, 80) == 'ok' and tcp(m.g, WEB_ALSO, 80) == 'refused' and WEB in open(os.path.join(d.state, 'groups', 'made.yaml')).read(), 'and by policy set')
+    d.mica('policy', 'set', '--group', 'made', '--reset')
+    t.ok(tcp(m.g, WEB_ALSO, 80) == 'ok' and d.mica('policy', 'show', '--group', 'made').stdout.count('[') == 0, 'reset: none')
+    d.mica('vm', 'delete', m.name)
+
+
 def at_launch(d):
     w = d.launch('sbox', '--allow', 'also.example.com', '--allow', '198.51.100.9:80')
     t.ok(w.short('also.example.com') == [WEB_ALSO] and tcp(w.g, WEB_ALSO, 80) == 'ok' and tcp(w.g, '198.51.100.9', 80) == 'ok' and w.dig('web.example.com') == 'REFUSED', 'rules given at launch')
@@ -350,9 +388,9 @@ def flood(d, o):
     t.ok(tcp(o.g, WEB, 80) == 'ok' and o.short('also.example.com') == [WEB_ALSO], 'while the VM goes on')
 
 
-def again(d, a):
+def again(d, a, b):
     """The daemon's processes are killed: the VM goes on, its policy holds, another daemon goes on with its record."""
-    d.mica('policy', 'set', a.name, '--allow', '198.51.100.3', '--allow', 'web.example.com:81')
+    d.mica('policy', 'set', a.name, '--allow', '198.51.100.3', '--allow', 'web.example.com:81', '--drop', 'none')
     for p in (d.core, d.front, d.gate, d.real_netd):
         p.kill()
         p.wait()
@@ -374,6 +412,11 @@ def again(d, a):
     t.ok(d.mica('vm', 'net', 'log', a.name, '--json').stdout.count('"event":"old"') == 9000 and 'old' in d.mica('vm', 'net', 'log', a.name, '-n', '200', '--json').stdout, 'all files are one record')
     t.ok(tcp(a.g, WEB, 81) == 'ok' and tcp(a.g, WEB, 80) == 'refused' and tcp(a.g, WEB_ALSO, 80) == 'ok', 'by the same rules')
     t.ok('rules of its own' in d.mica('policy', 'show', a.name).stdout, 'which it knows')
+    t.ok(tcp(b.g, WEB_ALSO, 80) == 'ok' and tcp(b.g, '198.51.100.9', 80) == 'refused' and 'given by the API' in d.mica('policy', 'show', '--group', 'sbox').stdout and
+         'not the file' in d.notes(), 'those of the group are kept as well, and it is told that they are not the file\'s')
+    d.mica('policy', 'set', '--group', 'sbox', '--reset')
+    t.ok(tcp(b.g, WEB_ALSO, 80) == 'refused' and tcp(b.g, '198.51.100.9', 80) == 'ok' and 'of the daemon\'s file' in d.mica('policy', 'show', '--group', 'sbox').stdout,
+         'and given back')
     t.ok(until(lambda: any(l['event'] == 'start' and l['dst'] == WEB and l['dport'] == 81 for l in a.record())), 'and its record goes on')
 
 
@@ -401,7 +444,8 @@ def main(bin_folder, agent):
         at_launch(d)
         flood(d, o)
         audit(d, v)
-        again(d, a)
+        of_group(d, a, b)
+        again(d, a, b)
         d.mica('vm', 'delete', a.name)
         t.ok(until(lambda: a.dig('web.example.com') == 'none' and not os.path.exists(os.path.join(d.state, 'vm', a.name))), 'a VM that is deleted leaves nothing')
         d.close()

@@ -281,7 +281,7 @@ class Walk:
 EXAMPLES = {"cmd": "true", "path": "/etc/passwd", "paths": "/tmp", "X-Inlets-Upstream": "127.0.0.1:1"}
 DEFAULTS = {"h": "demo-1", "group": "demo", "node": "demo-1", "id": "ex_00000000", "name": "no-such", "image": "no-such"}
 BODIES = {"growDisk": {"size": "1M"}, "mkdir": {"path": "/tmp"}, "createNode": {}, "createSecret": {"name": "refused", "data": "eA=="}, "createToken": {"name": "refused", "scopes": ["read"]},
-          "patchTags": {"add": ["a"]}, "patchNetChaos": {"delay_us": 1000}, "createGroup": {"name": "refused"}, "changeGroup": {"vcpu": 1}, "createBuilder": {"size": "16M"}, "nameImage": {"add": "x"}, "keepImage": {}, "putNetPolicy": {"reset": True}, "explainNet": {"target": "192.0.2.1"}}
+          "patchTags": {"add": ["a"]}, "patchNetChaos": {"delay_us": 1000}, "createGroup": {"name": "refused"}, "changeGroup": {"vcpu": 1}, "createBuilder": {"size": "16M"}, "nameImage": {"add": "x"}, "keepImage": {}, "putNetPolicy": {"reset": True}, "putGroupPolicy": {"reset": True}, "explainNet": {"target": "192.0.2.1"}}
 # How each operation is asked wrongly: parameters, body.
 WRONG = {"listNodes": ({"tag": "a", "tag_prefix": "b"}, None), "listGroupNodes": ({"tag": "a", "tag_prefix": "b"}, None), "createNode": ({}, {"cpus": 99}),
          "patchTags": ({}, {"add": ["a"], "replace": ["b"]}), "logs": ({"lines": "x"}, None), "shutdown": ({"action": "explode"}, None),
@@ -403,7 +403,7 @@ def sockets(w):
         w.call("forward", 101, headers={"X-Inlets-Upstream": "127.0.0.1:%d" % server.getsockname()[1]})
 
 
-ISOLATED = {"getNetLog", "getNetPolicy", "putNetPolicy", "explainNet"}
+ISOLATED = {"getGroupPolicy", "putGroupPolicy", "getNetLog", "getNetPolicy", "putNetPolicy", "explainNet"}
 
 
 def isolated(w):
@@ -423,6 +423,14 @@ def isolated(w):
     for name in ("getNetPolicy", "putNetPolicy", "explainNet"):
         w.call(name, 409, body=BODIES.get(name))
     w.call("getNetLog", 404)
+    group = {"group": "iso"}
+    tap.ok(w.call("getGroupPolicy", 200, group)["source"] == "yaml", "the file's rules")
+    tap.ok(w.call("putGroupPolicy", 200, group, {"drop": ["203.0.113.0/24"]}) == {"name": "iso", "mode": "isolated", "source": "api", "allow": ["192.0.2.0/24"],
+           "drop": ["203.0.113.0/24"]}, "one list of a group is replaced")
+    w.call("putGroupPolicy", 400, group, {"allow": ["?"]})
+    tap.ok(w.call("putGroupPolicy", 200, group, {"reset": True})["drop"] == [], "and given back")
+    for name in ("getGroupPolicy", "putGroupPolicy"):
+        w.call(name, 409, {"group": "none"}, BODIES.get(name))
     w.call("deleteNode", 200, {"group": "iso", "node": one["h"]})
 
 

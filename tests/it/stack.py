@@ -38,6 +38,7 @@ CONFIG = """config:
   host_groups:
   - {name: demo, count: 0, vcpu: 2, ram_mb: 1024, storage_size: 4M, network: {bridge: brdemo, gateway: 10.77.1.1/24}}
   - {name: fixed, count: 1, vcpu: 1, ram_mb: 64, storage_size: 4M, network: {bridge: brfixed, gateway: 10.77.2.1/24}}
+  - {name: none, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: {mode: none}}
   - {name: iso, count: 0, vcpu: 1, ram_mb: 1024, storage_size: 4M, network: {mode: isolated, range: 169.254.100.0/22, allow: [192.0.2.0/24]}}
   api:
     port: %(port)d
