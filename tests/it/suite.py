@@ -4,7 +4,8 @@
 Runs wherever it is started: on a machine whose /dev/kvm boots the kernel, or in the rig's L1 (tests/it/run.sh decides).
 One daemon and two VMs (1 and 2 vCPUs) serve most cases. -f takes the full sizes (1 GiB through exec, 64 launches);
 without it they are scaled down for an emulated CPU. ROOMs are the case_*.py files; default those below, in that order (not config, which needs no guest).
-Everything is made below one temporary folder and ended at the end.
+Everything is made below one temporary folder and ended at the end. A case that fails runs twice more; when both pass it is said
+to be FLAKY, with what its failure said.
 """
 import argparse
 import importlib
@@ -23,6 +24,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import world  # noqa: E402
 
 ROOMS = ["run", "api", "exec", "stdin", "streams", "cp", "shell", "fs", "cli", "bg", "image", "disk", "fork", "auth", "conform", "badinput", "net", "iso", "publish", "flood", "adopt", "walls", "full", "many", "own", "end"]
+
+
+AGAIN_RUNS = 2   # of a case that failed
+AGAIN_CASES = 3  # more failures than that are no accident
 
 
 class TooLong(BaseException):
@@ -55,6 +60,16 @@ def run_case(env, case):
         signal.alarm(0)
 
 
+def run_again(env, case, began_with):
+    """A case that failed runs twice more, on daemons of its own made afresh: it did fail unless both runs pass."""
+    for n in range(AGAIN_RUNS):
+        env.forget(began_with, n)
+        good, text = run_case(env, case)
+        if not good:
+            return False, text
+    return True, ""
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("-f", dest="full", action="store_true")
@@ -67,7 +82,7 @@ def main():
     top = tempfile.mkdtemp(prefix="mica-it.")
     os.chmod(top, 0o755)  # the daemon's processes run as other users
     env = world.World(os.path.abspath(args.mica), top, args.full)
-    count = failed = 0
+    count = failed = reruns = 0
     begin = time.monotonic()
     try:
         for room in args.rooms or ROOMS:
@@ -76,14 +91,22 @@ def main():
                 if not re.search(args.word, name + " " + case.__name__):
                     continue
                 start = time.monotonic()
+                daemons = list(env.daemons)
                 good, text = run_case(env, case)
+                first = ""
+                if not good and reruns < AGAIN_CASES:
+                    reruns += 1
+                    first = text + env.tell()
+                    good, text = run_again(env, case, daemons)
+                    if good:
+                        text = " # FLAKY failed, then passed %d times" % AGAIN_RUNS
                 count += 1
                 failed += not good
                 name = name.replace("#", "no.")
                 print("%sok %d - %s (%.1f s)%s" % ("" if good else "not ", count, name, time.monotonic() - start,
                                                    text if good else ""), flush=True)
-                if not good:
-                    for line in (text + env.tell()).splitlines():
+                if first or not good:
+                    for line in (first or text + env.tell()).splitlines():
                         print("# " + line, flush=True)
     finally:
         env.end()

@@ -166,6 +166,16 @@ class World:
         self.daemons.append(made)
         return made
 
+    def forget(self, kept, n):
+        """Ends the daemons that a failed case made, but for the shared one, and puts their folders aside: the next try makes them afresh."""
+        for daemon in [d for d in self.daemons if d not in kept and d is not self.shared]:
+            self.daemons.remove(daemon)
+            try:
+                daemon.stop()
+                os.rename(daemon.dir, "%s.failed-%d" % (daemon.dir, n))
+            except (OSError, subprocess.TimeoutExpired) as e:
+                print("# ending %s: %s" % (daemon.name, e))
+
     @property
     def main(self):
         """The daemon most cases share."""
