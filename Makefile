@@ -229,6 +229,13 @@ FUZZLIBS_group := $(O)/deps/libyaml.a
 FUZZINC_group := -isystem $(O)/deps/yaml/include
 FUZZ_TESTS += json policy dns nfnl
 FUZZ_json := $(LIB_BASE) $(LIB_JSON)
+CLI_DOCKERFILE := cli/dockerfile/list.o cli/dockerfile/config.o cli/dockerfile/read.o cli/dockerfile/word.o cli/dockerfile/plan.o cli/dockerfile/files.o cli/dockerfile/words.o \
+	cli/dockerfile/key.o cli/dockerfile/ignore.o
+DOCKERFILE_NEEDS := $(CLI_DOCKERFILE) $(LIB_BASE) $(LIB_JSON) lib/arc/glob.o
+UNIT_TESTS += cli_dockerfile
+UNIT_cli_dockerfile := $(DOCKERFILE_NEEDS)
+FUZZ_TESTS += dockerfile
+FUZZ_dockerfile := $(DOCKERFILE_NEEDS)
 UNIT_TESTS += cli_lz4 cli_payload cli_opt cli_forward
 UNIT_cli_lz4 := cli/lz4.o
 UNIT_TESTS += cli_net
