@@ -442,7 +442,7 @@ test: ## install what is missing, build, and run every test
 
 .PHONY: test-all
 test-all: all $(UNIT_BINS) $(FUZZ_BINS) $(KVMCHECK) ## everything: unit tests, fuzz corpus, whole guests (direct, in the rig, or a said skip)
-	@$(TAP_RUN) -j 2 $(IT_ITEM) $(PROC_ITEMS) $(UNIT_BINS) $(FUZZ_ITEMS)
+	@$(TAP_RUN) -a -j 2 $(IT_ITEM) $(PROC_ITEMS) $(UNIT_BINS) $(FUZZ_ITEMS)
 
 .PHONY: test-heavy
 test-heavy: progs ## what takes minutes: 200 kills of the daemon's processes (CRASH_KILLS=), with a seed that is printed
