@@ -124,7 +124,7 @@ UNIT_yaml_write := $(LIB_BASE) $(LIB_YAML)
 UNITLIBS_yaml_write := $(O)/deps/libyaml.a
 UNIT_base_sha256 := $(LIB_BASE)
 CORE_CONFIG := $(LIB_POLICY) api/core/addr.o api/core/config.o api/core/config_keys.o api/core/config_group.o api/core/config_net.o api/core/config_iso.o api/core/config_policy.o \
-	api/core/config_file.o api/core/image_name.o api/core/config_api.o api/core/config_publish.o api/core/config_disks.o api/core/publish_spec.o api/core/config_add.o api/core/config_show.o api/core/ssh_line.o
+	api/core/config_file.o api/core/image_name.o api/core/config_api.o api/core/config_publish.o api/core/config_disks.o api/core/publish_spec.o api/core/config_add.o api/core/config_show.o api/core/ssh_line.o api/core/quota.o
 UNIT_core_config := $(LIB_BASE) $(LIB_YAML) $(CORE_CONFIG)
 UNITLIBS_core_config := $(O)/deps/libyaml.a
 UNIT_core_addr := $(LIB_BASE) api/core/addr.o
@@ -135,7 +135,7 @@ UNIT_core_record := $(LIB_BASE) api/core/addr.o api/core/record.o api/core/secre
 UNIT_TESTS += core_secrets
 UNIT_core_secrets := $(LIB_BASE) api/core/secrets.o
 UNIT_TESTS += core_tokens
-UNIT_core_tokens := $(LIB_BASE) api/core/tokens.o
+UNIT_core_tokens := $(LIB_BASE) api/core/tokens.o api/core/quota.o
 UNIT_TESTS += core_metrics
 UNIT_core_metrics := $(LIB_BASE) $(LIB_WIRE) api/core/metrics.o
 UNIT_TESTS += front_metrics

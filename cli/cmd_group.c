@@ -24,6 +24,9 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "storage-size", "storage_size", SHAPE_TEXT, false },
 	{ "cpu-weight", "cpu_weight", SHAPE_NUMBER, false },
 	{ "max-vms", "max_vms", SHAPE_NUMBER, false },
+	{ "max-vcpus", "max_vcpus", SHAPE_NUMBER, false },
+	{ "max-ram", "max_ram", SHAPE_TEXT, false },
+	{ "max-disk", "max_disk", SHAPE_TEXT, false },
 	{ "disk-bytes-per-s", "disk_bytes_per_s", SHAPE_TEXT, false },
 	{ "disk-iops", "disk_iops", SHAPE_NUMBER, false },
 	{ "persistent", "persistent", SHAPE_FLAG, false },
@@ -54,6 +57,9 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "storage-size", 0, OPT_SIZE, "SIZE", "root disk (default 10G, sparse)" }, \
 	{ "cpu-weight", 0, OPT_NUMBER, "N", "share of the CPU when it is scarce: 1 to 10000 (default 100, as other processes)" }, \
 	{ "max-vms", 0, OPT_NUMBER, "N", "at most that many VMs in it" }, \
+	{ "max-vcpus", 0, OPT_NUMBER, "N", "at most that many processors of all its VMs together" }, \
+	{ "max-ram", 0, OPT_SIZE, "SIZE", "the same of memory, as 16G" }, \
+	{ "max-disk", 0, OPT_SIZE, "SIZE", "the same of disks' sizes" }, \
 	{ "disk-bytes-per-s", 0, OPT_SIZE, "SIZE", "most that each disk of a VM reads and writes together" }, \
 	{ "disk-iops", 0, OPT_NUMBER, "N", "the same in requests" }, \
 	{ "persistent", 0, OPT_FLAG, NULL, "VMs of its count keep their disk" }, \

@@ -53,6 +53,10 @@ static const char *text_of(const struct json_val *v, const char *key, const char
 static const struct opt create_opts[] = {
 	{ "scope", 's', OPT_LIST, "SCOPES", "what it may do: read,vm,exec,files,net,admin (each brings read, admin brings all)" },
 	{ "group", 'g', OPT_LIST, "GROUPS", "it sees VMs of these host groups alone" },
+	{ "max-vms", 0, OPT_NUMBER, "N", "at most that many VMs made by it, stopped ones too" },
+	{ "max-vcpus", 0, OPT_NUMBER, "N", "at most that many processors of these VMs together" },
+	{ "max-ram", 0, OPT_SIZE, "SIZE", "the same of memory, as 8G" },
+	{ "max-disk", 0, OPT_SIZE, "SIZE", "the same of disks' sizes" },
 	{ "expires", 0, OPT_TEXT, "WHEN", "its end: 24h, 90m, or a time such as 2026-12-31T00:00:00Z (without: none)" },
 	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
 	{ 0 },
@@ -82,6 +86,14 @@ static void put_body(struct buf *body, const struct args *a)
 	json_put_str(&o, "name", a->pos[0]);
 	put_list(&o, a, "scope", "scopes");
 	put_list(&o, a, "group", "groups");
+	if (arg_text(a, "max-vms"))
+		json_put_u64(&o, "max_vms", arg_u64(a, "max-vms", 0));
+	if (arg_text(a, "max-vcpus"))
+		json_put_u64(&o, "max_vcpus", arg_u64(a, "max-vcpus", 0));
+	if (arg_text(a, "max-ram"))
+		json_put_str(&o, "max_ram", arg_text(a, "max-ram"));
+	if (arg_text(a, "max-disk"))
+		json_put_str(&o, "max_disk", arg_text(a, "max-disk"));
 	if (arg_text(a, "expires"))
 		json_put_str(&o, "expires", arg_text(a, "expires"));
 	json_end(&o);
@@ -134,6 +146,7 @@ static int run_create(struct args *a)
 const struct cmd cmd_token_create = { .group = "token", .name = "create", .aliases = "add", .synopsis = "NAME",
 	.summary = "Make a token for the API that may do some things only, and print it once", .opts = create_opts,
 	.examples = "mica token create ci --scope exec,files --group sbox --expires 24h > ci.token\nmica token create dashboard --scope read\n"
+		    "mica token create team-a --scope vm,exec,files --group sbox --max-vms 4 --max-ram 8G --max-vcpus 8\n"
 		    "mica vm exec sbox-1 --url https://HOST:8080 --fingerprint AB:CD:… --token-file ci.token -- make test",
 	.min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_create };
 
@@ -164,6 +177,28 @@ static bool is_over(const struct json_val *v)
 	return over;
 }
 
+/* "VMs 1/4, RAM 1GiB/8GiB"; "-" without. */
+static void quota_words(const struct json_val *v, char *out, size_t cap)
+{
+	static const struct { const char *key, *name; bool bytes; } rows[] = { { "max_vms", "VMs", false }, { "max_vcpus", "vCPUs", false }, { "max_ram", "RAM", true }, { "max_disk", "disk", true } };
+	size_t n = 0;
+	snprintf(out, cap, "-");
+	for (size_t i = 0; i < ARRAY_LEN(rows) && n < cap; i++) {
+		const struct json_val *q = json_get(json_get(v, "quota"), rows[i].key);
+		char a[WORDS_MAX], b[WORDS_MAX];
+		int64_t limit = 0, used = 0;
+		if (!q || json_get_i64(q, "limit", &limit) || limit <= 0)
+			continue;
+		json_get_i64(q, "used", &used);
+		if (used < 0)
+			used = 0;
+		if (rows[i].bytes)
+			n += (size_t)snprintf(out + n, cap - n, "%s%s %s/%s", n ? ", " : "", rows[i].name, words_bytes((uint64_t)used, a), words_bytes((uint64_t)limit, b));
+		else
+			n += (size_t)snprintf(out + n, cap - n, "%s%s %lld/%lld", n ? ", " : "", rows[i].name, (long long)used, (long long)limit);
+	}
+}
+
 static void print_row(struct table *t, const struct json_val *v)
 {
 	char text[512], clean[512], age[WORDS_MAX];
@@ -183,11 +218,13 @@ static void print_row(struct table *t, const struct json_val *v)
 	else
 		table_cell(t, "%.19s%s", *end ? clean : "never", *end ? "Z" : "");
 	table_cell(t, "%s", *used ? words_age(rfc3339_age_s(used), age) : "-");
+	quota_words(v, text, sizeof(text));
+	table_cell(t, "%s", text);
 }
 
 static void print_list(const struct json_val *list, bool quiet)
 {
-	static const char *const titles[] = { "NAME", "SCOPES", "GROUPS", "AGE", "EXPIRES", "USED" };
+	static const char *const titles[] = { "NAME", "SCOPES", "GROUPS", "AGE", "EXPIRES", "USED", "QUOTA" };
 	struct table t;
 	table_init(&t, ARRAY_LEN(titles), titles);
 	for (const struct json_val *v = list ? json_first(list) : NULL; v; v = json_next(list, v)) {

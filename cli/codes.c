@@ -52,6 +52,7 @@ const struct code_row codes[] = {
 	{ "E_PORT_DENIED", "ports below 1024 need a right this user has not", "set api.port to 1024 or more, or run mica as root" },
 	{ "E_PORT_USED", "another program listens on the API's port", "set api.port to a free one, or stop the other: 'ss -ltnp' shows it" },
 	{ "E_PUBLISH_USED", "a port to publish is taken", "publish another host port, or stop the program that has it: 'ss -ltnp'" },
+	{ "E_QUOTA", "the VMs of a token or a host group are as many, or as large, as its quota allows", "delete a VM, ask for less, or have the quota raised" },
 	{ "E_RANGE_USED", "the address range is in use on this host", "choose another network.range, or leave it out and one is found" },
 	{ "E_RECORD_BAD", "a VM's record is damaged",
 	  "restore vm/NAME/record in the state folder from a backup, or remove the folder vm/NAME to give the VM up" },

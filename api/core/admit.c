@@ -1,6 +1,7 @@
 /* Whether this host and its group have room for one more VM. A refusal says what is there, what is wanted, and what to do. See vm.h. */
 #include <errno.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/statfs.h>
 
@@ -115,14 +116,48 @@ int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault 
 	return vm_admit_promise(c, promised_to(vm), status, f);
 }
 
-int vm_admit_group(const struct core *c, const struct host_group *g, unsigned *status, struct fault *f)
+struct quota vm_quota_used(const struct core *c, const char *group, const char *token)
 {
-	unsigned n = 0;
+	struct quota used = { { 0 } };
 
-	for (const struct vm *vm = c->reg.first; vm; vm = vm->next)
-		n += vm->state != VM_REMOVING && strcmp(vm->r.group, g->name) == 0;
-	if (!g->max_vms || n < g->max_vms)
-		return 0;
+	for (const struct vm *vm = c->reg.first; vm; vm = vm->next) {
+		if (vm->state == VM_REMOVING || (group && strcmp(vm->r.group, group) != 0) || (token && strcmp(vm->r.token, token) != 0))
+			continue;
+		used.v[Q_VMS]++;
+		used.v[Q_VCPUS] += vm->r.vcpus;
+		used.v[Q_RAM] += vm->r.ram_bytes;
+		used.v[Q_DISK] += promised_to(vm);
+	}
+	return used;
+}
+
+/* more: of a VM of this group and token. */
+static int admit_more(struct core *c, const struct vm *vm, const struct quota *more, unsigned *status, struct fault *f)
+{
+	const struct token *t = vm->r.token[0] ? tokens_find(&c->tokens, vm->r.token) : NULL;
+	struct quota used;
+	char whose[100];
+	int err = 0;
+
 	*status = 409;
-	return fault_set(f, -EDQUOT, "host group '%s' has %u VMs, and max_vms is %u: delete one, or raise max_vms [E_VM_COUNT]", g->name, n, g->max_vms);
+	if (vm->group && quota_given(&vm->group->quota)) {
+		used = vm_quota_used(c, vm->r.group, NULL);
+		snprintf(whose, sizeof(whose), "host group '%s'", vm->r.group);
+		err = quota_check(&vm->group->quota, &used, more, whose, "raise it in the host group", f);
+	}
+	if (err || !t || !quota_given(&t->quota))
+		return err;
+	used = vm_quota_used(c, NULL, t->name);
+	snprintf(whose, sizeof(whose), "token '%s'", t->name);
+	return quota_check(&t->quota, &used, more, whose, "ask for a token with more ('mica token create')", f);
+}
+
+int vm_admit_quotas(struct core *c, const struct vm *vm, unsigned *status, struct fault *f)
+{
+	return admit_more(c, vm, &(struct quota){ { 1, vm->r.vcpus, vm->r.ram_bytes, promised_to(vm) } }, status, f);
+}
+
+int vm_admit_grow(const struct vm *vm, uint64_t more_bytes, unsigned *status, struct fault *f)
+{
+	return admit_more(vm->core, vm, &(struct quota){ { 0, 0, 0, more_bytes } }, status, f);
 }

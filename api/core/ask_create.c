@@ -257,6 +257,7 @@ void wish_begin(const struct ask *a, struct vm_wish *w, enum req_goal goal, uint
 	unsigned status;
 	struct vm *vm;
 
+	w->token = a->token ? a->token->name : NULL;
 	if (vm_create(a->core, w, &vm, &status, &f)) {
 		wish_refuse(a, w, status, f.text);
 	} else if (req_add(vm, a->id, a->who, goal, true, timeout_ms)) {

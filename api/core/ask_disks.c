@@ -194,13 +194,13 @@ static int grow_files(struct vm *vm, uint64_t bytes)
 	return err;
 }
 
-/* disk_overcommit, as when a VM is made (admit.c). */
+/* disk_overcommit and quotas, as when a VM is made (admit.c). */
 static bool too_much(struct ask *a, uint64_t bytes)
 {
 	struct fault f = { "" };
 	unsigned status = 507;
 
-	if (!vm_admit_promise(a->core, bytes - a->vm->r.disk_bytes, &status, &f))
+	if (!vm_admit_grow(a->vm, bytes - a->vm->r.disk_bytes, &status, &f) && !vm_admit_promise(a->core, bytes - a->vm->r.disk_bytes, &status, &f))
 		return false;
 	reply_err(a->core, a->id, status, "%s", f.text);
 	return true;

@@ -6,7 +6,7 @@
 
 _Static_assert(TOKEN_GROUP_NAME_MAX == GROUP_NAME_MAX, "a token may be limited to any host group");
 
-static void token_put(struct buf *b, const struct token *t)
+static void token_put(struct buf *b, const struct token *t, const struct quota *used)
 {
 	wire_str(b, C_T_NAME, t->name);
 	for (unsigned bit = 1; bit <= SCOPE_ADMIN; bit <<= 1)
@@ -14,6 +14,15 @@ static void token_put(struct buf *b, const struct token *t)
 			wire_str(b, C_T_SCOPE, scope_name(bit));
 	for (unsigned i = 0; i < t->n_groups; i++)
 		wire_str(b, C_T_GROUP, t->groups[i]);
+	for (int i = 0; i < Q_N; i++) {
+		if (!t->quota.v[i])
+			continue;
+		size_t mark = wire_open(b, C_T_QUOTA);
+		wire_str(b, C_T_NAME, quota_keys[i]);
+		wire_u64(b, C_T_COUNT, t->quota.v[i]);
+		wire_u64(b, C_T_SIZE, used->v[i]);
+		wire_close(b, mark);
+	}
 	wire_u64(b, C_T_CREATED_NS, t->created_ns);
 	if (t->expires_ns)
 		wire_u64(b, C_T_EXPIRES_NS, t->expires_ns);
@@ -27,7 +36,11 @@ void ask_token_list(struct ask *a)
 	const struct tokens *t = &a->core->tokens;
 
 	for (unsigned i = 0; i < t->n; i++) {
-		token_put(peer_begin_reply(&a->core->front, C_ITEM, a->id), &t->list[i]);
+		struct quota used = { { 0 } };
+
+		if (quota_given(&t->list[i].quota))
+			used = vm_quota_used(a->core, NULL, t->list[i].name);
+		token_put(peer_begin_reply(&a->core->front, C_ITEM, a->id), &t->list[i], &used);
 		peer_send(&a->core->front, NULL, 0);
 	}
 	reply_ok(a->core, a->id, NULL);
@@ -56,7 +69,22 @@ static int take_group(const struct ask *a, const struct wire_field *fd, struct t
 	return 0;
 }
 
-/* Every SCOPE and GROUP of the request. */
+static int take_quota(const struct wire_field *fd, struct token *t, struct fault *f)
+{
+	char key[16] = "";
+	struct wire_msg inside;
+	uint64_t n = 0;
+	int i = wire_sub(fd, &inside) || wire_get_str(&inside, C_T_NAME, key, sizeof(key)) ? -1 : quota_find(key, strlen(key));
+
+	if (i < 0)
+		return fault_set(f, -EINVAL, "a quota is one of max_vms, max_vcpus, max_ram, max_disk");
+	if (!wire_get_u64(&inside, C_T_COUNT, &n) || !n || n > INT64_MAX)
+		return fault_set(f, -EINVAL, "'%s' must be more than 0: leave it out for no limit", quota_keys[i]);
+	t->quota.v[i] = n;
+	return 0;
+}
+
+/* Every SCOPE, GROUP and QUOTA of the request. */
 static int take_limits(const struct ask *a, struct token *t, struct fault *f)
 {
 	struct wire_iter it;
@@ -72,11 +100,15 @@ static int take_limits(const struct ask *a, struct token *t, struct fault *f)
 			err = fault_set(f, -EINVAL, "a scope is one of read, vm, exec, files, net, admin");
 		else if (fd.tag == C_T_GROUP)
 			err = take_group(a, &fd, t, f);
+		else if (fd.tag == C_T_QUOTA)
+			err = take_quota(&fd, t, f);
 	}
 	if (!err && !t->scopes)
 		return fault_set(f, -EINVAL, "a token needs a scope: read, vm, exec, files, net, admin");
 	if (!err && t->scopes & SCOPE_ADMIN && t->n_groups)
 		return fault_set(f, -EINVAL, "scope 'admin' is for the whole daemon: leave the host groups out, or the scope");
+	if (!err && t->scopes & SCOPE_ADMIN && quota_given(&t->quota))
+		return fault_set(f, -EINVAL, "scope 'admin' can make tokens without quotas: leave the quotas out, or the scope");
 	return err;
 }
 
@@ -112,6 +144,7 @@ void ask_token_create(struct ask *a)
 	struct token want = { .n_groups = 0 };
 	char text[TOKEN_TEXT_BYTES + 1];
 	const struct token *made;
+	struct quota used;
 	struct fault f = { "" };
 	struct buf *b;
 	int err = take_name(a, &want, &f);
@@ -129,8 +162,9 @@ void ask_token_create(struct ask *a)
 		refuse(a, want.name, err);
 		return;
 	}
+	used = vm_quota_used(a->core, NULL, made->name);
 	b = peer_begin_reply(&a->core->front, WIRE_OK, a->id);
-	token_put(b, made);
+	token_put(b, made, &used);
 	wire_str(b, C_T_TOKEN, text);
 	explicit_bzero(text, sizeof(text));
 	peer_send(&a->core->front, NULL, 0);

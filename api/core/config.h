@@ -7,6 +7,7 @@
 #ifndef API_CORE_CONFIG_H
 #define API_CORE_CONFIG_H
 
+#include "api/core/quota.h"
 #include "api/core/addr.h"
 #include "lib/policy/policy.h"
 #include "lib/yaml/yaml.h"
@@ -73,7 +74,7 @@ struct host_group {
 	struct yaml_doc doc;   /* owned when by_api */
 	unsigned count, vcpus;
 	unsigned cpu_weight;  /* of each of its VMs, as cpu.weight of a cgroup */
-	unsigned max_vms;     /* 0: no limit of its own */
+	struct quota quota;   /* of all its VMs together */
 	uint64_t ram_bytes, disk_bytes;
 	bool persistent;
 	const char *storage;  /* as written, "image" by default */
@@ -101,22 +102,22 @@ struct host_group {
 /* Do its VMs ask the LAN for their addresses? Then their records say ADDR_BY_DHCP. */
 #define ADDR_BY_DHCP "0.0.0.0/0"
 static inline bool group_dhcp(const struct host_group *g) { return g->net_mode == NET_MACVTAP && !g->pool.gateway.bits; }
+/* Would allow and drop hold for its VMs? */
+static inline bool group_has_rules(const struct host_group *g) { return g->net_mode == NET_ISOLATED; }
 
 struct config {
 	struct yaml_doc doc;   /* owned: every string here lives in it */
 	struct config_host host;
-/* Would allow and drop hold for its VMs? */
-static inline bool group_has_rules(const struct host_group *g) { return g->net_mode == NET_ISOLATED; }
 	const struct keys_config *keys;
 	struct host_group *groups; /* room for GROUPS_MAX; those of the file first */
 	size_t n_groups;
 	bool graceful_shutdown;
 	unsigned ram_overcommit, disk_overcommit; /* percent of the host's RAM and of the state folder's file system that VMs may be promised; 0: not given */
+	uint64_t vm_io_bytes_s, vm_io_ops_s; /* most that the host's disk reads, and writes, for one VM; 0: not given */
 	const char *bind_host; /* NULL: no TCP */
 	uint32_t bind_addr;
 	uint16_t port;
 	bool tcp_auth;
-	uint64_t vm_io_bytes_s, vm_io_ops_s; /* most that the host's disk reads, and writes, for one VM; 0: not given */
 	bool tls;              /* of TCP; false without TCP */
 	const char *tls_cert, *tls_key; /* an operator's PEM files; NULL: ours, in the state folder */
 	const char *socket;    /* an API socket besides the state folder's; NULL: none */

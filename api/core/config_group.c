@@ -70,7 +70,7 @@ static int check_numbers(struct checking *x, const struct keys_group *k, struct 
 	if (k->max_vms.line && (k->max_vms.v < 1 || k->max_vms.v > VM_COUNT_MAX || k->max_vms.v < count))
 		return REFUSE(x, k->max_vms.line, "group '%s': max_vms must be 1 to %u, and not less than count (%llu)", g->name, VM_COUNT_MAX, (unsigned long long)count);
 	g->cpu_weight = k->cpu_weight.line ? (unsigned)k->cpu_weight.v : CPU_WEIGHT_DEFAULT;
-	g->max_vms = (unsigned)k->max_vms.v;
+	g->quota.v[Q_VMS] = k->max_vms.v;
 	g->count = (unsigned)count;
 	g->vcpus = (unsigned)vcpus;
 	g->persistent = k->persistent.v;
@@ -140,6 +140,24 @@ static void note_mac_only(struct checking *x, const struct keys_group *k, const 
 		config_note(x, k->ca.line, "group '%s': ca is read, but this version puts no certificates into guests", g->name);
 }
 
+/* A quota that its own VMs of count cannot meet is a slip. */
+static int check_quotas(struct checking *x, const struct keys_group *k, struct host_group *g)
+{
+	const struct yaml_num *keys[Q_N] = { &k->max_vms, &k->max_vcpus, &k->max_ram, &k->max_disk };
+	uint64_t disks = g->disk_bytes, each = g->count ? g->count : 1;
+
+	for (unsigned i = 0; i < g->n_disks; i++)
+		disks += g->disks[i].file.fd < 0 ? g->disks[i].bytes : 0;
+	uint64_t least[Q_N] = { each, each * g->vcpus, each * g->ram_bytes, each * disks }; /* counts and sizes are checked: no overflow */
+	for (int i = Q_VCPUS; i < Q_N; i++) {
+		if (keys[i]->line && keys[i]->v < least[i])
+			return REFUSE(x, keys[i]->line, "group '%s': %s is %llu, its VMs want %llu: raise it, or make them smaller", g->name, quota_keys[i],
+				      (unsigned long long)keys[i]->v, (unsigned long long)least[i]);
+		g->quota.v[i] = keys[i]->v;
+	}
+	return 0;
+}
+
 int config_check_group(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	int r = check_name(x, k, g);
@@ -162,6 +180,8 @@ int config_check_group(struct checking *x, const struct keys_group *k, struct ho
 		r = config_check_publish(x, k, g);
 	if (!r)
 		r = config_check_disks(x, k, g);
+	if (!r)
+		r = check_quotas(x, k, g);
 	if (!r)
 		note_mac_only(x, k, g);
 	return r;

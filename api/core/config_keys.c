@@ -54,7 +54,10 @@ const struct yaml_key config_group_keys[] = {
 	{ "dns_servers", Y_STRS, AT(dns_servers) },
 	{ "gpu_count", Y_NUM, AT(gpu_count) },
 	{ "cpu_weight", Y_NUM, AT(cpu_weight) },   /* ours */
-	{ "max_vms", Y_NUM, AT(max_vms) },         /* ours */
+	{ "max_vms", Y_NUM, AT(max_vms) },         /* ours: quotas of the group */
+	{ "max_vcpus", Y_NUM, AT(max_vcpus) },
+	{ "max_ram", Y_SIZE, AT(max_ram) },
+	{ "max_disk", Y_SIZE, AT(max_disk) },
 	{ "ca", Y_MAP, AT(ca), 0, ca_keys },
 	{ "network", Y_MAP, AT(network), 0, network_keys },
 	{ "share_home", Y_FLAG, AT(share_home) },

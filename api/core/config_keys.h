@@ -15,8 +15,8 @@ struct keys_network {
 struct keys_disk { unsigned line; struct yaml_num size; struct yaml_str file; struct yaml_flag read_only; };
 struct keys_group {
 	unsigned line;
-	struct yaml_str name, storage, userdata, userdata_file, sleep_action, image, kernel_file, initrd_file;
-	struct yaml_num count, vcpu, ram_gb, ram_mb, ram_bytes, storage_size, gpu_count, cpu_weight, max_vms;
+	struct yaml_str name, storage, userdata, userdata_file, sleep_action, image, kernel, kernel_file, initrd_file;
+	struct yaml_num count, vcpu, ram_gb, ram_mb, ram_bytes, storage_size, gpu_count, cpu_weight, max_vms, max_vcpus, max_ram, max_disk;
 	struct yaml_flag persistent, share_home, rosetta;
 	struct yaml_strs dns_servers, publish;
 	struct yaml_maps disks; /* struct keys_disk */

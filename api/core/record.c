@@ -128,6 +128,7 @@ static const struct row rows[] = {
 	{ "protected", F_BOOL, AT(protected_), 0, true },
 	{ "userdata", F_BOOL, AT(userdata), 0, true },
 	{ "image", F_STR, AT(image), 256, true },
+	{ "token", F_STR, AT(token), sizeof(((struct record *)0)->token), false },
 	{ "tag", F_TAG, 0, 0, false },
 	{ "fault", F_TEXT, AT(fault), FAULT_MAX, false },
 	{ "secrets", F_SECRETS, AT(secrets), 0, false },

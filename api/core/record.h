@@ -30,6 +30,7 @@ struct record {
 	bool protected_;         /* one of the group's count: not deleted by API */
 	uint64_t net_bytes_s, net_packets_s; /* limits of its network card, each way; 0: none */
 	bool userdata;           /* file `userdata` stands in the folder */
+	char token[65];          /* name of the token that made it, for its quotas; "": another way */
 	char image[256];         /* what the disk was made from, for people */
 	char base[24];           /* id of the stored image that it was made from, or lies over when disk.map is there; "": none */
 	char parent[RECORD_PARENT_BYTES]; /* a fork: id of its commit, which its disk lies over when disk.map is there (never over `base` then); "" */

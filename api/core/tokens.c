@@ -14,7 +14,7 @@
 #define RAW_BYTES 32u
 #define HEAD "mica-tokens=1"
 #define END "end=1"
-#define WORDS 7 /* of a line */
+#define WORDS 7 /* of a line; with quotas one more */
 #define HOW "put back the file that was there, or remove it: then all named tokens are revoked"
 
 static const char *const scope_names[] = SCOPE_NAMES;
@@ -134,7 +134,7 @@ static void take_out(struct tokens *t, unsigned i)
 static bool is_sound(const struct token *k)
 {
 	if (!token_name_is_valid(k->name) || !k->scopes || k->scopes & ~(unsigned)SCOPE_ALL || k->n_groups > TOKEN_GROUPS_MAX ||
-	    (k->n_groups && k->scopes & SCOPE_ADMIN))
+	    ((k->n_groups || quota_given(&k->quota)) && k->scopes & SCOPE_ADMIN))
 		return false;
 	for (unsigned i = 0; i < k->n_groups; i++)
 		if (!name_is_valid(k->groups[i], TOKEN_GROUP_NAME_MAX))
@@ -159,7 +159,14 @@ static void put_line(const struct token *k, struct buf *out)
 	buf_adds(out, k->n_groups ? " " : " -");
 	for (unsigned i = 0; i < k->n_groups; i++)
 		buf_printf(out, "%s%s", i ? "," : "", k->groups[i]);
-	buf_printf(out, " %" PRIu64 " %" PRIu64 "\n", k->created_ns, k->expires_ns);
+	buf_printf(out, " %" PRIu64 " %" PRIu64, k->created_ns, k->expires_ns);
+	comma = " ";
+	for (int i = 0; i < Q_N; i++)
+		if (k->quota.v[i]) {
+			buf_printf(out, "%s%s=%" PRIu64, comma, quota_keys[i], k->quota.v[i]);
+			comma = ",";
+		}
+	buf_adds(out, "\n");
 }
 
 int tokens_format(const struct tokens *t, struct buf *out)
@@ -171,18 +178,18 @@ int tokens_format(const struct tokens *t, struct buf *out)
 	return out->failed ? -ENOMEM : 0;
 }
 
-/* Cuts one line at its blanks. false: it has another number of words. */
-static bool split(char *line, char *words[WORDS])
+/* Cuts one line at its blanks. false: it has another number of words. The last may be missing: then it is NULL. */
+static bool split(char *line, char *words[WORDS + 1])
 {
-	for (unsigned i = 0; i < WORDS; i++) {
+	words[WORDS] = NULL;
+	for (unsigned i = 0; i <= WORDS; i++) {
 		words[i] = line;
 		line += strcspn(line, " ");
-		if (!*line != (i == WORDS - 1))
-			return false;
-		if (*line)
-			*line++ = 0;
+		if (!*line)
+			return i >= WORDS - 1;
+		*line++ = 0;
 	}
-	return true;
+	return false;
 }
 
 static const char *take_scopes(struct token *k, const char *s)
@@ -213,12 +220,26 @@ static const char *take_groups(struct token *k, const char *s)
 	return "its host groups are not understood";
 }
 
+static const char *take_quotas(struct token *k, char *s)
+{
+	char *part;
+
+	while (s && (part = strsep(&s, ","))) {
+		size_t n = strcspn(part, "=");
+		int i = quota_find(part, n);
+
+		if (i < 0 || !part[n] || k->quota.v[i] || parse_u64(part + n + 1, UINT64_MAX, &k->quota.v[i]) || !k->quota.v[i])
+			return "its quotas are not understood";
+	}
+	return NULL;
+}
+
 /* One line into the list. NULL, or what is wrong with it. */
 static const char *take_line(struct tokens *t, char *line)
 {
 	struct token k = { .n_groups = 0 };
 	const char *wrong;
-	char *w[WORDS];
+	char *w[WORDS + 1];
 
 	if (!split(line, w) || strcmp(w[0], "token") != 0)
 		return "it is no line of this file";
@@ -230,12 +251,14 @@ static const char *take_line(struct tokens *t, char *line)
 	wrong = take_scopes(&k, w[3]);
 	if (!wrong)
 		wrong = take_groups(&k, w[4]);
+	if (!wrong)
+		wrong = take_quotas(&k, w[WORDS]);
 	if (wrong)
 		return wrong;
 	if (parse_u64(w[5], UINT64_MAX, &k.created_ns) || parse_u64(w[6], UINT64_MAX, &k.expires_ns))
 		return "its times are not understood";
 	if (!is_sound(&k))
-		return "its name, scopes or host groups break a rule";
+		return "its name, scopes, host groups or quotas break a rule";
 	if (tokens_find(t, k.name) || tokens_match(t, k.hash))
 		return "it stands there twice";
 	if (t->n == TOKENS_MAX)

@@ -1,11 +1,11 @@
 /*
- * Named tokens: what each may do, in which host groups, until when. Kept in <state>/auth/tokens (0600), which is replaced whole and is on
+ * Named tokens: what each may do, in which host groups, until when, and how much its VMs may be together (quota.h). Kept in <state>/auth/tokens (0600), which is replaced whole and is on
  * the disk before a change is acknowledged. A token's text is made here, told once, and kept as its SHA-256 only. The file is our own, so its
  * reader is strict: what it does not understand is a fault that names the line, never a token with other rights than were given.
  * Who asks for what is auth.h's. One thread; stands on lib/base, and on lib/wire/core.h for the scopes.
  *
  *   mica-tokens=1
- *   token NAME SHA256-HEX SCOPE,… GROUP,…|- CREATED-NS EXPIRES-NS|0
+ *   token NAME SHA256-HEX SCOPE,… GROUP,…|- CREATED-NS EXPIRES-NS|0 [QUOTA=N,…]
  *   end=1
  */
 #ifndef API_CORE_TOKENS_H
@@ -13,6 +13,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/sha256.h"
+#include "api/core/quota.h"
 
 #define TOKEN_NAME_MAX 64u
 #define TOKEN_GROUPS_MAX 8u
@@ -29,6 +30,7 @@ struct token {
 	unsigned scopes;           /* enum scope, as given: token_rights() knows what they imply */
 	char groups[TOKEN_GROUPS_MAX][TOKEN_GROUP_NAME_MAX + 1];
 	unsigned n_groups;         /* 0: all */
+	struct quota quota;        /* of the VMs that it makes: those whose record names it. Not with admin, who can make tokens without */
 	uint64_t created_ns;       /* real time */
 	uint64_t expires_ns;       /* 0: never */
 	uint64_t used_ns;          /* real time, of the last request; 0: none since core began. Not on disk */
@@ -58,8 +60,8 @@ struct token *tokens_match(struct tokens *t, const uint8_t hash[SHA256_BYTES]);
 struct token *tokens_find(struct tokens *t, const char *name);
 /* Does that one still exist, and is not over? */
 bool tokens_live(const struct tokens *t, uint32_t serial, uint64_t now_ns);
-/* Makes one of want's name, scopes, groups and expires_ns. text: for its owner, and for nobody else. *out is valid until the next change.
- * -EINVAL (also admin with groups), -EEXIST, -ENOSPC (TOKENS_MAX that are not over), or of the disk. */
+/* Makes one of want's name, scopes, groups, quota and expires_ns. text: for its owner, and for nobody else. *out is valid until the next change.
+ * -EINVAL (also admin with groups or quotas), -EEXIST, -ENOSPC (TOKENS_MAX that are not over), or of the disk. */
 int tokens_add(struct tokens *t, const struct token *want, char text[TOKEN_TEXT_BYTES + 1], const struct token **out);
 int tokens_remove(struct tokens *t, const char *name); /* -ENOENT, or of the disk: then it is still there */
 

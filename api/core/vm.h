@@ -129,6 +129,7 @@ struct vm_wish {                 /* what a creator asks for; zeros: the group's 
 	uint64_t target_bytes;       /* a builder: size of its second disk, which starts as `image` or empty */
 	uint64_t disk_bytes;         /* of its root disk; 0: the group's */
 	const char *const *tags;     /* borrowed, valid tags */
+	const char *token;           /* borrowed: name of the token that makes it; NULL */
 	unsigned n_tags;
 };
 /* Begins; *status is the HTTP status of a refusal. The VM is found in *out at once, in state VM_MAKING. */
@@ -139,7 +140,11 @@ int vm_admit(struct core *c, uint64_t ram_bytes, unsigned *status, struct fault 
 int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault *f);
 int vm_admit_promise(const struct core *c, uint64_t more_bytes, unsigned *status, struct fault *f); /* of disks: for one more, or one that grows */
 uint64_t vm_disk_in_memory(const struct vm *vm); /* bytes of its disks that its process will hold in memory: all, where the state folder is in one */
-int vm_admit_group(const struct core *c, const struct host_group *g, unsigned *status, struct fault *f);
+/* Quotas of its group, and of the token that makes it. vm has its sizes, group and token, and is not registered yet. */
+int vm_admit_quotas(struct core *c, const struct vm *vm, unsigned *status, struct fault *f);
+int vm_admit_grow(const struct vm *vm, uint64_t more_bytes, unsigned *status, struct fault *f); /* the same, of disks, when one grows */
+/* What the VMs of a host group, or made by a token, were given; the other is NULL. */
+struct quota vm_quota_used(const struct core *c, const char *group, const char *token);
 void vm_put_limits(const struct vm *vm, struct buf *b); /* into a frame to jail */
 /* Of a record that was read. 0, -ENOMEM, -EEXIST. Takes r and dir_fd over. */
 int vm_from_record(struct core *c, struct record *r, int dir_fd, struct vm **out);

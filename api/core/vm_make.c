@@ -187,6 +187,8 @@ static int fill(struct vm *vm, const struct vm_wish *w, const struct image *im)
 	r->net_bytes_s = w->net_bytes_s ? w->net_bytes_s : g->net_bytes_s;
 	r->net_packets_s = w->net_packets_s ? w->net_packets_s : g->net_packets_s;
 	r->protected_ = w->protected_;
+	if (w->token)
+		snprintf(r->token, sizeof(r->token), "%s", w->token);
 	snprintf(r->image, sizeof(r->image), "%s", g->image.path);
 	if (im && !w->target_bytes)
 		snprintf(r->image, sizeof(r->image), "%s", im->n_names ? im->names[0] : im->id);
@@ -240,7 +242,7 @@ static int begin(struct core *c, struct vm *vm, const struct vm_wish *w, unsigne
 		return fault_set(f, -ENOSPC, "this daemon has %u VMs already: delete some [E_VM_COUNT]", c->reg.count);
 	}
 	vm->r.slot = (unsigned)slot;
-	err = vm_admit_group(c, w->group, status, f);
+	err = vm_admit_quotas(c, vm, status, f);
 	if (!err)
 		err = vm_admit(c, vm->r.ram_bytes, status, f);
 	if (!err)

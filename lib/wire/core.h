@@ -57,7 +57,7 @@ enum core_type {
 	C_NET_LOG = 122, /* VM → OK + descriptors of its network record's files, oldest first (the last one grows); ERR 404 none */
 	C_PUB_CONNECT = 144, /* PUB_ID; no credential: its clients show none → OK + fd: raw bytes from and to the guest's end, both halves; ERR 404, 409, 502, 503, 504 */
 	C_TOKEN_LIST = 64,   /* → ITEM{token}* OK. The text of a token never comes back. */
-	C_TOKEN_CREATE = 65, /* NAME SCOPE* GROUP* [LIFE_MS | EXPIRES_NS] → OK token + TOKEN; ERR 400, 409 there is one, 507 too many */
+	C_TOKEN_CREATE = 65, /* NAME SCOPE* GROUP* QUOTA* [LIFE_MS | EXPIRES_NS] → OK token + TOKEN; ERR 400, 409 there is one, 507 too many */
 	C_TOKEN_REVOKE = 66, /* NAME → OK TEXT; ERR 404 */
 	C_GROUP_CREATE = 80, /* ENTRY* (the keys of a host group) → OK group NOTE*; ERR 400, 409 name or network in use, 507 too many */
 	C_GROUP_CHANGE = 81, /* GROUP ENTRY* (over the keys there are; null removes one) → OK group NOTE*; ERR 404, 409 VMs or the daemon's file forbid it */
@@ -123,6 +123,7 @@ enum core_tag { /* u64 unless said */
 	C_T_CACHE_KEY, /* str */ C_T_MODE, /* str */ C_T_SOURCE_VM, /* str */ C_T_SOURCE_STATUS, /* str, as STATUS */ C_T_UP, /* 0/1: its agent answers, all is done */
 	C_T_FIXUP, /* str, repeats: hostname machine-id ssh-host-keys */ C_T_FIXUPS_SET, /* 1: list given (may be empty) */
 	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */ C_T_SCRATCH_BYTES,
+	C_T_QUOTA = 352, /* nested, repeats: NAME ("max_vms" …) COUNT (the most, not 0) [SIZE: in use] */
 	C_T_SHARED_BYTES = 272, C_T_TOTAL_BYTES, C_T_FREE_BYTES, C_T_PROMISED_BYTES, C_T_FREED_BYTES, C_T_DISK, /* nested, repeats: NAME SIZE PLAIN(1: read-only) [TEXT: file] */
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
@@ -130,7 +131,7 @@ enum core_tag { /* u64 unless said */
 /* A group's fields: NAME COUNT RAM_BYTES CPUS ARCH GPU_COUNT SOURCE KEEPS PERSISTENT SIZE (of disks) IMAGE NET_MODE [BRIDGE GATEWAY] */
 /* An image's fields: IMAGE (its id) NAME* SIZE STORED_BYTES CREATED_NS USERS */
 /* A secret's fields: NAME SIZE PERM UID GID MODIFIED_NS */
-/* A token's fields: NAME SCOPE* GROUP* CREATED_NS [EXPIRES_NS LAST_USED_NS] EXPIRED(0/1). LAST_USED_NS is not kept over a restart. */
+/* A token's fields: NAME SCOPE* GROUP* QUOTA* CREATED_NS [EXPIRES_NS LAST_USED_NS] EXPIRED(0/1). LAST_USED_NS is not kept over a restart. */
 /* A node's fields: VM GROUP IP RAM_BYTES CPUS CREATED_NS [LAST_CALL_NS] ARCH TAG* STATUS PERSISTENT PUBLISH* [FAULT COMMITTED] [COMMIT UP SOURCE_VM SOURCE_STATUS: of a fork] */
 /* A commit's fields: COMMIT VM (its source) GROUP CREATED_NS TAG* LABEL* [CACHE_KEY] */
 

@@ -62,9 +62,9 @@ def case_list(stack, root):
     made(root, "dash", "-s", "read")
     code, out, _ = root.run("token", "list")
     lines = [line.split() for line in out.splitlines()]
-    same((code, lines[0], [x[:3] for x in lines[1:]]), (0, ["NAME", "SCOPES", "GROUPS", "AGE", "EXPIRES", "USED"],
+    same((code, lines[0], [x[:3] for x in lines[1:]]), (0, ["NAME", "SCOPES", "GROUPS", "AGE", "EXPIRES", "USED", "QUOTA"],
                                                         [["ci", "exec,files,net", "demo,fixed"], ["dash", "read", "all"]]), "listed")
-    tap.ok(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", lines[1][4]) and lines[2][4:] == ["never", "-"], "with their ends")
+    tap.ok(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", lines[1][4]) and lines[2][4:] == ["never", "-", "-"], "with their ends")
     same(root.run("token", "ls", "-q")[1], "ci\ndash\n", "names alone")
     code, out, _ = root.run("token", "create", "three", "--scope", "vm", "--json")
     tap.ok(code == 0 and json.loads(out)["token"].startswith("mica_"), "made with --json")
@@ -90,6 +90,28 @@ def case_scopes(stack, root, vm):
     same(Api(stack.tcp, token).call("POST", "/hostgroup/fixed/nodes")[0], 403, "creating there: 403")
     code, _, err = Client(stack, "mica_" + "x" * 43).run("vm", "list")
     tap.ok(code != 0 and "401" in err, "a token that never was: 401")
+
+
+def case_quota(stack, root):
+    """Quotas: given, shown, held, and said how to mend."""
+    for words, want in ((("--max-vms", "0"), "max_vms"), (("--max-ram", "lots"), "size"), (("--max-disk", "0"), "max_disk")):
+        code, out, err = root.run("token", "create", "team", "--scope", "vm", *words)
+        tap.ok(code in (1, 2) and not out and want in err, "%s: refused: %s" % (" ".join(words), err))
+    code, _, err = root.run("token", "create", "team", "--scope", "admin", "--max-vms", "1")
+    tap.ok(code == 1 and "admin" in err, "admin with a quota: refused")
+    token = made(root, "team", "--scope", "vm,exec", "--max-vms", "1", "--max-vcpus", "64", "--max-ram", "64G", "--max-disk", "1T")
+    team = Client(stack, token)
+    code, out, err = team.run("vm", "launch", "demo", "--json")
+    one = code == 0 and json.loads(out)["hostname"]
+    tap.ok(one, "one is allowed: %s%s" % (out, err))
+    code, _, err = team.run("vm", "launch", "demo")
+    tap.ok(code != 0 and "token 'team' has 1 VMs, and max_vms is 1" in err and "E_QUOTA" in err and "fix:" in err, "a second is not: %s" % err)
+    code, out, _ = root.run("token", "list")
+    tap.ok("VMs 1/1, vCPUs " in out and "/64GiB" in out, "the list shows what is used: %s" % out)
+    quota = next(t for t in json.loads(root.run("token", "list", "--json")[1]) if t["name"] == "team")["quota"]
+    same((sorted(quota), quota["max_vms"], quota["max_ram"]["limit"]), (["max_disk", "max_ram", "max_vcpus", "max_vms"], {"limit": 1, "used": 1}, 64 << 30), "so does its JSON")
+    same(team.run("vm", "delete", one)[0], 0, "deleted")
+    same(root.run("token", "revoke", "team")[0], 0, "revoked")
 
 
 def case_revoke(stack, root, vm):
@@ -128,6 +150,8 @@ def main():
         vm = json.loads(body)["hostname"]
         case_words(stack, root)
         case_list(stack, root)
+        print("# case_quota", flush=True)
+        case_quota(stack, root)
         for case in (case_scopes, case_revoke, case_expiry):
             print("# " + case.__name__, flush=True)
             case(stack, root, vm)

@@ -57,6 +57,22 @@ def test_groups():
         w.done()
 
 
+def test_quotas():
+    w = World()
+    group = 'name: ok, vcpu: 2, storage_size: 4M, disks: [{size: 2M}], %s'
+    for quota, want in (('max_vcpus: 3', "the VMs of host group 'ok' have 2 vCPUs together, this wants 2 more, and max_vcpus is 3"), ('max_ram: 100M', 'max_ram is 100'),
+                        ('max_disk: 11M', 'have 6 MiB of disks together, this wants 6 more, and max_disk is 11')):
+        w.start(config=config(w, [], group % quota, 'name: mute'))
+        names = w.names()
+        first = w.create('ok') if not names else None
+        m = w.create('ok')
+        ok((not first or first.type == OK) and refused(m, 409, want) and 'raise it in the host group' in says(m) and 'E_QUOTA' in says(m), quota, says(m))
+        w.kill9()
+    w.start(config=config(w, [], group % 'max_vcpus: 4', 'name: mute'))
+    ok(w.create('ok').type == OK and w.term() == 0, 'raised: there is room')
+    w.done()
+
+
 def test_io():
     io.clear()
     w = World()
@@ -123,7 +139,7 @@ def test_hellos():
 
 def main():
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    for test in (test_groups, test_io, test_ram, test_disk, test_hellos):
+    for test in (test_groups, test_quotas, test_io, test_ram, test_disk, test_hellos):
         test()
     print('1..%d' % core_fake.count)
     return 1 if core_fake.failed else 0

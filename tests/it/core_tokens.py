@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """core_tokens.py CORE: named tokens of the real core between the made-up front, jail, netd and vmm of core_fake.py. TAP."""
-import hashlib, os, re, stat, sys, time
+import hashlib, os, re, stat, struct, sys, time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import core_fake  # noqa: E402
-from core_fake import ERR, OK, STATUS, T_ADD, T_AUTH, T_CREATED, T_GROUP, T_NAME, T_TAG_NAME, T_TIMEOUT, T_VM, T_WAIT, World, ok, refused, says  # noqa: E402
+from core_fake import ERR, OK, STATUS, T_ADD, T_AUTH, T_CREATED, T_GROUP, T_NAME, T_TAG_NAME, T_TIMEOUT, T_VM, T_WAIT, World, field, ok, refused, says  # noqa: E402
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..')
 T_ALLOW, T_DROP, T_SET_ALLOW, T_SET_DROP, T_RESET = 34, 35, 36, 37, 224
 (T_FOR, T_SCOPE, T_TOKEN, T_LIFE, T_EXPIRES, T_USED, T_EXPIRED) = range(112, 119)
+T_QUOTA, T_COUNT, T_RAM, T_CPUS, T_SIZE = 352, 23, 24, 25, 64
+QUOTAS = ['max_vms', 'max_vcpus', 'max_ram', 'max_disk']
 READ, VM, EXEC, FILES, NET, ADMIN, ANY = 1, 2, 4, 8, 16, 32, 64
 SCOPES = ['read', 'vm', 'exec', 'files', 'net', 'admin']
 GROUPS = (('ok', 0), ('mute', 0), ('slow', 0), ('user', 0))
@@ -56,11 +58,21 @@ class Tokens(World):
         return got
 
     def make(self, name, *scopes, groups=(), **more):
-        fields = [(T_SCOPE, s) for s in scopes] + [(T_GROUP, g) for g in groups] + [({'life': T_LIFE, 'expires': T_EXPIRES}[k], v) for k, v in more.items()]
+        fields = [(T_SCOPE, s) for s in scopes] + [(T_GROUP, g) for g in groups] + [({'life': T_LIFE, 'expires': T_EXPIRES}[k], v) for k, v in more.items() if k not in QUOTAS] + \
+            [(T_QUOTA, fields_of((T_NAME, k), (T_COUNT, v))) for k, v in more.items() if k in QUOTAS]
         return self.ask(C['C_TOKEN_CREATE'], (T_NAME, name), *fields, auth=self.root_digest)
 
     def listed(self):
         return {m.str(T_NAME): m for m in self.answer(self.post(C['C_TOKEN_LIST'], auth=self.root_digest))[:-1]}
+
+
+def fields_of(*fields):
+    return b''.join(field(tag, v) for tag, v in fields)
+
+
+def fields_in(raw):
+    m = core_fake.Msg(struct.pack('<IHHI', len(raw), 0, 0, 0) + raw)
+    return m.str(T_NAME), m.num(T_COUNT), m.num(T_SIZE)
 
 
 def digest(text):
@@ -188,6 +200,56 @@ def test_groups(w, mine):
     w.ask(C['C_DELETE'], (T_VM, other))
 
 
+def test_quotas(w):
+    what = dict(max_vms=2, max_vcpus=3, max_ram=160 << 20, max_disk=9 << 20) # VMs of the groups: 2 vCPUs, 64 MiB, disks of 4 MiB
+    for key, value in (('max_vms', 0), ('max_disk', 1 << 63)):
+        ok(refused(w.make('team', 'vm', **{key: value}), 400, key), f'{key} {value}: refused')
+    ok(refused(w.ask(C['C_TOKEN_CREATE'], (T_NAME, 'team'), (T_SCOPE, 'vm'), (T_QUOTA, fields_of((T_NAME, 'max'), (T_COUNT, 1)))), 400, 'max_vms'), 'an unknown quota: refused')
+    ok(refused(w.make('team', 'admin', **what), 400, 'admin'), 'admin with quotas: refused')
+    t = digest(w.make('team', 'vm', **what).str(T_TOKEN))
+    free = digest(w.make('free', 'vm').str(T_TOKEN))
+
+    def create(*fields, auth=None):
+        return w.ask(C['C_CREATE'], (T_GROUP, 'ok'), (T_WAIT, 'agent'), (T_TIMEOUT, 8000), *fields, auth=auth or t)
+
+    def used():
+        return [fields_in(v) for tag, v in w.listed()['team'].fields if tag == T_QUOTA]
+    theirs = create(auth=free).str(T_VM)
+    m = create()
+    one = m.str(T_VM)
+    ok(m.type == OK and used() == [('max_vms', 2, 1), ('max_vcpus', 3, 2), ('max_ram', 160 << 20, 64 << 20), ('max_disk', 9 << 20, 4 << 20)],
+       "its VMs count, and no others'; the list says so", used())
+    m = create()
+    ok(refused(m, 409, "the VMs of token 'team' have 2 vCPUs together, this wants 2 more, and max_vcpus is 3") and 'E_QUOTA' in says(m), 'vCPUs', says(m))
+    two = create((T_CPUS, 1)).str(T_VM)
+    ok(bool(two), 'a smaller one fits')
+    ok(refused(create((T_CPUS, 1)), 409, "token 'team' has 2 VMs, and max_vms is 2"), 'VMs')
+    m = w.ask(C['C_DISK_GROW'], (T_VM, one), (T_SIZE, 5 << 20), auth=t)
+    ok('has 5242880 bytes now' in says(m), 'a disk grows within (the made-up vmm grows no file system)', says(m))
+    m = w.ask(C['C_DISK_GROW'], (T_VM, one), (T_SIZE, 6 << 20), auth=t)
+    ok(refused(m, 409, 'max_disk is 9') and 'have 9 MiB of disks together, this wants 1 more' in says(m), 'not beyond its quota', says(m))
+    ok(refused(w.ask(C['C_DISK_GROW'], (T_VM, one), (T_SIZE, 6 << 20), auth=free), 409, 'max_disk is 9'), "nor by another's token")
+    w.kill9()
+    w.start(groups=GROUPS)
+    ok(used()[0] == ('max_vms', 2, 2) and used()[3] == ('max_disk', 9 << 20, 9 << 20), 'kept over a restart, quotas and what counts', used())
+    ok(refused(create((T_CPUS, 1)), 409, 'max_vms is 2'), 'and held')
+    ok(w.ask(C['C_TOKEN_REVOKE'], (T_NAME, 'team')).type == OK, 'revoked')
+    t = digest(w.make('team', 'vm', max_ram=130 << 20).str(T_TOKEN))
+    ok(refused(create(), 409, 'max_ram is 130'), 'a token of its name has its VMs')
+    for vm in (one, two, theirs):
+        ok(w.ask(C['C_DELETE'], (T_VM, vm)).type == OK, 'deleted')
+    ok(used() == [('max_ram', 130 << 20, 0)], 'nothing counts')
+    racing = [w.post(C['C_CREATE'], (T_GROUP, 'ok'), (T_WAIT, 'agent'), (T_TIMEOUT, 8000), auth=t) for _ in range(5)]
+    got = [w.answer(r)[-1] for r in racing]
+    ok(sorted(m.type == OK for m in got) == [False] * 3 + [True] * 2, 'many at once: no more than fit', [says(m) for m in got])
+    for m in got:
+        if m.type == OK:
+            w.ask(C['C_DELETE'], (T_VM, m.str(T_VM)))
+    for name in ('team', 'free'):
+        w.ask(C['C_TOKEN_REVOKE'], (T_NAME, name))
+    w.cuts()
+
+
 def test_pending(w):
     """What waits in core when the token goes."""
     w.cuts()
@@ -262,6 +324,7 @@ def main():
         test_store(w)
         mine = test_scopes(w)
         test_groups(w, mine)
+        test_quotas(w)
         test_pending(w)
         test_expiry(w)
         test_files(w)

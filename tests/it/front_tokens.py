@@ -16,12 +16,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import fakecore  # noqa: E402
 from client import Api, Broken, Conn, WebSocket, query, wait_for  # noqa: E402
 from fakecore import AUTH, CONNECT, CREATE, ITEM, NODES, Refused, Rig, T  # noqa: E402
+import frames  # noqa: E402
 from frames import Tap  # noqa: E402
 
 tap = Tap()
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 CUT, LIST, MAKE, REVOKE = 18, 64, 65, 66
-T.update(FOR=112, SCOPE=113, TOKEN=114, LIFE_MS=115, EXPIRES_NS=116, LAST_USED_NS=117, EXPIRED=118)
+T.update(FOR=112, SCOPE=113, TOKEN=114, LIFE_MS=115, EXPIRES_NS=116, LAST_USED_NS=117, EXPIRED=118, QUOTA=352, SIZE=64)
 SCOPES = ["read", "vm", "exec", "files", "net", "admin"]
 ANY = 64
 NS = 1788256800123456789
@@ -36,6 +37,12 @@ def same(got, want, what):
 
 def digest(text):
     return hashlib.sha256(text.encode()).digest()
+
+
+def quota(name, most, *used):
+    """One nested QUOTA field."""
+    fields = [(T["NAME"], name), (T["COUNT"], most)] + [(T["SIZE"], n) for n in used]
+    return T["QUOTA"], b"".join(frames.field(*f) for f in fields)
 
 
 class Core(fakecore.FakeCore):
@@ -63,7 +70,7 @@ class Core(fakecore.FakeCore):
         return super().answer(m)
 
     def token_fields(self, name):
-        more = [(T["GROUP"], "sbox"), (T["EXPIRES_NS"], NS), (T["LAST_USED_NS"], NS), (T["EXPIRED"], 1)] if name == "b" else [(T["EXPIRED"], 0)]
+        more = [(T["GROUP"], "sbox"), (T["EXPIRES_NS"], NS), (T["LAST_USED_NS"], NS), (T["EXPIRED"], 1), *(quota(*q) for q in (("max_vms", 4, 1), ("max_ram", 1 << 33, 0)))] if name == "b" else [(T["EXPIRED"], 0)]
         return [(T["NAME"], name), (T["SCOPE"], "read"), (T["SCOPE"], "exec"), (T["CREATED_NS"], NS)] + more
 
     def cut(self, text):
@@ -145,8 +152,8 @@ def case_refused(rig):
 
 
 def case_tokens(rig):
-    a = {"name": "a", "scopes": ["read", "exec"], "groups": [], "created_at": TIME, "expired": False}
-    b = dict(a, name="b", groups=["sbox"], expires_at=TIME, last_used_at=TIME, expired=True)
+    a = {"name": "a", "scopes": ["read", "exec"], "groups": [], "quota": {}, "created_at": TIME, "expired": False}
+    b = dict(a, name="b", groups=["sbox"], quota={"max_vms": {"limit": 4, "used": 1}, "max_ram": {"limit": 1 << 33, "used": 0}}, expires_at=TIME, last_used_at=TIME, expired=True)
     same(rig.api.get("/tokens"), [a, b], "listed, without their text")
     for expires, tag, value in ((None, None, None), ("", None, None), ("24h", "LIFE_MS", 86400000), ("1m30s", "LIFE_MS", 90000),
                                 ("2026-09-01T10:00:00.123456789Z", "EXPIRES_NS", NS), ("2026-09-01T12:30:00.5+02:30", "EXPIRES_NS", 1788256800500000000),
@@ -157,6 +164,13 @@ def case_tokens(rig):
         m = rig.core.asked[-1]
         same((m.kind, m.text(T["NAME"]), m.all(T["SCOPE"]), m.all(T["GROUP"])), (MAKE, "ci", ["vm", "exec"], ["sbox"]), "… core gets it")
         same([m.num(T["LIFE_MS"]), m.num(T["EXPIRES_NS"])], [value if tag == "LIFE_MS" else None, value if tag == "EXPIRES_NS" else None], "… and its end")
+    limits = {"max_vms": 4, "max_vcpus": 8, "max_ram": "8G", "max_disk": 1 << 40}
+    same(rig.api.call("POST", "/tokens", {"name": "ci", "scopes": ["vm"], **limits})[0], 201, "made with quotas")
+    same([v for tag, v in rig.core.asked[-1].list if tag == T["QUOTA"]], [quota(*q)[1] for q in (("max_vms", 4), ("max_vcpus", 8), ("max_ram", 8 << 30), ("max_disk", 1 << 40))],
+         "… core gets them")
+    for bad in ({"max_vms": 0}, {"max_vms": -1}, {"max_vms": "4"}, {"max_ram": "lots"}, {"max_ram": ""}, {"max_disk": 1.5}, {"max_vcpus": []}):
+        status, _, text = rig.api.call("POST", "/tokens", {"name": "ci", "scopes": ["vm"], **bad})
+        same((status, next(iter(bad)) in json.loads(text)["error"]), (400, True), "%s: 400" % bad)
     same(rig.api.call("DELETE", "/tokens/ci")[0::2], (200, b'{"message":"revoked"}'), "revoked")
 
 

@@ -463,9 +463,12 @@ def secrets_and_tokens(w):
     if "createToken" in w.ops:
         w.call("createToken", 201, body={"name": "once", "scopes": ["read"]})
         w.call("createToken", 409, body={"name": "once", "scopes": ["read"]})
+        w.call("createToken", 201, body={"name": "team", "scopes": ["vm"], "max_vms": 2, "max_vcpus": 4, "max_ram": "8G", "max_disk": 1 << 40})
+        w.call("createToken", 400, body={"name": "none", "scopes": ["vm"], "max_vms": 0})
         w.call("createToken", 413, body=b" " * ((1 << 20) + 1))
         w.call("listTokens", 200)
         w.call("revokeToken", 200, {"name": "once"})
+        w.call("revokeToken", 200, {"name": "team"})
     for name in ("createGroup", "changeGroup"):
         if name in w.ops:
             w.refusal(name, w.api, "with a body that is too large", {"group": "demo"}, body=b" " * ((1 << 20) + 1), wanted=413)

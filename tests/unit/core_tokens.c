@@ -12,11 +12,13 @@
 
 #define D0 "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define D1 "10112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define D2 "20112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define HEAD "mica-tokens=1\n"
 #define LINE0 "token ci " D0 " exec,files sbox,prod-2 5 0\n"
 #define LINE1 "token root-2 " D1 " admin - 5 18446744073709551615\n"
+#define LINE2 "token team " D2 " vm - 5 0 max_vms=2,max_ram=8589934592\n"
 #define END "end=1\n"
-#define GOOD HEAD LINE0 LINE1 END
+#define GOOD HEAD LINE0 LINE1 LINE2 END
 
 static int parse(struct tokens *t, const char *text, size_t n, struct fault *f)
 {
@@ -34,7 +36,8 @@ static void test_good(void)
 
 	ok(parse(&t, HEAD END, strlen(HEAD END), &f) == 0 && t.n == 0, "an empty list");
 	tokens_done(&t);
-	ok(parse(&t, GOOD, strlen(GOOD), &f) == 0 && t.n == 2, "two tokens: %s", f.text);
+	ok(parse(&t, GOOD, strlen(GOOD), &f) == 0 && t.n == 3, "three tokens: %s", f.text);
+	ok(!quota_given(&t.list[0].quota) && t.list[2].quota.v[Q_VMS] == 2 && t.list[2].quota.v[Q_RAM] == 8ull << 30 && !t.list[2].quota.v[Q_VCPUS], "the quotas of the third");
 	ok(strcmp(t.list[0].name, "ci") == 0 && t.list[0].scopes == (SCOPE_EXEC | SCOPE_FILES) && t.list[0].n_groups == 2 && t.list[0].created_ns == 5, "the first");
 	ok(token_sees(&t.list[0], "sbox") && token_sees(&t.list[0], "prod-2") && !token_sees(&t.list[0], "prod") && !token_sees(&t.list[0], "") &&
 	   token_sees(&t.list[1], "prod") && token_sees(NULL, "prod"), "the host groups that they see");
@@ -48,6 +51,7 @@ static void test_good(void)
 }
 
 #define SCOPES(s) HEAD "token a " D0 " " s " - 5 0\n" END
+#define QUOTAS(s) HEAD "token a " D0 " vm - 5 0 " s "\n" END
 #define GROUPS(s) HEAD "token a " D0 " read " s " 5 0\n" END
 
 static void test_bad(void)
@@ -66,6 +70,9 @@ static void test_bad(void)
 		{ GROUPS("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"), ":2:" }, { HEAD "token a " D0 " admin sbox 5 0\n" END, ":2:" },
 		{ HEAD "token a " D0 " read - x 0\n" END, ":2:" }, { HEAD "token a " D0 " read - 5 -1\n" END, ":2:" }, { HEAD "token a " D0 " read - 5 18446744073709551616\n" END, ":2:" },
 		{ HEAD "token a " D0 " read - 5 0\r\n" END, ":2:" },
+		{ QUOTAS(""), ":2:" }, { QUOTAS("max_vms"), ":2:" }, { QUOTAS("max_vms=0"), ":2:" }, { QUOTAS("max_vms=x"), ":2:" }, { QUOTAS("max_vms=1,"), ":2:" },
+		{ QUOTAS("max_vms=1,max_vms=2"), ":2:" }, { QUOTAS("max_vm=1"), ":2:" }, { QUOTAS("=1"), ":2:" }, { QUOTAS("max_vms=1 x"), ":2:" },
+		{ HEAD "token a " D0 " admin - 5 0 max_vms=1\n" END, ":2:" },
 	};
 	struct tokens t;
 	struct fault f;
@@ -83,6 +90,24 @@ static void test_bad(void)
 	}
 	ok(parse(&t, GOOD "\0", strlen(GOOD) + 1, &f) == -EINVAL, "a NUL");
 	tokens_done(&t);
+}
+
+static void test_quota_check(void)
+{
+	struct quota most = { { 2, 8, 4ull << 30, 0 } }, used = { { 1, 6, 3ull << 30, 1ull << 50 } }, fits = { { 1, 2, 1ull << 30, UINT64_MAX } }, more = fits;
+	struct fault f = { "" };
+
+	ok(quota_check(&most, &used, &fits, "token 'a'", "mend it", &f) == 0, "what fits exactly; no limit of disks %s", f.text);
+	more.v[Q_VCPUS]++;
+	ok(quota_check(&most, &used, &more, "token 'a'", "mend it", &f) == -EDQUOT &&
+	   strcmp(f.text, "the VMs of token 'a' have 6 vCPUs together, this wants 3 more, and max_vcpus is 8: delete a VM, ask for less, or mend it [E_QUOTA]") == 0, "%s", f.text);
+	more = fits;
+	more.v[Q_RAM] = UINT64_MAX;
+	ok(quota_check(&most, &used, &more, "token 'a'", "mend it", &f) == -EDQUOT && strstr(f.text, "3072 MiB of RAM together") && strstr(f.text, "max_ram is 4096"), "no overflow: %s", f.text);
+	used.v[Q_VMS] = 3;
+	ok(quota_check(&most, &used, &fits, "token 'a'", "mend it", &f) == -EDQUOT && strstr(f.text, "token 'a' has 3 VMs, and max_vms is 2: delete one"), "a quota that was lowered: %s", f.text);
+	more = (struct quota){ { 0, 0, 0, 5 } };
+	ok(quota_check(&most, &used, &more, "token 'a'", "mend it", &f) == 0, "what it wants nothing more of is not asked");
 }
 
 static void test_crowd(void)
@@ -144,6 +169,9 @@ static void test_refused_changes(struct tokens *t)
 	ok(add(t, &k, text) == -EINVAL, "no such scope");
 	ok(add(t, &grouped, text) == -EINVAL, "admin with a host group");
 	ok(add(t, &bad_group, text) == -EINVAL, "no name for a host group");
+	grouped.n_groups = 0;
+	grouped.quota.v[Q_DISK] = 1;
+	ok(add(t, &grouped, text) == -EINVAL, "admin with a quota");
 	k = wish("a b", SCOPE_VM);
 	ok(add(t, &k, text) == -EINVAL, "no name");
 	ok(tokens_remove(t, "a") == -ENOENT && tokens_remove(t, "") == -ENOENT, "nothing to remove");
@@ -234,6 +262,7 @@ int main(void)
 	fd = open(dir, O_RDONLY | O_DIRECTORY);
 	test_good();
 	test_bad();
+	test_quota_check();
 	test_crowd();
 	test_changes(fd);
 	test_room(fd);
