@@ -57,7 +57,7 @@ LIB_SANDBOX := lib/sandbox/sandbox.o lib/sandbox/seccomp.o
 VMM_MEM := vmm/mem/gm.o
 VMM_VIRTIO := vmm/virtio/queue.o vmm/virtio/chain.o vmm/virtio/vdev.o vmm/virtio/mmio.o
 VMM_BACK := vmm/back/tap.o vmm/back/shape.o vmm/back/delay.o vmm/back/vstream.o vmm/back/vtable.o
-VMM_DEV := vmm/dev/blk.o vmm/dev/blk_io.o vmm/dev/net.o vmm/dev/net_rx.o vmm/dev/net_tx.o vmm/dev/net_ctrl.o vmm/dev/net_chaos.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_life.o vmm/dev/vsock_in.o \
+VMM_DEV := vmm/dev/blk.o vmm/dev/blk_io.o vmm/dev/blk_work.o vmm/dev/net.o vmm/dev/net_rx.o vmm/dev/net_tx.o vmm/dev/net_ctrl.o vmm/dev/net_chaos.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_life.o vmm/dev/vsock_in.o \
 	vmm/dev/vsock_out.o
 DEVICE_ROOMS := $(LIB_DISK) $(VMM_MEM) $(VMM_VIRTIO) $(VMM_BACK) $(VMM_DEV)
 
@@ -166,6 +166,8 @@ UNIT_mem_gm := $(LIB_BASE) $(VMM_MEM)
 UNIT_virtio_queue := $(LIB_BASE) $(VMM_MEM) $(VMM_VIRTIO) $(LIB_EV)
 UNIT_virtio_mmio := $(UNIT_virtio_queue)
 UNIT_dev_blk := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)
+UNIT_TESTS += dev_blk_work
+UNIT_dev_blk_work := $(UNIT_dev_blk)
 UNIT_dev_net := $(UNIT_dev_blk)
 UNIT_TESTS += dev_net_ctrl dev_net_chaos dev_net_tap
 UNIT_dev_net_tap := $(UNIT_dev_blk)

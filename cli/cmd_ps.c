@@ -14,7 +14,7 @@ static const struct opt ps_opts[] = {
 	{ 0 },
 };
 static const char *const titles[] = { "PROCESS", "PID", "UID", "OWN NAMESPACES", "CAPABILITIES", "SECCOMP", "NNP", "LANDLOCK", "CALLS", "LIMITS", "CGROUP" };
-static const char *const vmm_threads[] = { "vcpu", "disk", "net" };
+static const char *const vmm_threads[] = { "vcpu", "disk", "diskio", "net" };
 
 static void seccomp_words(const struct ps_proc *p, char *dst, size_t cap)
 {

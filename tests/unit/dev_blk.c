@@ -37,7 +37,7 @@ static void restart(uint64_t features)
 
 static int raw(struct blk **out, int fd, bool read_only, const char *id, struct fault *f)
 {
-	return blk_new(out, &gm, &(struct disk_files){ fd, -1, -1 }, read_only, id, f);
+	return blk_new(out, &gm, &(struct disk_files){ fd, -1, -1 }, read_only, id, 1, f);
 }
 
 /* One request; the status byte, 0xee when it was not answered. */
@@ -242,7 +242,7 @@ static void test_overlay(void)
 	memset(data, 'b', sizeof(data));
 	memset(want, 'b', 10240);
 	memset(want + 4608, 'w', 512);
-	ok(!pwrite_full(base, data, 10240, 0) && !disk_map_create(map, 10240, NULL) && !blk_new(&b, &gm, &files, false, NULL, NULL), "an overlay");
+	ok(!pwrite_full(base, data, 10240, 0) && !disk_map_create(map, 10240, NULL) && !blk_new(&b, &gm, &files, false, NULL, 1, NULL), "an overlay");
 	d.v = blk_vdev(b);
 	restart(0);
 	memset(data, 'w', 512);

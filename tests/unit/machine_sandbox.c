@@ -39,6 +39,36 @@ static void waits_for_events(void)
 	epoll_wait(fd, &e, 1, 300);
 }
 
+static void disk_waits(void)
+{
+	int fd = (int)syscall(SYS_epoll_create1, 0);
+	struct epoll_event e;
+
+	machine_sandbox_disk(NULL);
+	epoll_wait(fd, &e, 1, 300);
+	syscall(SYS_preadv2, -1, NULL, 0, 0, 0, 0);
+}
+
+static void disk_writes(void)
+{
+	machine_sandbox_disk(NULL);
+	syscall(SYS_pwritev, -1, NULL, 0, 0, 0);
+}
+
+static void worker_writes(void)
+{
+	machine_sandbox_disk_io(NULL);
+	syscall(SYS_pwritev, -1, NULL, 0, 0, 0);
+	syscall(SYS_fdatasync, -1);
+	syscall(SYS_fallocate, -1, 0, 0, 0);
+}
+
+static void worker_sets_up_a_ring(void)
+{
+	machine_sandbox_disk_io(NULL);
+	syscall(SYS_io_uring_setup, 1, NULL);
+}
+
 static void maps(void)
 {
 	machine_sandbox_net(NULL);
@@ -110,5 +140,13 @@ int main(void)
 	ok(WIFEXITED(s) && WEXITSTATUS(s) == 7, "a network card's thread may wait, stopped or not");
 	s = behind(no_filter, maps, false);
 	ok(WIFSIGNALED(s) && WTERMSIG(s) == SIGSYS, "it may not get memory");
+	s = behind(no_filter, disk_waits, true);
+	ok(WIFEXITED(s) && WEXITSTATUS(s) == 7, "a disk's thread may wait and look into the page cache");
+	s = behind(no_filter, disk_writes, false);
+	ok(WIFSIGNALED(s) && WTERMSIG(s) == SIGSYS, "it may not write: its workers do");
+	s = behind(no_filter, worker_writes, false);
+	ok(WIFEXITED(s) && WEXITSTATUS(s) == 7, "which may");
+	s = behind(no_filter, worker_sets_up_a_ring, false);
+	ok(WIFSIGNALED(s) && WTERMSIG(s) == SIGSYS, "and may not have an io_uring");
 	return tap_done();
 }

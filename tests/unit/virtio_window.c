@@ -35,7 +35,7 @@ int main(void)
 	uint32_t capacity;
 	int fd = memfd_new("disk");
 
-	if (gm_init(&gm, 1 << 20, NULL) || pwrite_full(fd, "x", 1, 65535) || blk_new(&b, &gm, &(struct disk_files){ fd, -1, -1 }, false, NULL, NULL))
+	if (gm_init(&gm, 1 << 20, NULL) || pwrite_full(fd, "x", 1, 65535) || blk_new(&b, &gm, &(struct disk_files){ fd, -1, -1 }, false, NULL, 1, NULL))
 		return 1;
 	v = blk_vdev(b);
 	vdev_set_window(v, page);

@@ -20,7 +20,7 @@ static const uint64_t caps = CAP(SYS_ADMIN) | CAP(SETUID) | CAP(SETGID) | CAP(SE
  * A filter is inherited, so this list holds what a vmm needs before its threads have filters of their own (and what those let through: tools/walls checks
  * that). It keeps from jail, and from a vmm's first millisecond, what no cage takes: ptrace, modules, bpf, keys, io_uring, kexec, reboot, clocks, swap, the
  * old clone, code in writable memory. ioctl comes first: it is the vCPUs' own.
- * Syscalls: of vmm: ioctl read write readv writev pread64 pwrite64 preadv pwritev fdatasync fsync fallocate ftruncate accept4 recvmsg sendmsg sendto recvfrom shutdown
+ * Syscalls: of vmm: ioctl read write readv writev pread64 pwrite64 preadv preadv2 pwritev fdatasync fsync fallocate ftruncate accept4 recvmsg sendmsg sendto recvfrom shutdown
  *           socketpair setsockopt dup fcntl poll close epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 memfd_create clone set_robust_list
  *           rt_sigaction rt_sigprocmask rt_sigreturn tkill setitimer landlock_create_ruleset landlock_add_rule landlock_restrict_self restart_syscall
  *           arch_prctl set_tid_address clock_gettime getrandom futex exit gettid sched_getaffinity
@@ -31,7 +31,8 @@ static const uint64_t caps = CAP(SYS_ADMIN) | CAP(SETUID) | CAP(SETGID) | CAP(SE
  */
 static const struct sandbox_rule rules[] = {
 	SANDBOX_ALLOW(ioctl), SANDBOX_ALLOW(read), SANDBOX_ALLOW(write), SANDBOX_ALLOW(readv), SANDBOX_ALLOW(writev), SANDBOX_ALLOW(pread64),
-	SANDBOX_ALLOW(pwrite64), SANDBOX_ALLOW(preadv), SANDBOX_ALLOW(pwritev), SANDBOX_ALLOW(fdatasync), SANDBOX_ALLOW(fsync), SANDBOX_ALLOW(fallocate),
+	SANDBOX_ALLOW(pwrite64), SANDBOX_ALLOW(preadv), SANDBOX_ALLOW(preadv2), SANDBOX_ALLOW(pwritev), SANDBOX_ALLOW(fdatasync), SANDBOX_ALLOW(fsync),
+	SANDBOX_ALLOW(fallocate),
 	SANDBOX_ALLOW(ftruncate), SANDBOX_ALLOW(accept4), SANDBOX_ALLOW(recvmsg), SANDBOX_ALLOW(sendmsg), SANDBOX_ALLOW(sendto), SANDBOX_ALLOW(recvfrom),
 	SANDBOX_ALLOW(shutdown), SANDBOX_ALLOW_ARG(socketpair, 0, AF_UNIX), SANDBOX_ALLOW(setsockopt), SANDBOX_ALLOW(dup), SANDBOX_ALLOW(fcntl), SANDBOX_ALLOW(poll),
 	SANDBOX_ALLOW(close), SANDBOX_ALLOW(epoll_create1), SANDBOX_ALLOW(epoll_ctl), SANDBOX_ALLOW(epoll_pwait), SANDBOX_ALLOW(epoll_wait),

@@ -144,7 +144,7 @@ static void do_pause(struct control *c, const struct wire_msg *m)
 	int err = c->built ? (m->type == V_PAUSE ? machine_pause(&c->m) : machine_resume(&c->m)) : -ENODEV;
 
 	if (err && err != -EALREADY)
-		control_err(c, m->id, err == -ENODEV ? 409 : 500, err, err == -ENODEV ? "nothing runs yet" : "a vCPU does not stop");
+		control_err(c, m->id, err == -ENODEV ? 409 : 500, err, err == -ENODEV ? "nothing runs yet" : "a vCPU or a disk does not stop");
 	else
 		control_ok(c, m->id);
 }
@@ -228,13 +228,13 @@ static void do_resize(struct control *c, const struct wire_msg *m)
 		control_err(c, m->id, 404, -ENODEV, "this VM has no such disk");
 		return;
 	}
-	err = blk_resized(c->m.disk[index], &f);
+	err = blk_resized(c->m.disk[index].blk, &f);
 	if (err) {
 		control_err(c, m->id, 500, err, f.text);
 		return;
 	}
 	mark = wire_begin(&c->out, WIRE_OK, m->id);
-	wire_u64(&c->out, V_T_DISK_BYTES, blk_bytes(c->m.disk[index]));
+	wire_u64(&c->out, V_T_DISK_BYTES, blk_bytes(c->m.disk[index].blk));
 	control_send(c, mark, NULL, 0);
 }
 

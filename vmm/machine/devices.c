@@ -18,13 +18,14 @@ static int add_disk(struct machine *m, unsigned i, struct fault *f)
 {
 	struct request_disk *d = &m->req->disk[i];
 	struct blk *b;
-	int err = blk_new(&b, &m->gm, &d->files, d->read_only, d->id[0] ? d->id : NULL, f);
+	unsigned queues = m->req->vcpus < BLK_QUEUES_MAX ? m->req->vcpus : BLK_QUEUES_MAX;
+	int err = blk_new(&b, &m->gm, &d->files, d->read_only, d->id[0] ? d->id : NULL, queues, f);
 
 	d->files = (struct disk_files){ -1, -1, -1 }; /* taken */
 	if (err)
 		return fault_wrap(f, err, "disk %u", i);
 	blk_limit(b, &d->limit);
-	m->disk[m->n_disks++] = b;
+	m->disk[m->n_disks++] = (struct machine_disk){ .m = m, .blk = b };
 	return machine_add_virtio(m, blk_vdev(b), machine_sandbox_disk, f);
 }
 

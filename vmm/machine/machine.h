@@ -2,7 +2,8 @@
  * vmm/machine: one VM put together: guest memory, KVM, the buses, the devices of devices.c, a thread per vCPU, and the control
  * socket (control.h). Sits on every other room of vmm/; nothing but main.c sits on it.
  * Threads: the main thread runs one ev loop (control socket, vsock, rng); each disk and network card has a loop and thread of
- * its own; each vCPU has a thread, which carries out its exits and never touches a loop. Ends once, with a reason: any thread
+ * its own, each disk two to four workers besides (sixteen in all at most: a cgroup lets a VM have vCPUs + 32 tasks), so that its
+ * loop never waits for I/O; each vCPU has a thread, which carries out its exits and never touches a loop. Ends once, with a reason: any thread
  * may say so (machine_end), the main thread tells core, and the process exits; that is also the teardown.
  */
 #ifndef VMM_MACHINE_MACHINE_H
@@ -22,6 +23,7 @@
 
 #define MACHINE_STACK_BYTES 65536u
 #define MACHINE_END_TEXT_BYTES 2048u
+#define MACHINE_DISK_WORKERS 16u /* of all disks */
 
 struct machine;
 
@@ -30,6 +32,11 @@ struct machine_vcpu {
 	struct kvm_vcpu kvm;
 	pthread_t thread;
 	struct vcpu_stats stats;
+};
+
+struct machine_disk {        /* what its workers get */
+	struct machine *m;   /* borrowed */
+	struct blk *blk;     /* borrowed from its device, which lives as long as the process */
 };
 
 struct machine_irq {         /* an interrupt line that KVM delivers by itself */
@@ -77,7 +84,7 @@ struct machine {
 	struct vsock *vsock;            /* borrowed from its device; NULL without one */
 	struct net *net[REQUEST_NETS_MAX]; /* borrowed likewise */
 	unsigned n_nets;
-	struct blk *disk[VMM_DISKS_MAX]; /* borrowed likewise */
+	struct machine_disk disk[VMM_DISKS_MAX];
 	unsigned n_disks;
 
 	struct machine_vcpu vcpu[VMM_VCPUS_MAX];
@@ -102,7 +109,7 @@ int machine_build(struct machine *m, int kvm_fd, struct ev_loop *loop, struct bo
 /* Gives up what is not needed any more and starts the threads. */
 int machine_start(struct machine *m, struct fault *f);
 
-/* Main thread. 0 once every vCPU stands (runs); -ETIMEDOUT; -EALREADY when it is so already. */
+/* Main thread. 0 once every vCPU stands and no disk has a request under way (they run); -ETIMEDOUT; -EALREADY when it is so already. */
 int machine_pause(struct machine *m);
 int machine_resume(struct machine *m);
 
@@ -130,7 +137,7 @@ int machine_add_power(struct machine *m, struct fault *f);
 /* sandbox.c: what each kind of thread may still ask of the kernel. */
 int machine_sandbox_process(struct fault *f); /* before any thread: no paths */
 void machine_sandbox_vcpu(struct machine *m);
-machine_sandbox_fn machine_sandbox_disk, machine_sandbox_net;
+machine_sandbox_fn machine_sandbox_disk, machine_sandbox_disk_io, machine_sandbox_net;
 int machine_sandbox_main(struct fault *f);
 
 #endif

@@ -50,12 +50,23 @@ void machine_sandbox_vcpu(struct machine *m)
 	machine_filter(m, rules, ARRAY_LEN(rules));
 }
 
-/* Syscalls: futex write clock_gettime exit_group epoll_pwait epoll_wait epoll_ctl read preadv pwritev fdatasync fallocate */
+/* Syscalls: futex write clock_gettime exit_group epoll_pwait epoll_wait epoll_ctl read preadv2 */
 void machine_sandbox_disk(struct machine *m)
 {
 	static const struct sandbox_rule rules[] = {
 		EVERY_THREAD,
 		EVERY_LOOP,
+		SANDBOX_ALLOW(preadv2),
+	};
+
+	machine_filter(m, rules, ARRAY_LEN(rules));
+}
+
+/* Syscalls: futex write clock_gettime exit_group preadv pwritev fdatasync fallocate */
+void machine_sandbox_disk_io(struct machine *m)
+{
+	static const struct sandbox_rule rules[] = {
+		EVERY_THREAD,
 		SANDBOX_ALLOW(preadv),
 		SANDBOX_ALLOW(pwritev),
 		SANDBOX_ALLOW(fdatasync),

@@ -235,11 +235,41 @@ static void *device_main(void *arg)
 	return NULL;
 }
 
+static void *disk_worker_main(void *arg)
+{
+	struct machine_disk *d = arg;
+
+	machine_sandbox_disk_io(d->m);
+	blk_work(d->blk);
+	park(d->m); /* nobody calls blk_quit() */
+	return NULL;
+}
+
+static unsigned workers_of_a_disk(const struct machine *m)
+{
+	unsigned each = m->n_disks ? MACHINE_DISK_WORKERS / m->n_disks : 0;
+
+	return each < BLK_WORKERS_MAX ? each : BLK_WORKERS_MAX;
+}
+
+/* After the vCPUs, which have no need of them so soon. */
+static int start_disk_workers(struct machine *m, struct fault *f)
+{
+	pthread_t unused;
+	int err = 0;
+
+	for (unsigned i = 0; i < m->n_disks * workers_of_a_disk(m) && !err; i++)
+		err = start_thread(&unused, disk_worker_main, &m->disk[i % m->n_disks], "a disk", f);
+	return err;
+}
+
 int machine_start(struct machine *m, struct fault *f)
 {
 	int err = machine_sandbox_process(f);
 
 	kick_signal_init();
+	for (unsigned i = 0; i < m->n_disks; i++)
+		blk_set_workers(m->disk[i].blk, workers_of_a_disk(m));
 	for (unsigned i = 0; i < m->n_virtio && !err; i++)
 		if (m->virtio[i].own_thread)
 			err = start_thread(&m->virtio[i].thread, device_main, &m->virtio[i], "a device", f);
@@ -249,6 +279,8 @@ int machine_start(struct machine *m, struct fault *f)
 	/* the others first: machine_this_vcpu() looks at their handles */
 	for (unsigned i = m->n_vcpus; i-- > 0 && !err;)
 		err = start_thread(&m->vcpu[i].thread, vcpu_main, &m->vcpu[i], "a vCPU", f);
+	if (!err)
+		err = start_disk_workers(m, f);
 	return err ? err : machine_sandbox_main(f);
 }
 
@@ -269,6 +301,22 @@ static int wait_standing(struct machine *m)
 	return 0;
 }
 
+/* All of them, or none and -ETIMEDOUT: what stands still has no I/O under way. */
+static int hold_disks(struct machine *m)
+{
+	int err = 0;
+
+	for (unsigned i = 0; i < m->n_disks; i++) {
+		err = blk_hold(m->disk[i].blk, STAND_TRIES * STAND_TRY_MS);
+		if (err) {
+			while (i-- > 0)
+				blk_release(m->disk[i].blk);
+			break;
+		}
+	}
+	return err;
+}
+
 int machine_pause(struct machine *m)
 {
 	int err = -ETIMEDOUT;
@@ -284,12 +332,15 @@ int machine_pause(struct machine *m)
 		}
 		err = wait_standing(m);
 	}
+	pthread_mutex_unlock(&m->stand_lock);
+	if (!err)
+		err = hold_disks(m);
 	if (err) {
+		pthread_mutex_lock(&m->stand_lock);
 		atomic_store(&m->pause, false);
 		pthread_cond_broadcast(&m->stand_changed);
-	}
-	pthread_mutex_unlock(&m->stand_lock);
-	if (!err) {
+		pthread_mutex_unlock(&m->stand_lock);
+	} else {
 		enum machine_state running = MACHINE_RUNNING;
 
 		atomic_compare_exchange_strong(&m->state, &running, MACHINE_PAUSED);
@@ -303,6 +354,8 @@ int machine_resume(struct machine *m)
 
 	if (!atomic_load(&m->pause))
 		return -EALREADY;
+	for (unsigned i = 0; i < m->n_disks; i++)
+		blk_release(m->disk[i].blk);
 	pthread_mutex_lock(&m->stand_lock);
 	atomic_store(&m->pause, false);
 	pthread_cond_broadcast(&m->stand_changed);

@@ -6,7 +6,7 @@
  * Threads. One mutex per device (`lock`) covers its registers, queues and counters; `irq_status` alone is atomic, so that
  * a guest's interrupt handler never waits for a device at work. mmio_read/mmio_write (mmio.h) run on vCPU threads and take the
  * lock themselves. Everything else of a device runs on the thread of its loop: one loop and I/O thread for vsock, rng; a loop and thread of its
- * own for each net, which a flood from outside keeps busy, and blk, whose flush may take long (it drops the lock while it does I/O). Nothing touches
+ * own for each net, which a flood from outside keeps busy, and blk, which has workers besides (the lock is dropped while they do I/O). Nothing touches
  * a loop from another thread: `activate` and `reset` may run on a vCPU thread and only change memory; then `sync` runs on the
  * loop's thread (at once when there is no loop) before any further work of the device.
  * Order of locks: a device's lock is the innermost but for the irq callback, which must take none.
