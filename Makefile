@@ -90,7 +90,9 @@ CLI_ROOM := cli/codes.o cli/checks.o cli/notify.o cli/mask.o cli/cmd_bundle.o cl
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
 CLI_OBJS := $(CLI_ROOM) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC) $(LIB_TLS)
 UNPACK_OBJS := rootfs/unpack/main.o rootfs/unpack/outer.o rootfs/unpack/manifest.o rootfs/unpack/stream.o rootfs/unpack/layer.o rootfs/unpack/inside.o \
-	rootfs/unpack/adopt.o lib/arc/tar_read.o $(LIB_JSON) $(LIB_BASE)
+	rootfs/unpack/adopt.o rootfs/unpack/target.o lib/arc/tar_read.o $(LIB_JSON) $(LIB_BASE)
+STEP_OBJS := rootfs/step/main.o rootfs/step/user.o rootfs/step/run.o rootfs/step/copy.o rootfs/unpack/layer.o rootfs/unpack/inside.o rootfs/unpack/stream.o \
+	rootfs/unpack/target.o lib/arc/tar_read.o lib/arc/tar_write.o $(LIB_BASE)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
 	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o agent/watch.o agent/watch_ask.o agent/watch_tree.o agent/place.o agent/upload.o agent/manifest.o \
@@ -307,10 +309,11 @@ check-static: progs ## every program: static PIE, no interpreter, nothing NEEDED
 
 # ---- programs ----------------------------------------------------------------------------------------------------
 ## programs (each owner adds: HOST_PROGS += x  and  $(eval $(call HOST_RULE,x,X_OBJS,libs)) below)
-GUEST_PROGS += init agent unpack
+GUEST_PROGS += init agent unpack step
 $(eval $(call GUEST_RULE,init,INIT_OBJS))
 $(eval $(call GUEST_RULE,agent,AGENT_OBJS))
 $(eval $(call GUEST_RULE,unpack,UNPACK_OBJS))
+$(eval $(call GUEST_RULE,step,STEP_OBJS))
 # what every guest image carries is small before it is fast
 $(O)/obj/init/%.o: OPT := -Os
 $(O)/obj/agent/%.o: OPT := -Os
@@ -374,7 +377,7 @@ kernel-emulated: $(O)/kernel/emulated/vmlinux ## the flavour for a KVM without V
 
 ## image and payload
 IMAGE_SRC := tools/image.sh rootfs/min.list $(wildcard rootfs/min/*)
-$(O)/image/min.ext4: $(IMAGE_SRC) $(O)/guest/init $(O)/guest/agent $(O)/guest/unpack
+$(O)/image/min.ext4: $(IMAGE_SRC) $(O)/guest/init $(O)/guest/agent $(O)/guest/unpack $(O)/guest/step
 	O='$(O)' tools/image.sh
 
 # The one file: bin/mica with everything else behind it.
@@ -427,7 +430,7 @@ $(O)/tests/bench/nettool: $(O)/obj/tests/bench/nettool.o
 	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '@60 =core-iso tests/it/core_iso.py $(O)/bin/core' '@120 =core-images tests/it/core_images.py $(O)/bin/core' '@120 =core-commits tests/it/core_commits.py $(O)/bin/core' '@120 =core-disks tests/it/core_disks.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@120 =guest-gaps tests/it/guest_gaps.py $(O)/bin $(O)/guest/agent' '@120 =cli-group tests/it/cli_group.py $(O)/bin $(O)/guest/agent' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '@180 =gate tests/it/gate.py $(O)/bin/gate' '@180 =gate-net tests/it/gate_net.py $(O)/bin $(O)/guest/agent' '@120 =gate-bridge tests/it/gate_bridge.py $(O)/bin $(O)/guest/agent' '=netd tests/it/netd.py $(O)/bin/netd' '@180 =netd-iso tests/it/netd_iso.py $(O)/bin/netd' '@120 =netd-bridge tests/it/netd_bridge.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+PROC_ITEMS = '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' '=step tests/it/step.py $(O)/guest/step $(O)/guest/unpack' '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '@60 =core-iso tests/it/core_iso.py $(O)/bin/core' '@120 =core-images tests/it/core_images.py $(O)/bin/core' '@120 =core-commits tests/it/core_commits.py $(O)/bin/core' '@120 =core-disks tests/it/core_disks.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@120 =guest-gaps tests/it/guest_gaps.py $(O)/bin $(O)/guest/agent' '@120 =cli-group tests/it/cli_group.py $(O)/bin $(O)/guest/agent' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '@180 =gate tests/it/gate.py $(O)/bin/gate' '@180 =gate-net tests/it/gate_net.py $(O)/bin $(O)/guest/agent' '@120 =gate-bridge tests/it/gate_bridge.py $(O)/bin $(O)/guest/agent' '=netd tests/it/netd.py $(O)/bin/netd' '@180 =netd-iso tests/it/netd_iso.py $(O)/bin/netd' '@120 =netd-bridge tests/it/netd_bridge.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=walls tests/it/walls.py $(O)/bin' '=core-admit tests/it/core_admit.py $(O)/bin/core' \
 	'@180 =faults tests/it/faults.py $(O)/bin $(O)/guest/agent' \
 	'@240 =crash tests/it/crash.py $(O)/bin $(O)/guest/agent' '=service tests/it/service.py $(O)/bin' '=bundle tests/it/bundle.py $(O)/bin $(O)/guest/agent' \

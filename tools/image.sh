@@ -1,6 +1,6 @@
 #!/bin/sh
 # image.sh: build the min guest image $O/image/min.ext4 from rootfs/min.list, without root and the same bytes each time.
-# In: O, BUSYBOX (a static busybox), INIT, AGENT and UNPACK (our guest programs; default: $O/guest/…), SOURCE_DATE_EPOCH.
+# In: O, BUSYBOX (a static busybox), INIT, AGENT, UNPACK and STEP (our guest programs; default: $O/guest/…), SOURCE_DATE_EPOCH.
 #
 # mke2fs makes the empty file system and debugfs fills it from a script, so that owners, modes, order and times are ours and
 # not those of a build folder. The shape is chosen for growing online to any size: meta_bg and 64bit need no reserved
@@ -14,6 +14,7 @@ BUSYBOX=${BUSYBOX:-/bin/busybox}
 INIT=${INIT:-$O/guest/init}
 AGENT=${AGENT:-$O/guest/agent}
 UNPACK=${UNPACK:-$O/guest/unpack}
+STEP=${STEP:-$O/guest/step}
 epoch=${SOURCE_DATE_EPOCH:-1767225600}
 size_mib=32
 out=$O/image/min.ext4
@@ -30,7 +31,7 @@ for t in mke2fs debugfs e2fsck; do
 done
 [ -x "$BUSYBOX" ] && ! readelf -lW "$BUSYBOX" | grep -q INTERP ||
 	die "$BUSYBOX is not a static busybox" "make deps (package busybox-static), or BUSYBOX=path"
-for p in "$INIT" "$AGENT" "$UNPACK"; do [ -f "$p" ] || die "$p is not built" "make progs"; done
+for p in "$INIT" "$AGENT" "$UNPACK" "$STEP"; do [ -f "$p" ] || die "$p is not built" "make progs"; done
 
 mkdir -p "$O/image"
 tmp=$(mktemp -d "$O/image/.min.XXXXXX")
@@ -46,7 +47,7 @@ own() { printf 'sif %s mode %s\nsif %s uid %s\nsif %s gid %s\n' "$1" "$2" "$1" "
 		dir) echo "mkdir $path"; own "$path" "04$a" "${b:-0:0}" ;;
 		file)
 			case $b in
-			'$BUSYBOX') b=$BUSYBOX ;; '$INIT') b=$INIT ;; '$AGENT') b=$AGENT ;; '$UNPACK') b=$UNPACK ;; '$EMPTY') b=$tmp/empty.gz ;;
+			'$BUSYBOX') b=$BUSYBOX ;; '$INIT') b=$INIT ;; '$AGENT') b=$AGENT ;; '$UNPACK') b=$UNPACK ;; '$STEP') b=$STEP ;; '$EMPTY') b=$tmp/empty.gz ;;
 			*) b=$here/../rootfs/min/$b ;;
 			esac
 			echo "cd ${path%/*}"; echo "write $b ${path##*/}"; echo "cd /"

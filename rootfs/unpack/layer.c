@@ -18,6 +18,8 @@ enum { HOLE = 65536 };
 
 struct unpacking {
 	int root_fd;
+	const struct placing *how; /* NULL: a layer */
+	bool kept;                 /* the entry is a folder that was there and stays as it is */
 	struct tar_reader r;
 	struct applied *count;
 	int dir_fd;              /* owned: folder of the last entry, dir_name */
@@ -155,6 +157,8 @@ static int dress(struct unpacking *u, struct fault *f)
 	const char *base = root ? "." : u->base;
 	char path[64 + sizeof(u->base)];
 
+	if (u->kept)
+		return 0;
 	if (e->uid > UINT32_MAX - 1 || e->gid > UINT32_MAX - 1)
 		return fault_set(f, -EPROTO, "'%.200s': an impossible owner", e->name);
 	if (fchownat(u->dir_fd, base, (uid_t)e->uid, (gid_t)e->gid, AT_SYMLINK_NOFOLLOW) < 0)
@@ -173,10 +177,16 @@ static int make_hard_link(struct unpacking *u, struct fault *f)
 {
 	char target[TAR_NAME_MAX], *slash;
 	const char *from = u->e.link;
+	char below[TAR_NAME_MAX];
 	int dir, err = 0;
 
 	while (*from == '/' || (from[0] == '.' && from[1] == '/'))
 		from++;
+	if (u->how && u->how->below[0]) {
+		if ((size_t)snprintf(below, sizeof(below), "%s/%s", u->how->below, from) >= sizeof(below))
+			return fault_set(f, -ENAMETOOLONG, "'%.200s': a hard link's name is too long", u->e.name);
+		from = below;
+	}
 	if (!tar_name_is_clean(from))
 		return fault_set(f, -EINVAL, "'%.100s' is a hard link to '%.100s': that leaves the image", u->e.name, u->e.link);
 	memcpy(target, from, strlen(from) + 1);
@@ -214,30 +224,67 @@ static int make_folder(struct unpacking *u, struct fault *f)
 {
 	struct stat st;
 
-	if (fstatat(u->dir_fd, u->base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
-		return 0;
+	if (fstatat(u->dir_fd, u->base, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		u->kept = u->how && S_ISDIR(st.st_mode) && !u->how->folders;
+		if (S_ISDIR(st.st_mode))
+			return 0;
+		AUTO_FD dir = u->how && S_ISLNK(st.st_mode) ? open_in_root(u->root_fd, u->e.name, O_PATH | O_DIRECTORY, 0) : -1;
+		u->kept = dir >= 0;
+		if (u->kept)
+			return 0;
+	}
 	if (remove_tree(u->dir_fd, u->base) || mkdirat(u->dir_fd, u->base, 0700) < 0)
 		return fault_errno(f, -errno, u->e.name);
 	return 0;
 }
 
-static int begin(void *arg, const struct tar_entry *e, struct fault *f)
+/* A layer's names are what takes files away. */
+static bool is_whiteout(const struct unpacking *u, const char *name)
+{
+	const char *base = strrchr(name, '/');
+
+	return !u->how && strncmp(base ? base + 1 : name, WHITEOUT, 4) == 0;
+}
+
+/* Where the entry really goes, and whose it is. */
+static int place(struct unpacking *u, struct fault *f)
+{
+	const struct placing *h = u->how;
+	char name[TAR_NAME_MAX];
+	int n = h->as ? snprintf(name, sizeof(name), "%s", h->as) : snprintf(name, sizeof(name), "%s%s%s", h->below, h->below[0] ? "/" : "", u->e.name);
+
+	if (n < 0 || (size_t)n >= sizeof(name))
+		return fault_set(f, -ENAMETOOLONG, "'%.200s': its new name is too long", u->e.name);
+	memcpy(u->e.name, name, (size_t)n + 1);
+	u->e.uid = h->uid < 0 ? u->e.uid : (uint64_t)h->uid;
+	u->e.gid = h->gid < 0 ? u->e.gid : (uint64_t)h->gid;
+	if (h->mode >= 0)
+		u->e.mode = (uint32_t)h->mode;
+	return 0;
+}
+
+static int begin(void *arg, const struct tar_entry *given, struct fault *f)
 {
 	struct unpacking *u = arg;
-	const char *base = strrchr(e->name, '/');
+	const struct tar_entry *e = &u->e;
+	struct stat st;
 	int err;
 
-	u->e = *e;
+	u->e = *given;
 	u->at = 0;
 	u->count->entries++;
-	base = base ? base + 1 : e->name;
-	if (strncmp(base, WHITEOUT, 4) == 0)
+	u->kept = u->how && strcmp(given->name, ".") == 0;
+	if (u->kept || is_whiteout(u, given->name))
 		return 0;
-	err = enter(u, strcmp(e->name, ".") == 0 ? "./" : e->name, f);
+	err = u->how ? place(u, f) : 0;
+	if (!err)
+		err = enter(u, strcmp(e->name, ".") == 0 ? "./" : e->name, f);
 	if (err || strcmp(e->name, ".") == 0)
 		return err;
 	if (e->type == TAR_DIR)
 		return make_folder(u, f);
+	if (u->how && fstatat(u->dir_fd, u->base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
+		return fault_set(f, -EISDIR, "'/%.200s' is a folder in the image, and a file here: remove the folder in a RUN before", e->name);
 	err = remove_tree(u->dir_fd, u->base);
 	if (err)
 		return fault_errno(f, err, e->name);
@@ -271,14 +318,12 @@ static int content(void *arg, const void *p, size_t n, struct fault *f)
 static int finish(void *arg, struct fault *f)
 {
 	struct unpacking *u = arg;
-	const char *base = strrchr(u->e.name, '/');
 	int err = 0;
 
-	base = base ? base + 1 : u->e.name;
 	if (u->fd >= 0 && ftruncate(u->fd, (off_t)u->at) < 0) /* a hole may end it */
 		err = fault_errno(f, -errno, u->e.name);
 	fd_close(&u->fd);
-	if (!err && u->e.kind != '1' && strncmp(base, WHITEOUT, 4) != 0)
+	if (!err && u->e.kind != '1' && !is_whiteout(u, u->e.name))
 		err = dress(u, f);
 	drop_xattrs(u);
 	return err;
@@ -301,10 +346,31 @@ static int pass(struct unpacking *u, const struct layer *l, const struct tar_rea
 	return err ? err : tar_reader_finish(&u->r, f);
 }
 
+static const struct tar_reader_ops bring = { .entry = begin, .data = content, .end = finish, .xattr = keep_xattr };
+
+int tree_place(const struct range *archive, const struct placing *how, int root_fd, struct applied *count, struct fault *f)
+{
+	const struct layer l = { .range = *archive };
+	struct unpacking *u = calloc(1, sizeof(*u));
+	int err;
+
+	if (!u)
+		return fault_set(f, -ENOMEM, "out of memory");
+	u->root_fd = root_fd;
+	u->dir_fd = u->fd = -1;
+	u->count = count;
+	u->how = how;
+	err = pass(u, &l, &bring, NULL, f);
+	drop_xattrs(u);
+	fd_close(&u->fd);
+	fd_close(&u->dir_fd);
+	free(u);
+	return err;
+}
+
 int layer_apply(const struct layer *l, bool first, int root_fd, struct applied *count, struct fault *f)
 {
 	static const struct tar_reader_ops away = { .entry = whiteout, .data = ignore_data, .end = ignore_end };
-	static const struct tar_reader_ops bring = { .entry = begin, .data = content, .end = finish, .xattr = keep_xattr };
 	struct unpacking *u = calloc(1, sizeof(*u));
 	char digest[DIGEST_TEXT_MAX];
 	int err = 0;

@@ -2,15 +2,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <sys/vfs.h>
 #include <unistd.h>
+#include <linux/fs.h>
 
 struct job {
 	struct range archive;
@@ -57,47 +55,11 @@ static int parse(struct job *j, int argc, char **argv, struct fault *f)
 	return j->root_fd < 0 ? fault_errno(f, -errno, argv[i + 1]) : 0;
 }
 
-#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t) /* linux/fs/ext4/ext4.h: new size in blocks */
-#define EXT4_MAGIC 0xEF53
-
-/* The target comes as a small empty ext4 on a disk of the wanted size. Any other file system is left as it is. */
-static int grow(int root_fd, struct fault *f)
-{
-	struct statfs fs;
-	struct stat st;
-	char path[64], *text;
-	uint64_t sectors, blocks;
-	int err;
-
-	if (fstatfs(root_fd, &fs) < 0 || fstat(root_fd, &st) < 0)
-		return fault_errno(f, -errno, "the target");
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/size", major(st.st_dev), minor(st.st_dev));
-	if (fs.f_type != EXT4_MAGIC || fs.f_bsize <= 0 || read_file_at(AT_FDCWD, path, 64, &text, NULL))
-		return 0;
-	text[strcspn(text, "\n")] = '\0';
-	err = parse_u64(text, UINT64_MAX / 512, &sectors);
-	free(text);
-	if (err)
-		return fault_errno(f, err, path);
-	blocks = sectors * 512 / (uint64_t)fs.f_bsize;
-	if (blocks > (uint64_t)fs.f_blocks && ioctl(root_fd, EXT4_IOC_RESIZE_FS, &blocks) < 0)
-		return fault_errno(f, -errno, "the new disk's file system cannot be grown");
-	return 0;
-}
-
-/* What was deleted again need not be stored. A hint: where it cannot be given there is nothing to say. */
-static void trim(int root_fd)
-{
-	struct fstrim_range all = { .len = UINT64_MAX };
-
-	(void)ioctl(root_fd, FITRIM, &all);
-}
-
 /* A root file system that is there already. */
 static int work_disk(const struct job *j, struct json_out *o, struct fault *f)
 {
 	struct stat st;
-	int err = j->adopt ? grow(j->root_fd, f) : 0;
+	int err = j->adopt ? target_grow(j->root_fd, f) : 0;
 
 	if (!err && fstatat(j->root_fd, "etc", &st, AT_SYMLINK_NOFOLLOW) && fstatat(j->root_fd, "usr", &st, AT_SYMLINK_NOFOLLOW))
 		err = fault_set(f, -ENOENT, "there is neither /etc nor /usr: this is no root file system");
@@ -113,7 +75,7 @@ static int work(const struct job *j, struct image *im, struct json_out *o, struc
 {
 	struct applied count = { 0 };
 	struct outer outer = { .spare_fd = -1 };
-	int err = j->adopt ? grow(j->root_fd, f) : 0;
+	int err = j->adopt ? target_grow(j->root_fd, f) : 0;
 
 	if (!err)
 		err = outer_read(&outer, &j->archive, j->root_fd, f);
@@ -158,7 +120,7 @@ int main(int argc, char **argv)
 	if (!err && syncfs(j.root_fd) < 0)
 		err = fault_errno(&f, -errno, "writing the disk");
 	if (!err && j.adopt)
-		trim(j.root_fd);
+		target_trim(j.root_fd);
 	if (!err && (out.failed || write_full(1, buf_data(&out), buf_len(&out)) || write_full(1, "\n", 1)))
 		err = fault_set(&f, -EIO, "the report cannot be written");
 	if (err)

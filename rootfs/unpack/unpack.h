@@ -3,7 +3,8 @@
  * hostile and may do to it what it can: the VM holds nothing but the archive and the new disk. It is careful all the same: no entry
  * leaves the target (openat2 RESOLVE_IN_ROOT), digests are checked, sizes are bounded, what is not understood is refused. One thread.
  * main.c what is done in which order, outer.c the archive's own entries, manifest.c what docker-save (manifest.json) and the
- * OCI image layout 1.0 (index.json) say, stream.c bytes of a layer through gzip or zstd, layer.c one layer onto the target, inside.c paths in it, adopt.c our agent.
+ * OCI image layout 1.0 (index.json) say, stream.c bytes of a layer through gzip or zstd, layer.c one layer onto the target, inside.c paths in it, adopt.c our agent,
+ * target.c the new disk. What rootfs/step does in a builder uses the last five.
  *
  * unpack [--bytes N] [--adopt] ARCHIVE TARGET: archive is a file or a disk (of which N bytes count), target the folder to fill, empty. --adopt makes a guest's root disk of it:
  * grows its ext4 to the disk, puts our agent in, trims. Prints one
@@ -79,11 +80,28 @@ struct applied {
 };
 /* One layer onto root_fd; whiteouts first, for they speak of the layers below. */
 int layer_apply(const struct layer *l, bool first, int root_fd, struct applied *count, struct fault *f);
+/* For COPY and ADD of a build: where an archive's entries go, and what they become. */
+struct placing {
+	const char *below;   /* clean, from the root without its '/'; "": the root itself */
+	const char *as;      /* the same, whole name of the one file there is; NULL: entries have their own names */
+	int64_t uid, gid;    /* -1: as the archive says */
+	int mode;            /* of files and folders; -1: as the archive says */
+	bool folders;        /* folders that are there get owner and mode, too */
+};
+/* Folders that are there, also by way of a link, take the entries in; a file does not replace a folder. Nothing is a whiteout. */
+int tree_place(const struct range *archive, const struct placing *how, int root_fd, struct applied *count, struct fault *f);
 /* Paths inside the target, links resolved as if it were the root. fd or -errno. */
 int open_in_root(int root_fd, const char *path, int flags, mode_t mode);
 int make_in_root(int root_fd, const char *path, mode_t mode); /* a folder, in one that is there. 0 or -errno */
 int remove_tree(int dir_fd, const char *name);                /* 0 also when it is not there */
 int remove_children(int dir_fd);                              /* takes dir_fd */
+
+/* ---- target.c ---- */
+
+/* The target comes as a small ext4 on a disk of the wanted size: grows it. Any other file system is left as it is. */
+int target_grow(int root_fd, struct fault *f);
+/* What was deleted again need not be stored. A hint: where it cannot be given there is nothing to say. */
+void target_trim(int root_fd);
 
 /* ---- adopt.c ---- */
 

@@ -1,0 +1,47 @@
+/* The disk that becomes an image: its size, and what of it need not be kept. */
+#include "rootfs/unpack/unpack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t) /* linux/fs/ext4/ext4.h: new size in blocks */
+#define EXT4_MAGIC 0xEF53
+
+int target_grow(int root_fd, struct fault *f)
+{
+	struct statfs fs;
+	struct stat st;
+	char path[64], *text;
+	uint64_t sectors, blocks;
+	int err;
+
+	if (fstatfs(root_fd, &fs) < 0 || fstat(root_fd, &st) < 0)
+		return fault_errno(f, -errno, "the target");
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/size", major(st.st_dev), minor(st.st_dev));
+	if (fs.f_type != EXT4_MAGIC || fs.f_bsize <= 0 || read_file_at(AT_FDCWD, path, 64, &text, NULL))
+		return 0;
+	text[strcspn(text, "\n")] = '\0';
+	err = parse_u64(text, UINT64_MAX / 512, &sectors);
+	free(text);
+	if (err)
+		return fault_errno(f, err, path);
+	blocks = sectors * 512 / (uint64_t)fs.f_bsize;
+	if (blocks > (uint64_t)fs.f_blocks && ioctl(root_fd, EXT4_IOC_RESIZE_FS, &blocks) < 0)
+		return fault_errno(f, -errno, "the new disk's file system cannot be grown");
+	return 0;
+}
+
+void target_trim(int root_fd)
+{
+	struct fstrim_range all = { .len = UINT64_MAX };
+
+	(void)ioctl(root_fd, FITRIM, &all);
+}
