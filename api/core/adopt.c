@@ -131,8 +131,10 @@ static int load_one(struct core *c, const char *name)
 		drop_folder(c, name, dir_fd);
 	else if (err || strcmp(r.name, name) != 0)
 		core_say(c, "NOTE", "VM folder vm/%s is left alone: %s", name, f.text[0] ? f.text : err ? strerror(-err) : "its record is another VM's");
-	else
+	else {
+		unlinkat(dir_fd, ".record.new", 0); /* the daemon before ended while it saved one */
 		return take_record(c, &r, dir_fd, name);
+	}
 	record_done(&r);
 	fd_close(&dir_fd);
 	return err == -ENOMEM || err == -ENOSPC ? err : 0;
