@@ -117,11 +117,16 @@ static const struct { const char *text, *says; } refusals[] = {
 	{ G "  hypervisor: apple\n", "t.yaml:4: hypervisor 'apple' exists on macOS only" },
 	{ G "  hypervisor: bhyve\n", "t.yaml:4: unknown hypervisor 'bhyve'" },
 	{ G "  pci:\n    vm-1: [\"0000:04:00.0\"]\n", "t.yaml:4: pci: device passthrough is not" },
-	{ G "  image: ghcr.io//b:latest\n", "t.yaml:4: image 'ghcr.io//b:latest': No such file" },
+	{ G "  image: registry.example//b:latest\n", "t.yaml:4: image 'registry.example//b:latest': No such file" },
 	{ G "  image: disks/web.img\n", "t.yaml:4: image 'disks/web.img': No such file" },
 	{ G "  image: /nonexistent/x.img\n", "t.yaml:4: image '/nonexistent/x.img': No such file" },
 	{ G "  image: /dev\n", "t.yaml:4: image '/dev' is not a regular file" },
 	{ G "  kernel_file: /nonexistent/k\n", "t.yaml:4: kernel_file '/nonexistent/k': No such file" },
+	{ G "    kernel: huge\n", "t.yaml:4: there is no kernel 'huge': write 'kernel: min'" },
+	{ G "    kernel: full\n", "t.yaml:4: kernel 'full' is not in this build of mica: make one with 'make full', or leave 'kernel' out [E_KERNEL_ABSENT]" },
+	{ G "  kernel: full\n", "t.yaml:4: kernel 'full' is not in this build" },
+	{ G "    kernel: min\n    kernel_file: /k\n", "t.yaml:4: group 'vm': give either kernel or kernel_file" },
+	{ G "  kernel: min\n  kernel_file: /k\n", "t.yaml:4: group 'vm': give either kernel or kernel_file" },
 	{ G "    userdata: a\n    userdata_file: b\n", "t.yaml:5: group 'vm': give either userdata or userdata_file" },
 	{ G "    userdata_file: /nonexistent/u\n", "t.yaml:4: group 'vm': userdata_file '/nonexistent/u': No such file" },
 	{ G "  api: {port: 65536}\n", "t.yaml:4: 'port' must be a whole number from 0 to 65535" },
@@ -319,6 +324,35 @@ static void test_files(void)
 	close(fd);
 }
 
+/* A build with the kernel full, on both routes. */
+static void test_kernels(void)
+{
+	struct config_host h = host;
+	struct host_group g;
+	struct config_notes notes;
+	struct yaml_doc d;
+	struct config c;
+	struct fault f = { "" };
+	const char *by_api = "name: n\nkernel: full\nnetwork: {mode: none}\n";
+	const char *text = G "    kernel: full\n" G2 "    network: {bridge: b1, gateway: 10.1.0.1/24}\n", *over = G "    kernel: min\n  kernel: full\n";
+
+	h.kernel_full = true;
+	ok(config_parse(&c, "t.yaml", text, strlen(text), &h, &f) == 0 && c.groups[0].kernel_full && strcmp(c.groups[0].kernel.path, "full") == 0 &&
+	   c.groups[0].kernel.fd == -1, "full: %s", f.text);
+	ok(c.n_groups == 2 && !c.groups[1].kernel_full && strcmp(c.groups[1].kernel.path, "min") == 0, "the other group has min");
+	ok(yaml_doc_parse(&d, NULL, by_api, strlen(by_api), &f) == 0 && config_check_added(&c, &d, NULL, &g, &notes, &f) == 0 && g.kernel_full,
+	   "by the API: %s", f.text);
+	host_group_done(&g);
+	config_done(&c);
+	ok(config_parse(&c, "t.yaml", over, strlen(over), &h, &f) == 0 && !c.groups[0].kernel_full, "the group's own word goes first: %s", f.text);
+	config_done(&c);
+	h.emulated = true;
+	ok(config_parse(&c, "t.yaml", text, strlen(text), &h, &f) == -EINVAL && strstr(f.text, "t.yaml:4: kernel 'full' needs VMX or SVM") && strstr(f.text, "[E_KVM_EMULATED]"),
+	   "not where KVM emulates: %s", f.text);
+	ok(config_parse(&c, "t.yaml", G, strlen(G), &h, &f) == 0 && strcmp(c.groups[0].kernel.path, "emulated") == 0, "what boots there: %s", f.text);
+	config_done(&c);
+}
+
 static void test_bounds(void)
 {
 	size_t n = 300u << 10;
@@ -368,7 +402,8 @@ static void test_added_refusals(void)
 		if (strncmp(refusals[i].text, G, strlen(G)) != 0 || strstr(refusals[i].text, "_file") || strstr(refusals[i].text, "image"))
 			continue;
 		d.root = one_group(&d, refusals[i].text);
-		if (!d.root || strstr(refusals[i].text, "\n  api") || strstr(refusals[i].text, "\n  pci") || strstr(refusals[i].text, "\n  hyper")) {
+		if (!d.root || strstr(refusals[i].text, "\n  api") || strstr(refusals[i].text, "\n  pci") || strstr(refusals[i].text, "\n  hyper") ||
+		    strstr(refusals[i].text, "\n  kernel")) {
 			yaml_doc_done(&d);
 			continue;
 		}
@@ -421,6 +456,7 @@ int main(void)
 {
 	test_added_refusals();
 	test_added();
+	test_kernels();
 	test_refusals();
 	test_defaults();
 	test_tls();
