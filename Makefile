@@ -371,7 +371,21 @@ $(O)/kernel/min/vmlinux: $(KERNEL_DEPS)
 $(O)/kernel/emulated/vmlinux: $(KERNEL_DEPS) kernel-config/emulated.config kernel-config/emulated.patch
 	O='$(O)' MICA_CACHE='$(MICA_CACHE)' tools/kernel.sh emulated
 
-.PHONY: kernel kernel-emulated
+# Not of every build: it takes half an hour, and most guests do without. What the cache has is packed, `make full` builds it; FULL=no leaves it out.
+FULL_DEPS := $(KERNEL_DEPS) kernel-config/full.config
+FULL_VMLINUX = $(if $(filter no,$(FULL)),,$(shell ls $(O)/kernel/full/vmlinux 2>/dev/null))
+$(O)/kernel/full/vmlinux: $(FULL_DEPS)
+	O='$(O)' MICA_CACHE='$(MICA_CACHE)' tools/kernel.sh full
+$(O)/kernel/full.looked: $(FULL_DEPS)
+	@mkdir -p $(@D)
+	@O='$(O)' MICA_CACHE='$(MICA_CACHE)' tools/kernel.sh -c full || { test $$? = 3 && rm -rf $(O)/kernel/full; }
+	@touch $@
+
+.PHONY: kernel kernel-emulated kernel-full full
+kernel-full: $(O)/kernel/full/vmlinux ## the flavour for systemd, Docker and K3s (half an hour on two cores, once)
+full: kernel-full ## build/mica with the kernel `full` in it
+	@[ $(O)/kernel/full.looked -nt $(O)/kernel/full/vmlinux ] || touch $(O)/kernel/full.looked
+	@$(MAKE) --no-print-directory all
 kernel: $(O)/kernel/min/vmlinux ## the guest kernel `min` (built once, then from the cache)
 kernel-emulated: $(O)/kernel/emulated/vmlinux ## the flavour for a KVM without VMX or SVM
 
@@ -384,8 +398,8 @@ $(O)/image/min.ext4: $(IMAGE_SRC) $(O)/guest/init $(O)/guest/agent $(O)/guest/un
 PAYLOAD = core=$(O)/bin/core front=$(O)/bin/front netd=$(O)/bin/netd gate=$(O)/bin/gate jail=$(O)/bin/jail vmm=$(O)/bin/vmm \
 	kernel-min=$(O)/kernel/min/vmlinux kernel-emulated=$(O)/kernel/emulated/vmlinux image-min=$(O)/image/min.ext4
 PAYLOAD_FILES = $(foreach p,$(PAYLOAD),$(lastword $(subst =, ,$(p))))
-$(O)/mica: tools/pack.py $(O)/bin/mica $(PAYLOAD_FILES)
-	tools/pack.py $@ $(O)/bin/mica $(PAYLOAD)
+$(O)/mica: tools/pack.py $(O)/bin/mica $(PAYLOAD_FILES) $(O)/kernel/full.looked
+	tools/pack.py $@ $(O)/bin/mica $(PAYLOAD) $(addprefix kernel-full=,$(FULL_VMLINUX))
 
 all: $(O)/mica
 
@@ -430,7 +444,7 @@ $(O)/tests/bench/nettool: $(O)/obj/tests/bench/nettool.o
 	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' '=step tests/it/step.py $(O)/guest/step $(O)/guest/unpack' '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '@60 =core-iso tests/it/core_iso.py $(O)/bin/core' '@120 =core-images tests/it/core_images.py $(O)/bin/core' '@120 =core-commits tests/it/core_commits.py $(O)/bin/core' '@120 =core-disks tests/it/core_disks.py $(O)/bin/core' '@300 =core-steps tests/it/core_steps.py $(O)/bin/core' '@120 =core-reflink tests/it/core_reflink.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@120 =guest-gaps tests/it/guest_gaps.py $(O)/bin $(O)/guest/agent' '@120 =cli-group tests/it/cli_group.py $(O)/bin $(O)/guest/agent' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '@180 =gate tests/it/gate.py $(O)/bin/gate' '@180 =gate-net tests/it/gate_net.py $(O)/bin $(O)/guest/agent' '@120 =gate-bridge tests/it/gate_bridge.py $(O)/bin $(O)/guest/agent' '=netd tests/it/netd.py $(O)/bin/netd' '@180 =netd-iso tests/it/netd_iso.py $(O)/bin/netd' '@120 =netd-bridge tests/it/netd_bridge.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+PROC_ITEMS = '=kernel-audit tests/it/kernel_audit.py $(O)' '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' '=step tests/it/step.py $(O)/guest/step $(O)/guest/unpack' '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '@60 =core-kernels tests/it/core_kernels.py $(O)/bin/core' '@60 =core-iso tests/it/core_iso.py $(O)/bin/core' '@120 =core-images tests/it/core_images.py $(O)/bin/core' '@120 =core-commits tests/it/core_commits.py $(O)/bin/core' '@120 =core-disks tests/it/core_disks.py $(O)/bin/core' '@300 =core-steps tests/it/core_steps.py $(O)/bin/core' '@120 =core-reflink tests/it/core_reflink.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@120 =guest-gaps tests/it/guest_gaps.py $(O)/bin $(O)/guest/agent' '@120 =cli-group tests/it/cli_group.py $(O)/bin $(O)/guest/agent' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '@180 =gate tests/it/gate.py $(O)/bin/gate' '@180 =gate-net tests/it/gate_net.py $(O)/bin $(O)/guest/agent' '@120 =gate-bridge tests/it/gate_bridge.py $(O)/bin $(O)/guest/agent' '=netd tests/it/netd.py $(O)/bin/netd' '@180 =netd-iso tests/it/netd_iso.py $(O)/bin/netd' '@120 =netd-bridge tests/it/netd_bridge.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
 	'=walls tests/it/walls.py $(O)/bin' '=core-admit tests/it/core_admit.py $(O)/bin/core' \
 	'@180 =faults tests/it/faults.py $(O)/bin $(O)/guest/agent' \
 	'@240 =crash tests/it/crash.py $(O)/bin $(O)/guest/agent' '=service tests/it/service.py $(O)/bin' '=bundle tests/it/bundle.py $(O)/bin $(O)/guest/agent' \

@@ -85,9 +85,10 @@ static int run_core(const struct parts *p, char *const *argv, const char *file)
 
 static int look(const struct args *a, const char *mode, char file[PATH_MAX])
 {
-	static char name[] = "core", config[] = "--config", tls[] = "--tls";
+	static char name[] = "core", config[] = "--config", tls[] = "--tls", full[] = "--full";
 	char what[16];
-	char *argv[] = { name, config, file, what, arg_flag(a, "tls", false) ? tls : NULL, NULL };
+	char *argv[7] = { name, config, file, what };
+	int n = 4;
 	struct fault f = { "" };
 	struct parts parts;
 	if (a->n_pos && !strcmp(a->pos[0], "-")) {
@@ -100,6 +101,10 @@ static int look(const struct args *a, const char *mode, char file[PATH_MAX])
 	snprintf(what, sizeof(what), "%s", mode);
 	if (parts_open(&parts, &f))
 		return out_error(EXIT_FAIL, f.text, "install mica again", "this program cannot be read");
+	if (arg_flag(a, "tls", false))
+		argv[n++] = tls;
+	if (part_has(&parts, KERNEL_FULL))
+		argv[n] = full;
 	int code = run_core(&parts, argv, strcmp(file, "-") ? file : "the config");
 	parts_done(&parts);
 	return code;

@@ -34,6 +34,7 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "dns", "dns_servers", SHAPE_LIST, false },
 	{ "publish", "publish", SHAPE_LIST, false },
 	{ "image", "image", SHAPE_TEXT, false },
+	{ "kernel", "kernel", SHAPE_TEXT, false },
 	{ "kernel-file", "kernel_file", SHAPE_TEXT, false },
 	{ "initrd-file", "initrd_file", SHAPE_TEXT, false },
 	{ "net", "mode", SHAPE_TEXT, true },
@@ -68,6 +69,7 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "dns", 0, OPT_LIST, "ADDRESS", "name server" }, \
 	{ "publish", 0, OPT_LIST, "SPEC", "with --count 1: port of the daemon's host that leads into the VM: [ADDRESS:]PORT:GUEST-PORT" }, \
 	{ "image", 0, OPT_TEXT, "IMAGE", "min (default), an imported one, or one that a group of the daemon's file uses" }, \
+	{ "kernel", 0, OPT_TEXT, "NAME", "min (default) or full, for systemd, Docker, K3s (in builds that carry it)" }, \
 	{ "kernel-file", 0, OPT_TEXT, "PATH", "one that a group of the daemon's file uses" }, \
 	{ "initrd-file", 0, OPT_TEXT, "PATH", "the same for an initrd" }, \
 	{ "net", 0, OPT_TEXT, "MODE", "network mode: bridge (default), isolated, macvtap, none" }, \

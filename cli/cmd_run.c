@@ -19,6 +19,7 @@ static const struct opt run_opts[] = {
 	{ "cpus", 0, OPT_NUMBER, "N", "processors (default 1)" },
 	{ "ram-mb", 0, OPT_NUMBER, "N", "memory in MiB (default 512)" },
 	{ "disk", 0, OPT_SIZE, "SIZE", "root disk (default 10G, sparse)" },
+	{ "kernel", 0, OPT_TEXT, "NAME", "min (default), or full in builds that carry it" },
 	{ "cp", 0, OPT_LIST, "SRC:DST", "copy SRC from here to DST in the VM first" },
 	{ "out", 0, OPT_LIST, "SRC:DST", "copy SRC out of the VM to DST afterwards, whatever the exit code" },
 	{ "env", 'e', OPT_LIST, "K=V", "environment variable; K alone takes our value" },
@@ -124,7 +125,7 @@ static int run(struct args *a)
 	if (code)
 		return code;
 	struct private_ask ask = { .cpus = arg_u64(a, "cpus", 1), .ram_mb = arg_u64(a, "ram-mb", 512), .disk_bytes = arg_u64(a, "disk", 0),
-		.net = arg_flag(a, "net", false),
+		.net = arg_flag(a, "net", false), .kernel = arg_text(a, "kernel"),
 				   .kvm = arg_text(a, "kvm") ? arg_text(a, "kvm") : "/dev/kvm", .timeout_ms = arg_u64(a, "timeout", 0) };
 	code = private_start(&p, &ask);
 	if (!code)

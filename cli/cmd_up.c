@@ -33,7 +33,7 @@ static const struct opt up_opts[] = {
 	{ "tls", 0, OPT_FLAG, NULL, "HTTPS on the API's TCP port, with a certificate of its own (config: api.tls)" },
 	{ "no-net", 0, OPT_FLAG, NULL, "without the network process (as for users other than root)" },
 	{ "kvm", 0, OPT_TEXT, "PATH", "KVM device (default /dev/kvm)" },
-	{ "flavour", 0, OPT_TEXT, "NAME", "guest kernel: auto (default), min or emulated" },
+	{ "flavour", 0, OPT_TEXT, "NAME", "what this machine boots: auto (default), min or emulated; which of those it boots a host group uses is its key kernel" },
 	{ "suspend-on-shutdown", 0, OPT_FLAG, NULL, "not served: this version cannot keep a VM's memory" },
 	{ "keep-vms", 0, OPT_FLAG, NULL, "a stop leaves the VMs running (as SIGUSR2 does once): the next 'mica up' takes them over" },
 	{ "license-file", 0, OPT_TEXT, "PATH", "not needed, and not read" },
@@ -183,7 +183,8 @@ static void announce(struct up *u, const char *addresses)
 	}
 	printf("  token  %s/auth/token\n", u->ask.state);
 	printf("  state  %s\n", u->ask.state);
-	printf("  guests %s KVM, kernel %s%s\n", route_name(u->host.route), route_kernel(u->host.route) + 7, u->ask.with_netd ? "" : ", no network (not root)");
+	printf("  guests %s KVM, kernel %s%s%s\n", route_name(u->host.route), route_kernel(u->host.route) + 7, u->stack.kernel_full >= 0 ? " or full" : "",
+	       u->ask.with_netd ? "" : ", no network (not root)");
 	fflush(stdout);
 	print_vms(u);
 }
@@ -473,7 +474,7 @@ static int run(struct args *a)
 	if (!code && parts_open(&u.parts, &f))
 		code = out_error(EXIT_FAIL, f.text, "copy the file again", "cannot open this program's own parts");
 	u.ask = (struct stack_ask){ .parts = &u.parts, .state = state, .config = config, .kvm = arg_text(a, "kvm") ? arg_text(a, "kvm") : "/dev/kvm",
-				    .with_netd = geteuid() == 0 && !arg_flag(a, "no-net", false), .tls = arg_flag(a, "tls", false), .log_fd = -1 };
+				    .with_netd = geteuid() == 0 && !arg_flag(a, "no-net", false), .with_full = true, .tls = arg_flag(a, "tls", false), .log_fd = -1 };
 	if (!code)
 		code = choose_route(&u, a);
 	if (code)

@@ -19,7 +19,8 @@ static const struct {
 	const char *name, *path; /* path: from the folder bin/mica is in */
 } rows[] = {
 	{ "core", "core" }, { "front", "front" }, { "netd", "netd" }, { "gate", "gate" }, { "jail", "jail" }, { "vmm", "vmm" },
-	{ "kernel-min", "../kernel/min/vmlinux" }, { "kernel-emulated", "../kernel/emulated/vmlinux" }, { "image-min", "../image/min.ext4" },
+	{ "kernel-min", "../kernel/min/vmlinux" }, { "kernel-emulated", "../kernel/emulated/vmlinux" }, { KERNEL_FULL, "../kernel/full/vmlinux" },
+	{ "image-min", "../image/min.ext4" },
 };
 
 int parts_open(struct parts *p, struct fault *f)
@@ -46,6 +47,19 @@ void parts_done(struct parts *p)
 {
 	payload_done(&p->payload);
 	fd_close(&p->self);
+}
+
+bool part_has(const struct parts *p, const char *name)
+{
+	if (p->packed)
+		return payload_find(&p->payload, name);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		char path[4200];
+		snprintf(path, sizeof(path), "%s/%s", p->folder, rows[i].path);
+		if (!strcmp(rows[i].name, name))
+			return !access(path, R_OK);
+	}
+	return false;
 }
 
 static const char *part_code(int err)

@@ -7,7 +7,8 @@
 
 #include "cli/payload.h"
 
-/* Names: "core" "front" "netd" "gate" "jail" "vmm" (programs), "kernel-min" "kernel-emulated", "image-min". */
+/* Names: "core" "front" "netd" "gate" "jail" "vmm" (programs), "kernel-min" "kernel-emulated" and, in some builds, KERNEL_FULL; "image-min". */
+#define KERNEL_FULL "kernel-full"
 struct parts {
 	int self;               /* owned: this program's file */
 	bool packed;
@@ -19,6 +20,7 @@ int parts_open(struct parts *p, struct fault *f);
 void parts_done(struct parts *p);
 /* A read-only (programs: executable) descriptor, or -errno with f; -ENOENT: this build has none. */
 int part_fd(const struct parts *p, const char *name, struct fault *f);
+bool part_has(const struct parts *p, const char *name);
 
 /* ---- this host ---- */
 

@@ -1,4 +1,5 @@
 #include "cli/private.h"
+#include "cli/codes.h"
 #include "cli/files.h"
 #include "cli/out.h"
 
@@ -50,12 +51,14 @@ static int make_folder(struct private_vm *p)
 static void config_text(const struct private_ask *ask, char *dst, size_t cap)
 {
 	char net[200] = "mode: none";
-	char disk[40] = "";
+	char disk[40] = "", kernel[40] = "";
 	unsigned n = (unsigned)getpid() & 0xffff; /* names and subnet of its own beside a daemon's */
 	if (ask->net)
 		snprintf(net, sizeof(net), "mode: bridge, bridge: mr%u, tap_prefix: mr%ut, gateway: 10.%u.%u.1/24", n, n, 128 + (n >> 8) % 100, n & 255);
 	if (ask->disk_bytes)
 		snprintf(disk, sizeof(disk), "    storage_size: %lluM\n", (unsigned long long)(ask->disk_bytes >> 20));
+	if (ask->kernel)
+		snprintf(kernel, sizeof(kernel), "    kernel: %s\n", ask->kernel);
 	snprintf(dst, cap,
 		 "config:\n"
 		 "  graceful_shutdown: false\n"
@@ -64,9 +67,9 @@ static void config_text(const struct private_ask *ask, char *dst, size_t cap)
 		 "    count: 0\n"
 		 "    vcpu: %llu\n"
 		 "    ram_mb: %llu\n"
-		 "%s"
+		 "%s%s"
 		 "    network: { %s }\n",
-		 (unsigned long long)ask->cpus, (unsigned long long)ask->ram_mb, disk, net);
+		 (unsigned long long)ask->cpus, (unsigned long long)ask->ram_mb, disk, kernel, net);
 }
 
 /* The last lines our processes wrote, for the cause. */
@@ -147,12 +150,24 @@ static int create_vm(struct private_vm *p, const struct private_ask *ask)
 	return code;
 }
 
+/* 0, or EXIT_OURS: core would say the same of a line of a file that nobody wrote. */
+static int check_kernel(const struct private_vm *p, const char *kernel)
+{
+	bool full = kernel && !strcmp(kernel, "full");
+	const char *code = !full ? NULL : p->host.route == ROUTE_EMULATED ? "E_KVM_EMULATED" : part_has(&p->parts, KERNEL_FULL) ? NULL : "E_KERNEL_ABSENT";
+	if (kernel && !full && strcmp(kernel, "min"))
+		return out_error(EXIT_OURS, "there are two", "--kernel min, or --kernel full", "unknown kernel '%s'", kernel);
+	return code ? out_error(EXIT_OURS, code_find(code)->cause, code_find(code)->fix, "the kernel 'full' cannot be used [%s]", code) : 0;
+}
+
 int private_start(struct private_vm *p, const struct private_ask *ask)
 {
 	struct fault f = { 0 };
 	char text[1024], sock[600];
 	private_sweep();
 	int code = private_probe(p, ask);
+	if (!code)
+		code = check_kernel(p, ask->kernel);
 	if (!code)
 		code = make_folder(p);
 	if (code)
@@ -161,7 +176,7 @@ int private_start(struct private_vm *p, const struct private_ask *ask)
 	config_text(ask, text, sizeof(text));
 	uint64_t t0 = now_mono_ms();
 	struct stack_ask what = { .parts = &p->parts, .route = p->host.route, .state = p->folder, .config_text = text, .kvm = ask->kvm, .ephemeral = true,
-				  .with_netd = ask->net, .log_fd = p->log_fd };
+				  .with_netd = ask->net, .with_full = ask->kernel && !strcmp(ask->kernel, "full"), .log_fd = p->log_fd };
 	if (stack_start(&p->stack, &what, &f))
 		return out_error(EXIT_OURS, f.text, "'mica version' shows what this file carries", "cannot start a private daemon");
 	code = wait_ready(p);

@@ -11,6 +11,7 @@ struct private_ask {
 	uint64_t disk_bytes;     /* 0: the default */
 	bool net;                /* with a bridge and a way out; needs root */
 	const char *kvm;         /* device path */
+	const char *kernel;      /* "min", "full"; NULL: what the route boots */
 	enum route force;        /* ROUTE_NONE: as probed */
 	uint64_t timeout_ms;     /* until its agent answers; 0: what fits the route */
 };

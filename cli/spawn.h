@@ -4,7 +4,7 @@
 
 #include "lib/base/base.h"
 
-#define SPAWN_FDS_MAX 8u
+#define SPAWN_FDS_MAX 9u
 
 struct spawn_ask {
 	int program;             /* borrowed: an executable, opened for reading */

@@ -23,7 +23,7 @@ const char *stack_name(int i)
 
 void stack_init(struct stack *s)
 {
-	*s = (struct stack){ .status_fd = -1, .control_fd = -1, .vmm = -1, .kernel = -1, .image = -1 };
+	*s = (struct stack){ .status_fd = -1, .control_fd = -1, .vmm = -1, .kernel = -1, .kernel_full = -1, .image = -1 };
 	for (int i = 0; i < STACK_N; i++)
 		s->program[i] = -1;
 	buf_init(&s->lines, LINES_MAX);
@@ -35,6 +35,7 @@ void stack_done(struct stack *s)
 		fd_close(&s->program[i]);
 	fd_close(&s->vmm);
 	fd_close(&s->kernel);
+	fd_close(&s->kernel_full);
 	fd_close(&s->image);
 	fd_close(&s->status_fd);
 	fd_close(&s->control_fd);
@@ -59,6 +60,8 @@ static int open_parts(struct stack *s, const struct stack_ask *ask, struct fault
 		err = open_part(ask->parts, route_kernel(ask->route), &s->kernel, f);
 	if (!err)
 		err = open_part(ask->parts, "image-min", &s->image, f);
+	if (!err && ask->with_full && ask->route != ROUTE_EMULATED && part_has(ask->parts, KERNEL_FULL))
+		err = open_part(ask->parts, KERNEL_FULL, &s->kernel_full, f);
 	for (int i = 0; i < STACK_N && !err; i++)
 		if ((i != STACK_NETD && i != STACK_GATE) || ask->with_netd)
 			err = open_part(ask->parts, names[i], &s->program[i], f);
@@ -134,7 +137,8 @@ static void words_ids(struct words *w, unsigned plus)
 static int start_core(struct stack *s, const struct stack_ask *ask, const struct ends *e)
 {
 	static struct words w;
-	int fds[8] = { e->front[0], e->jail[0], ask->with_netd ? e->netd[0] : -1, s->kernel, s->image, e->status[1], e->control[0], ask->with_netd ? e->gate[0] : -1 };
+	int fds[] = { e->front[0], e->jail[0], ask->with_netd ? e->netd[0] : -1, s->kernel, s->image, e->status[1], e->control[0],
+		ask->with_netd ? e->gate[0] : -1, s->kernel_full };
 	w.n = 0;
 	word(&w, "core");
 	word(&w, "--config");
@@ -143,6 +147,8 @@ static int start_core(struct stack *s, const struct stack_ask *ask, const struct
 	word(&w, ask->state);
 	word(&w, "--flavour");
 	word(&w, ask->route == ROUTE_EMULATED ? "emulated" : "min");
+	if (s->kernel_full >= 0)
+		word(&w, "--full");
 	if (ask->ephemeral)
 		word(&w, "--ephemeral");
 	if (ask->tls)

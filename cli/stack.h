@@ -21,6 +21,7 @@ struct stack_ask {
 	const char *config_text;
 	const char *kvm;        /* device path */
 	bool ephemeral, with_netd;
+	bool with_full;         /* groups may name the kernel `full`, where this file has it and the route boots it */
 	bool tls;               /* of the TCP listener, whatever the config says */
 	int log_fd;             /* standard error of all; -1: ours */
 };
@@ -30,7 +31,7 @@ struct stack {
 	int control_fd;         /* owned: a channel to core; -1 */
 	struct buf lines;
 	int program[STACK_N];   /* owned: kept for the next start; -1 */
-	int vmm, kernel, image; /* owned */
+	int vmm, kernel, kernel_full, image; /* owned; kernel_full -1: none */
 };
 
 void stack_init(struct stack *s);

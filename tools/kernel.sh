@@ -1,11 +1,13 @@
 #!/bin/sh
-# kernel.sh FLAVOUR: build the guest kernel of that flavour (min, emulated, full) as $O/kernel/FLAVOUR/vmlinux, with its
-# full configuration beside it as `config`.
+# kernel.sh [-c] FLAVOUR: build the guest kernel of that flavour (min, emulated, full) as $O/kernel/FLAVOUR/vmlinux, with its
+# full configuration beside it as `config`. -c: only if the cache has it, else nothing is built and the status is 3.
 #
 # The result is kept in $MICA_CACHE/kernel/KEY (in $O/kernel/cache where there is no writable cache) and taken from there
 # while the key is the same: source, configuration fragments, patches, compiler, linker and this recipe. The build is
 # reproducible: no time, user, host or path of this machine is in the file.
 set -eu
+cached=
+[ "$1" != -c ] || { cached=1; shift; }
 flavour=$1
 here=$(cd "$(dirname "$0")" && pwd)
 O=${O:-build}
@@ -61,6 +63,7 @@ from_cache() {
 	done
 }
 from_cache
+[ -z "$cached" ] || exit 3
 # Two builds that want the same kernel: the second waits and finds the first one's result.
 mkdir -p "$cache"
 exec 9> "$cache/.lock-$flavour"

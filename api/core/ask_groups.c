@@ -37,6 +37,7 @@ static void group_put(struct buf *b, const struct core *c, const struct host_gro
 	wire_u64(b, C_T_PERSISTENT, g->persistent);
 	wire_u64(b, C_T_SIZE, g->disk_bytes);
 	wire_str(b, C_T_IMAGE, g->image.path);
+	wire_str(b, C_T_KERNEL, g->kernel.path);
 	wire_str(b, C_T_NET_MODE, config_net_mode(g));
 	if (g->net_mode == NET_NONE)
 		return;

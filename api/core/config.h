@@ -2,7 +2,7 @@
  * The operator's YAML file, checked and worked out. What stands here can be trusted: ranges hold, names are valid,
  * networks do not overlap, files are open. Parsed while core may still open paths; nothing here is read again later.
  * Every refusal is "file:line: what, and how to mend it". What this version reads but does not do is said in `notes`.
- * Keys: the table in config_keys.c (contract §2.1, and ours: host_groups[].image/kernel_file/initrd_file, initrd_file, network.mode none, network.ipv6, network.audit, api.tls).
+ * Keys: the table in config_keys.c (contract §2.1, and ours: host_groups[].image/kernel/kernel_file/initrd_file, kernel, initrd_file, network.mode none, network.ipv6, network.audit, api.tls).
  */
 #ifndef API_CORE_CONFIG_H
 #define API_CORE_CONFIG_H
@@ -38,6 +38,8 @@ struct config_host {
 	uint64_t ram_bytes;       /* 0: not known, no limit */
 	uint64_t min_image_bytes; /* size of the built-in image */
 	bool tls;                 /* `mica up --tls`: as api.tls.enabled */
+	bool emulated;            /* this KVM boots the kernel `emulated` alone */
+	bool kernel_full;         /* this file carries the kernel `full` */
 	struct cidr addrs[HOST_ADDRS_MAX]; /* the host's own, with the networks they are in */
 	size_t n_addrs;
 };
@@ -97,6 +99,7 @@ struct host_group {
 	unsigned n_disks;
 	uint64_t disk_bytes_s, disk_ops_s; /* limits of each disk, reads and writes together; 0: none */
 	struct conf_file image, kernel, initrd; /* initrd.path NULL: none */
+	bool kernel_full;      /* of those built in: `full`, not `min` (or `emulated`) */
 };
 
 /* Do its VMs ask the LAN for their addresses? Then their records say ADDR_BY_DHCP. */

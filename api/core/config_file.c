@@ -98,15 +98,29 @@ static int check_image(struct checking *x, const struct yaml_str *s, struct host
 	return r ? r : check_ext4(x, s, &g->image);
 }
 
+/* One of the kernels that this file carries. */
+static int check_built_in(struct checking *x, const struct yaml_str *s, struct host_group *g)
+{
+	bool full = s->line && strcmp(s->v, "full") == 0;
+
+	g->kernel = (struct conf_file){ full ? "full" : x->host->emulated ? "emulated" : "min", -1, 0 };
+	g->kernel_full = full;
+	if (s->line && !full && strcmp(s->v, "min") != 0)
+		return REFUSE(x, s->line, "there is no kernel '%.40s': write 'kernel: min' or 'kernel: full'; another one is named by kernel_file", s->v);
+	if (full && x->host->emulated)
+		return REFUSE(x, s->line, "kernel 'full' needs VMX or SVM, which this machine's KVM has not: leave 'kernel' out, and 'emulated' boots "
+			      "[E_KVM_EMULATED]");
+	if (full && !x->host->kernel_full)
+		return REFUSE(x, s->line, "kernel 'full' is not in this build of mica: make one with 'make full', or leave 'kernel' out [E_KERNEL_ABSENT]");
+	return 0;
+}
+
 /* vmlinux (ELF) or bzImage ("HdrS"): the loader looks closely, this catches the wrong file early. */
-static int check_kernel(struct checking *x, const struct yaml_str *s, struct host_group *g)
+static int check_kernel_file(struct checking *x, const struct yaml_str *s, struct host_group *g)
 {
 	uint8_t head[0x210] = { 0 };
 	int r;
 
-	g->kernel = (struct conf_file){ "built in", -1, 0 };
-	if (!s->line)
-		return 0;
 	if (x->by_api)
 		return borrow(x, s, "kernel_file", offsetof(struct host_group, kernel), &g->kernel);
 	r = open_regular(x, s, "kernel_file", &g->kernel);
@@ -119,13 +133,25 @@ static int check_kernel(struct checking *x, const struct yaml_str *s, struct hos
 	return 0;
 }
 
+/* The group's word, of either kind, goes before the file's. */
+static int check_kernel(struct checking *x, const struct keys_group *k, struct host_group *g)
+{
+	bool own = k->kernel.line || k->kernel_file.line;
+	const struct yaml_str *name = own ? &k->kernel : &x->k->kernel, *file = own ? &k->kernel_file : &x->k->kernel_file;
+
+	g->kernel.fd = -1;
+	if (name->line && file->line)
+		return REFUSE(x, name->line, "group '%s': give either kernel or kernel_file", g->name);
+	return file->line ? check_kernel_file(x, file, g) : check_built_in(x, name, g);
+}
+
 int config_check_files(struct checking *x, const struct keys_group *k, struct host_group *g)
 {
 	const struct yaml_str *initrd = k->initrd_file.line ? &k->initrd_file : &x->k->initrd_file;
 	int r = check_image(x, k->image.line ? &k->image : &x->k->image, g);
 
 	if (!r)
-		r = check_kernel(x, k->kernel_file.line ? &k->kernel_file : &x->k->kernel_file, g);
+		r = check_kernel(x, k, g);
 	if (!r && initrd->line)
 		r = x->by_api ? borrow(x, initrd, "initrd_file", offsetof(struct host_group, initrd), &g->initrd) :
 				open_regular(x, initrd, "initrd_file", &g->initrd);

@@ -64,6 +64,7 @@ const struct yaml_key config_group_keys[] = {
 	{ "rosetta", Y_FLAG, AT(rosetta) },
 	{ "sleep_action", Y_STR, AT(sleep_action) },
 	{ "image", Y_STR, AT(image) },             /* ours: per group */
+	{ "kernel", Y_STR, AT(kernel) },           /* ours */
 	{ "kernel_file", Y_STR, AT(kernel_file) }, /* ours: per group */
 	{ "initrd_file", Y_STR, AT(initrd_file) }, /* ours */
 	{ "publish", Y_STRS, AT(publish), PUBLISH_MAX }, /* ours */
@@ -112,6 +113,7 @@ static const struct yaml_key config_keys[] = {
 	{ "ssh_keys", Y_STRS, AT(ssh_keys) },
 	{ "image", Y_STR, AT(image) },
 	{ "kernel_image", Y_STR, AT(kernel_image) },
+	{ "kernel", Y_STR, AT(kernel) },           /* ours */
 	{ "kernel_file", Y_STR, AT(kernel_file) },
 	{ "initrd_file", Y_STR, AT(initrd_file) }, /* ours */
 	{ "hypervisor", Y_STR, AT(hypervisor) },

@@ -31,7 +31,7 @@ struct keys_ssh { unsigned line; struct yaml_num port; struct yaml_str bind_addr
 struct keys_config {
 	unsigned line;
 	struct yaml_maps host_groups; /* struct keys_group */
-	struct yaml_str github_user, image, kernel_image, kernel_file, initrd_file, hypervisor, network_name;
+	struct yaml_str github_user, image, kernel_image, kernel, kernel_file, initrd_file, hypervisor, network_name;
 	struct yaml_strs ssh_keys;
 	struct yaml_flag graceful_shutdown, insecure_registry;
 	struct yaml_num ram_overcommit, disk_overcommit, vm_io_bytes_per_s, vm_io_iops;

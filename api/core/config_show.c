@@ -128,6 +128,8 @@ static void put_group(struct showing *s, struct yaml_node *map, const struct hos
 	put(s, map, "image", "%s", g->image.path);
 	if (g->kernel.fd >= 0)
 		put(s, map, "kernel_file", "%s", g->kernel.path);
+	else
+		put(s, map, "kernel", g->kernel_full ? "full" : "min");
 	if (g->initrd.path)
 		put(s, map, "initrd_file", "%s", g->initrd.path);
 	put_network(s, map_at(s, map, "network"), g);

@@ -6,7 +6,7 @@
  * What must survive is on disk (record.h) before it is acknowledged; VMs outlive core and are adopted when it is back (adopt.h).
  *
  * Descriptors: 3 front, 4 jail, 5 netd (absent with --no-netd), 6 kernel, 7 min image, 8 status lines to the supervisor, 9 a channel from it (may be
- * absent): C_TLS, when the operator changed the certificate; 10 gate (may be absent).
+ * absent): C_TLS, when the operator changed the certificate; 10 gate (may be absent); 11 kernel `full` (with --full).
  */
 #ifndef API_CORE_CORE_H
 #define API_CORE_CORE_H
@@ -29,6 +29,7 @@
 #define CORE_FD_STATUS 8
 #define CORE_FD_CONTROL 9
 #define CORE_FD_GATE 10
+#define CORE_FD_KERNEL_FULL 11
 #define LISTENERS_MAX 4u
 
 enum core_phase {

@@ -30,6 +30,7 @@
 struct args {
 	const char *config, *state;
 	bool emulated, ephemeral, no_netd, tls;
+	bool full; /* the kernel of that name is there: its descriptor, unless check */
 	bool check, show, effective; /* only look at the file: 0 or 1, notes as ever; show: the file, on standard output */
 	uid_t uid;
 	gid_t gid;
@@ -41,7 +42,7 @@ static int parse_args(struct args *a, char **v, struct fault *f)
 	const struct { const char *name; const char **value; bool *flag; } options[] = {
 		{ "--config", &a->config, NULL }, { "--state", &a->state, NULL }, { "--flavour", &flavour, NULL }, { "--uid", &uid, NULL },
 		{ "--gid", &gid, NULL }, { "--ephemeral", NULL, &a->ephemeral }, { "--no-netd", NULL, &a->no_netd },
-		{ "--tls", NULL, &a->tls }, { "--check", NULL, &a->check }, { "--show", NULL, &a->show }, { "--effective", NULL, &a->effective },
+		{ "--tls", NULL, &a->tls }, { "--full", NULL, &a->full }, { "--check", NULL, &a->check }, { "--show", NULL, &a->show }, { "--effective", NULL, &a->effective },
 	};
 	uint64_t id;
 
@@ -87,7 +88,7 @@ static int read_config(struct core *c, const struct args *a, struct fault *f)
 {
 	bool from_stdin = strcmp(a->config, "-") == 0;
 	const char *name = from_stdin ? CONFIG_STDIN : a->config;
-	struct config_host host = { .tls = a->tls };
+	struct config_host host = { .tls = a->tls, .emulated = a->emulated, .kernel_full = a->full };
 	struct sysinfo info;
 	struct stat st;
 	char *text;
@@ -332,6 +333,8 @@ int main(int argc, char **argv)
 	c->ephemeral = a.ephemeral;
 	c->emulated = a.emulated;
 	c->no_netd = a.no_netd;
+	if (a.full)
+		fd_set_cloexec(CORE_FD_KERNEL_FULL, true);
 	if (!err)
 		err = open_all(c, &a, &f);
 	if (!err)

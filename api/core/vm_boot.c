@@ -250,7 +250,7 @@ static int boot_fields(struct vm *vm, struct boot_files *files)
 	wire_u64(b, V_T_CID, CID_FIRST + vm->r.slot);
 	if (vm->core->ephemeral)
 		wire_u64(b, V_T_EPHEMERAL, 1);
-	boot_dup(vm, files, V_T_KERNEL_FD, g->kernel.fd >= 0 ? g->kernel.fd : CORE_FD_KERNEL);
+	boot_dup(vm, files, V_T_KERNEL_FD, g->kernel.fd >= 0 ? g->kernel.fd : g->kernel_full ? CORE_FD_KERNEL_FULL : CORE_FD_KERNEL);
 	if (g->initrd.fd >= 0)
 		boot_dup(vm, files, V_T_INITRD_FD, g->initrd.fd);
 	err = boot_fd(vm, files, V_T_CONSOLE_FD, "console.log", O_WRONLY | O_APPEND | O_CREAT | O_TRUNC);

@@ -25,6 +25,7 @@ static void put_group(struct json_out *o, const struct wire_msg *m)
 	put_field_bool(o, "persistent", m, C_T_PERSISTENT);
 	put_field_u64(o, "storage_size", m, C_T_SIZE);
 	put_field_str(o, "image", m, C_T_IMAGE);
+	put_field_str(o, "kernel", m, C_T_KERNEL);
 	json_obj(o, "network");
 	put_field_str(o, "mode", m, C_T_NET_MODE);
 	put_field_str(o, "bridge", m, C_T_BRIDGE);

@@ -113,7 +113,7 @@ enum core_tag { /* u64 unless said */
 	C_T_ENTRY = 160, /* nested: NAME and one of VALUE [PLAIN(1): a number, truth value or null ("")], LIST, MAP */
 	C_T_VALUE, /* str, repeats in LIST */ C_T_PLAIN, C_T_LIST, /* nested: VALUE* */ C_T_MAP, /* nested: ENTRY* */
 	C_T_SOURCE, /* str yaml api */ C_T_KEEPS, /* VMs that the daemon keeps there: the key count */ C_T_NOTE, /* str, repeats */ C_T_BRIDGE, /* str */
-	C_T_GATEWAY, /* str */
+	C_T_GATEWAY, /* str */ C_T_KERNEL, /* str min full emulated, or a path */
 	C_T_NET_HEAL = 192, C_T_NET_CUT, C_T_NET_DELAY_US, C_T_NET_JITTER_US, C_T_NET_LOSS_PPM, C_T_NET_RX_BYTES_S, C_T_NET_TX_BYTES_S, /* rx: into the VM */
 	C_T_NET_RX_PACKETS_S, C_T_NET_TX_PACKETS_S, C_T_COUNTER, /* nested: NAME COUNT */ C_T_NET_BYTES_S, C_T_NET_PACKETS_S, /* limits for good, each way */
 	C_T_NET_RESET = 224, C_T_ALLOWED, C_T_RULE, /* str "allow[0]" */ C_T_RULE_TEXT, /* str: the entry, or what the rule is */ C_T_PROTO, C_T_ADDR, /* nested */
@@ -128,7 +128,7 @@ enum core_tag { /* u64 unless said */
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
 #define C_ITEM 31u
-/* A group's fields: NAME COUNT RAM_BYTES CPUS ARCH GPU_COUNT SOURCE KEEPS PERSISTENT SIZE (of disks) IMAGE NET_MODE [BRIDGE GATEWAY] */
+/* A group's fields: NAME COUNT RAM_BYTES CPUS ARCH GPU_COUNT SOURCE KEEPS PERSISTENT SIZE (of disks) IMAGE KERNEL NET_MODE [BRIDGE GATEWAY] */
 /* An image's fields: IMAGE (its id) NAME* SIZE STORED_BYTES CREATED_NS USERS */
 /* A secret's fields: NAME SIZE PERM UID GID MODIFIED_NS */
 /* A token's fields: NAME SCOPE* GROUP* QUOTA* CREATED_NS [EXPIRES_NS LAST_USED_NS] EXPIRED(0/1). LAST_USED_NS is not kept over a restart. */

@@ -57,7 +57,7 @@ def case_api(stack):
     small = {"name": "api-x", "ram_mb": 64, "vcpu": 1, "storage_size": "4M", "network": {"mode": "none"}}
     status, v, _ = api(stack, "POST", "/hostgroup", small)
     tap.ok(status == 201 and v == {"name": "api-x", "count": 0, "ram_bytes": 64 << 20, "cpus": 1, "arch": "x86_64", "gpu_count": 0, "source": "api", "keeps": 0,
-                                   "persistent": False, "storage_size": 4 << 20, "image": "min", "network": {"mode": "none"}, "notes": []}, "POST: %r" % v)
+                                   "persistent": False, "storage_size": 4 << 20, "image": "min", "kernel": "min", "network": {"mode": "none"}, "notes": []}, "POST: %r" % v)
     status, v, _ = api(stack, "GET", "/hostgroup")
     by_name = {g["name"]: g for g in v}
     tap.ok(status == 200 and by_name["demo"]["source"] == "yaml" and by_name["demo"]["network"] == {"mode": "bridge", "bridge": "brdemo", "gateway": "10.77.1.1/24"} and

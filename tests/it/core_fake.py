@@ -342,6 +342,9 @@ GROUP = '''  - name: %s
 
 
 class World:
+    flavour = 'min'
+    full = None  # a file: the kernel of that name
+
     def __init__(self, folder=None):
         self.root = tempfile.mkdtemp(prefix='mica-core-', dir=os.environ.get('TMPDIR', '/tmp'))
         self.state = folder or os.path.join(self.root, 'state')
@@ -380,7 +383,8 @@ class World:
         open(path, 'w').write(text)
         front, jail, net = (socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(3))
         status_r, status_w = os.pipe()
-        args = [CORE, '--config', path, '--state', self.state, '--flavour', 'min']
+        args = [CORE, '--config', path, '--state', self.state, '--flavour', self.flavour]
+        args += ['--full'] if self.full else []
         args += ['--ephemeral'] if ephemeral else []
         args += [] if netd else ['--no-netd']
         files = [front[0].fileno(), jail[0].fileno(), net[0].fileno(), os.open(self.kernel, os.O_RDONLY), os.open(self.image, os.O_RDONLY),
@@ -391,6 +395,8 @@ class World:
             for i, fd in enumerate(high):
                 os.dup2(fd, 3 + i)
             os.closerange(9, 2000)
+            if self.full:
+                os.dup2(os.open(self.full, os.O_RDONLY), 11)
 
         self.core = subprocess.Popen(args, preexec_fn=place, close_fds=False)
         for s in (front[0], jail[0], net[0]):

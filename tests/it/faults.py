@@ -272,6 +272,7 @@ def files():
     up_fails("E_CONFIG_BAD", "a key nobody knows", conf=write("bad.yaml", "config:\n  host_groupz: []\n"))
     up_fails("E_IMAGE_BAD", "an image of something else", conf=config("  - {name: vm, image: %s, network: {mode: none}}\n" % write("img", b"x" * 65536)))
     up_fails("E_KERNEL_BAD", "a kernel of something else", conf=config("  - {name: vm, kernel_file: %s, network: {mode: none}}\n" % write("krn", b"x" * 65536)))
+    up_fails("E_KERNEL_ABSENT", "the kernel full in a build without it", conf=config("  - {name: vm, kernel: full, network: {mode: none}}\n"))
     os.rename(top + "/bin/front", top + "/bin/front.gone")
     up_fails("E_PART_MISSING", "a part of mica is missing")
     os.rename(top + "/bin/front.gone", top + "/bin/front")
