@@ -357,6 +357,15 @@ static int take_lines(struct record *r, char *text, unsigned *line_no)
 	return 0;
 }
 
+/* text[0..n) is what follows the head's name; nothing ends it but n. */
+static int other_version(const char *text, size_t n, struct fault *f)
+{
+	const char *end = memchr(text, '\n', n);
+	size_t len = end ? (size_t)(end - text) : n;
+
+	return fault_set(f, -EINVAL, "record: of version %.*s, this daemon reads version 1 [E_RECORD_VERSION]", len > 20 ? 20 : (int)len, text);
+}
+
 int record_parse(struct record *r, const char *text, size_t n, struct fault *f)
 {
 	unsigned line_no = 1;
@@ -367,8 +376,7 @@ int record_parse(struct record *r, const char *text, size_t n, struct fault *f)
 	if (n > RECORD_MAX || strnlen(text, n) != n || n < strlen(HEAD) || memcmp(text, HEAD_ANY, strlen(HEAD_ANY)) != 0)
 		return fault_set(f, -EINVAL, "record: not a mica VM record [E_RECORD_BAD]");
 	if (memcmp(text, HEAD, strlen(HEAD)) != 0)
-		return fault_set(f, -EINVAL, "record: of version %.*s, this daemon reads version 1 [E_RECORD_VERSION]", (int)strcspn(text + strlen(HEAD_ANY), "\n") > 20 ? 20
-				 : (int)strcspn(text + strlen(HEAD_ANY), "\n"), text + strlen(HEAD_ANY));
+		return other_version(text + strlen(HEAD_ANY), n - strlen(HEAD_ANY), f);
 	copy = strndup(text + strlen(HEAD), n - strlen(HEAD));
 	if (!copy)
 		return -ENOMEM;
