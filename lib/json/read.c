@@ -36,8 +36,8 @@ static struct json_val *push(struct reader *r, enum json_kind kind)
 {
 	struct json *j = r->j;
 	if (j->n == j->cap) {
-		uint32_t cap = j->cap ? j->cap * 2 : 16;
-		struct json_val *v = cap > j->cap ? realloc(j->v, cap * sizeof(*v)) : NULL;
+		uint32_t cap = j->cap ? j->cap * 2 : 16; /* a value takes a byte of text at least: TEXT_MAX keeps this far from wrapping */
+		struct json_val *v = realloc(j->v, cap * sizeof(*v));
 		if (!v)
 			return NULL;
 		j->v = v;

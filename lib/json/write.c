@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void json_out_init(struct json_out *o, struct buf *b)
@@ -9,10 +10,10 @@ void json_out_init(struct json_out *o, struct buf *b)
 	*o = (struct json_out){ .b = b };
 }
 
-/* Length of the valid UTF-8 character at p, 0 when there is none. */
+/* Length of the valid UTF-8 character at p (no ASCII), 0 when there is none. */
 static size_t utf8_char(const uint8_t *p, size_t n)
 {
-	size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+	size_t len = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
 	return len <= n && utf8_is_valid(p, len) ? len : 0;
 }
 
@@ -141,8 +142,8 @@ void json_put_real(struct json_out *o, const char *key, double v)
 	/* The shortest of two forms that reads back as the same number. */
 	char t[40];
 	snprintf(t, sizeof(t), "%.15g", v);
-	double back = 0;
-	if (sscanf(t, "%lf", &back) != 1 || back < v || back > v)
+	double back = strtod(t, NULL);
+	if (back < v || back > v)
 		snprintf(t, sizeof(t), "%.17g", v);
 	buf_adds(o->b, t);
 }

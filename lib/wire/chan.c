@@ -1,6 +1,7 @@
 #include "lib/wire/chan.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +72,7 @@ static int send_packet(int fd, const void *p, size_t n, const int *fds, unsigned
 		memset(&control, 0, sizeof control);
 		msg.msg_control = control.bytes;
 		msg.msg_controllen = (socklen_t)CMSG_SPACE(n_fds * sizeof(int));
-		struct cmsghdr *h = CMSG_FIRSTHDR(&msg);
+		struct cmsghdr *h = &control.align;
 		h->cmsg_level = SOL_SOCKET;
 		h->cmsg_type = SCM_RIGHTS;
 		h->cmsg_len = (socklen_t)CMSG_LEN(n_fds * sizeof(int));
@@ -98,8 +99,8 @@ static int queue_packet(struct chan *c, const void *bytes, size_t n, const int *
 	p->n_fds = 0;
 	memcpy(p->bytes, bytes, n);
 	for (unsigned i = 0; i < n_fds; i++) {
-		int fd = dup(fds[i]);
-		if (fd < 0 || fd_set_cloexec(fd, true) < 0) {
+		int fd = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+		if (fd < 0) {
 			int err = -errno;
 			packet_free(p);
 			return err;

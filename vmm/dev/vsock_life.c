@@ -30,7 +30,7 @@ bool vsock_settle(struct vsock *s, struct vstream *st)
 {
 	uint32_t want;
 
-	if (st->state == VSTREAM_DRAINING && (!buf_len(&st->to_host) || st->host_no_recv)) {
+	if (st->state == VSTREAM_DRAINING && !buf_len(&st->to_host)) { /* a host that takes no more leaves nothing there */
 		vsock_remove_stream(s, st);
 		return true;
 	}

@@ -217,7 +217,7 @@ int gm_map_file(struct gm *gm, uint64_t gpa, int fd, uint64_t off, uint64_t len_
 	if (fstat(fd, &st) < 0)
 		return fault_errno(f, -errno, "guest memory: fstat of the file to map");
 	/* The last page may be partly beyond the end of the file: the kernel fills it with zeros. */
-	if (add_overflows_u64(off, len_bytes, &end) || st.st_size < 0 || end > (((uint64_t)st.st_size + GM_PAGE_BYTES - 1) & ~(uint64_t)(GM_PAGE_BYTES - 1)))
+	if (add_overflows_u64(off, len_bytes, &end) || end > (((uint64_t)st.st_size + GM_PAGE_BYTES - 1) & ~(uint64_t)(GM_PAGE_BYTES - 1)))
 		return fault_set(f, -EINVAL, "guest memory: the file to map is shorter than what is asked of it");
 	if (mmap(p, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, (off_t)off) == MAP_FAILED)
 		return fault_errno(f, -errno, "guest memory: mmap of a file");

@@ -176,7 +176,7 @@ bool vdev_pop(struct vdev *v, struct vq *q, struct vq_chain *c)
 		got = vq_pop(q, c);
 	if (got < 0 || q->broken)
 		vdev_break(v, "a ring or a chain of descriptors breaks a rule");
-	return got > 0 && v->active;
+	return got > 0;
 }
 
 void vdev_config_changed(struct vdev *v)
@@ -214,7 +214,7 @@ void vdev_resync(struct vdev *v)
 
 void vdev_kicked(struct vdev *v, unsigned queue)
 {
-	if (!v->active || queue >= v->ops->queues || !v->q[queue].ready)
+	if (!v->active || !v->q[queue].ready)
 		return;
 	v->stats.kicks++;
 	v->ops->kick(v, queue);

@@ -134,7 +134,7 @@ void vdev_config_copy(void *dst, uint32_t off, uint32_t len, const void *config,
 
 /* ops->sync soon, on the loop's thread. */
 void vdev_resync(struct vdev *v);
-/* Serves a notification now, on the loop's thread (or without a loop). */
+/* Serves a notification of one of the device's queues now, on the loop's thread (or without a loop). */
 void vdev_kicked(struct vdev *v, unsigned queue);
 /* QueueNotify was written: wakes the loop, or serves at once without one. */
 void vdev_notify(struct vdev *v, unsigned queue);
