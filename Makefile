@@ -112,15 +112,15 @@ UNITLIBS_tls_tls := $(O)/deps/libbearssl.a
 UNIT_TESTS += http_head http_chunk http_target http_ws
 UNIT_http_head := $(LIB_BASE) $(LIB_HTTP)
 UNIT_http_chunk := $(LIB_BASE) $(LIB_HTTP)
-UNIT_http_target := $(LIB_BASE) $(LIB_HTTP)
-UNIT_http_ws := $(LIB_BASE) $(LIB_HTTP)
+UNIT_http_target := $(LIB_BASE) $(LIB_HTTP) tests/unit/induce.o
+UNIT_http_ws := $(LIB_BASE) $(LIB_HTTP) tests/unit/induce.o
 UNIT_sandbox_seccomp := $(LIB_BASE) $(LIB_SANDBOX)
 UNIT_base_buf := $(LIB_BASE)
 UNIT_ev_loop := $(LIB_BASE) $(LIB_EV)
-UNIT_wire_wire := $(LIB_BASE) $(LIB_WIRE)
-UNIT_wire_chan := $(LIB_BASE) $(LIB_WIRE)
+UNIT_wire_wire := $(LIB_BASE) $(LIB_WIRE) tests/unit/induce.o
+UNIT_wire_chan := $(LIB_BASE) $(LIB_WIRE) tests/unit/induce.o
 UNIT_TESTS += json_json
-UNIT_json_json := $(LIB_BASE) $(LIB_JSON)
+UNIT_json_json := $(LIB_BASE) $(LIB_JSON) tests/unit/induce.o
 UNIT_TESTS += core_config core_addr base_sha256 yaml_write
 UNIT_yaml_write := $(LIB_BASE) $(LIB_YAML)
 UNITLIBS_yaml_write := $(O)/deps/libyaml.a
@@ -164,19 +164,23 @@ UNIT_disk_threads := $(LIB_BASE) $(LIB_DISK)
 UNIT_disk_overlay := $(LIB_BASE) $(LIB_DISK)
 UNIT_disk_flatten := $(LIB_BASE) $(LIB_DISK)
 UNIT_TESTS += mem_gm virtio_queue virtio_mmio dev_blk dev_net dev_rng dev_vsock back_vtable
-UNIT_mem_gm := $(LIB_BASE) $(VMM_MEM)
+UNIT_mem_gm := $(LIB_BASE) $(VMM_MEM) tests/unit/induce.o
 UNIT_virtio_queue := $(LIB_BASE) $(VMM_MEM) $(VMM_VIRTIO) $(LIB_EV)
-UNIT_virtio_mmio := $(UNIT_virtio_queue)
+UNIT_virtio_mmio := $(UNIT_virtio_queue) tests/unit/induce.o
 UNIT_dev_blk := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)
 UNIT_TESTS += dev_blk_work
 UNIT_dev_blk_work := $(UNIT_dev_blk)
 UNIT_dev_net := $(UNIT_dev_blk)
-UNIT_TESTS += dev_net_ctrl dev_net_chaos dev_net_tap
+UNIT_TESTS += dev_net_ctrl dev_net_chaos dev_net_tap dev_net_odd
+UNIT_dev_net_odd := $(UNIT_dev_blk) tests/unit/induce.o
 UNIT_dev_net_tap := $(UNIT_dev_blk)
 UNIT_dev_net_ctrl := $(UNIT_dev_blk)
 UNIT_dev_net_chaos := $(UNIT_dev_blk)
-UNIT_dev_rng := $(UNIT_dev_blk)
+UNIT_dev_rng := $(UNIT_dev_blk) tests/unit/induce.o
 UNIT_dev_vsock := $(UNIT_dev_blk)
+UNIT_TESTS += dev_vsock_odd dev_memory
+UNIT_dev_memory := $(UNIT_dev_blk) tests/unit/induce.o
+UNIT_dev_vsock_odd := $(UNIT_dev_blk) tests/unit/induce.o
 UNIT_TESTS += back_shape
 UNIT_back_shape := $(LIB_BASE) vmm/back/shape.o vmm/back/delay.o
 UNIT_back_vtable := $(LIB_BASE) $(LIB_EV) $(VMM_BACK)
@@ -294,10 +298,15 @@ $(O)/guest/$(1): $$(addprefix $(O)/obj/,$$($(2)))
 	@mkdir -p $$(@D)
 	$$(LINK)
 endef
+# tests that order failures (tests/unit/induce.h): these calls are wrapped in them
+INDUCE_CALLS := malloc calloc realloc mmap ftruncate memfd_create read write readv writev sendmsg recvmsg poll socketpair eventfd epoll_ctl fcntl dup \
+	ioctl pthread_mutex_init random_fill gm_read gm_write gm_iov gm_load_acquire_u16 gm_store_release_u16
+comma := ,
+INDUCED = $(if $(filter tests/unit/induce.o,$(UNIT_$(1))),$(INDUCE_CALLS))
 define UNIT_RULE
 $(O)/tests/unit/$(1): $(O)/obj/tests/unit/$(1).o $$(addprefix $(O)/obj/,$$(UNIT_$(1))) $$(UNITLIBS_$(1))
 	@mkdir -p $$(@D)
-	$$(LINK)
+	$$(LINK) $$(addprefix --wrap=,$$(call INDUCED,$(1)))
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call UNIT_RULE,$(t))))
 
@@ -494,13 +503,15 @@ $(foreach t,$(FUZZ_TESTS),$(eval $(call REAL_FUZZ_RULE,$(t))))
 
 # Unit tests and the fuzz corpus under ASan and UBSan. ASan does not work with musl: this flavour is glibc's.
 ASAN_CC = gcc -w -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined -D_GNU_SOURCE -I. -isystem $(O)/deps/bearssl/inc -isystem $(O)/deps/yaml/include
+# sources of objects; one of them is made by a tool
+SOURCES = $(patsubst cli/walls.c,$(O)/gen/walls.c,$(1:.o=.c))
 ASAN_ITEMS = $(foreach f,$(FUZZ_TESTS),'=asan-fuzz/$(f) $(O)/asan/fuzz/$(f) tests/fuzz/corpus/$(f)')
 asan: $(UNIT_TESTS:%=$(O)/asan/unit/%) $(FUZZ_TESTS:%=$(O)/asan/fuzz/%) ## unit tests and the fuzz corpus under ASan and UBSan
 	@$(TAP_RUN) -j 2 $(UNIT_TESTS:%=$(O)/asan/unit/%) $(ASAN_ITEMS)
 define ASAN_RULE
-$(O)/asan/unit/$(1): tests/unit/$(1).c $$(UNIT_$(1):.o=.c) $$(UNITLIBS_$(1))
+$(O)/asan/unit/$(1): tests/unit/$(1).c $$(call SOURCES,$$(UNIT_$(1))) $$(UNITLIBS_$(1))
 	@mkdir -p $$(@D)
-	$$(ASAN_CC) $$(UNITINC_$(1)) -o $$@ $$(filter %.c %.a,$$^)
+	$$(ASAN_CC) $$(UNITINC_$(1)) $$(addprefix -Wl$$(comma)--wrap=,$$(call INDUCED,$(1))) -o $$@ $$(filter %.c %.a,$$^)
 endef
 define ASAN_FUZZ_RULE
 $(O)/asan/fuzz/$(1): tests/fuzz/$(1).c tests/fuzz/replay.c $$(FUZZ_$(1):.o=.c) $$(FUZZLIBS_$(1))
@@ -510,4 +521,26 @@ endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call ASAN_RULE,$(t))))
 $(foreach t,$(FUZZ_TESTS),$(eval $(call ASAN_FUZZ_RULE,$(t))))
 
--include $(shell find $(O)/obj -name '*.d' 2>/dev/null)
+# Branches taken by the unit tests and the fuzz corpora (gcc, glibc, -O0). Counts start at zero with each run.
+COV_CC = gcc -w -std=gnu11 -O0 -g --coverage -fprofile-update=atomic -D_GNU_SOURCE -I. -isystem $(O)/deps/bearssl/inc -isystem $(O)/deps/yaml/include
+COV_ITEMS = $(foreach f,$(FUZZ_TESTS),'=cov-fuzz/$(f) $(O)/cov/fuzz/$(f) tests/fuzz/corpus/$(f)')
+.PHONY: coverage
+coverage: $(UNIT_TESTS:%=$(O)/cov/unit/%) $(FUZZ_TESTS:%=$(O)/cov/fuzz/%) ## branches that unit tests and fuzz corpora take in the rooms that read foreign bytes
+	@find $(O)/cov -name '*.gcda' -delete
+	@$(TAP_RUN) -j 2 $(UNIT_TESTS:%=$(O)/cov/unit/%) $(COV_ITEMS)
+	@tools/coverage $(O)/cov $(MISSED:%=-m %)
+$(O)/cov/obj/cli/walls.o: $(O)/gen/walls.c
+	@mkdir -p $(@D)
+	$(COV_CC) -MMD -MP -c -o $@ $<
+$(O)/cov/obj/%.o: %.c | $(O)/deps/libbearssl.a $(O)/deps/libyaml.a
+	@mkdir -p $(@D)
+	$(COV_CC) -MMD -MP -c -o $@ $<
+define COV_RULE
+$(O)/cov/$(1)/$(2): $(O)/cov/obj/tests/$(1)/$(2).o $$(addprefix $(O)/cov/obj/,$(3)) $(4)
+	@mkdir -p $$(@D)
+	$$(COV_CC) $$(addprefix -Wl$$(comma)--wrap=,$$(call INDUCED,$(2))) -o $$@ $$(filter %.o %.a,$$^)
+endef
+$(foreach t,$(UNIT_TESTS),$(eval $(call COV_RULE,unit,$(t),$$(UNIT_$(t)),$$(UNITLIBS_$(t)))))
+$(foreach t,$(FUZZ_TESTS),$(eval $(call COV_RULE,fuzz,$(t),tests/fuzz/replay.o $$(FUZZ_$(t)),$$(FUZZLIBS_$(t)))))
+
+-include $(shell find $(O)/obj $(O)/cov/obj -name '*.d' 2>/dev/null)

@@ -1,10 +1,40 @@
 /* virtio-rng. */
+#include "tests/unit/induce.h"
 #include "tests/unit/tap.h"
 #include "tests/unit/vdrv.h"
 #include "vmm/dev/rng.h"
 
+#include <errno.h>
+
 static struct gm gm;
 static struct vdrv d;
+
+static void test_host_refuses(struct rng *r)
+{
+	struct vdrv_seg small = { 0x60000, 32, true };
+	struct rng *none;
+	uint64_t errors = vdev_stats_get(d.v).host_errors;
+	uint32_t id, len = 1;
+	unsigned answered = 0;
+
+	induce(INDUCE_calloc, 0, ENOMEM);
+	ok(rng_new(&none, &gm) == -ENOMEM && induced(), "no memory for a device");
+	induce(INDUCE_pthread_mutex_init, 0, EAGAIN);
+	ok(rng_new(&none, &gm) == -EAGAIN && induced(), "no lock for it");
+	vdrv_start(&d, &gm, rng_vdev(r), 0, 64);
+	induce(INDUCE_random_fill, 0, ENOSYS);
+	vdrv_add(&d, 0, &small, 1);
+	vdrv_kick(&d, 0);
+	ok(induced() && vdrv_used(&d, 0, &id, &len) && len == 0 && vdev_stats_get(d.v).host_errors == errors + 1, "a host without random bytes gives none");
+	for (int i = 0; i < 40; i++)
+		vdrv_add(&d, 0, &small, 1);
+	vdrv_kick(&d, 0);
+	while (vdrv_used(&d, 0, &id, &len))
+		answered += len == 32;
+	ok(answered == 32, "32 requests a turn");
+	vdrv_kick(&d, 0);
+	ok(vdrv_used(&d, 0, &id, &len) && len == 32, "the rest with the next");
+}
 
 int main(void)
 {
@@ -38,6 +68,7 @@ int main(void)
 	gm_read(&gm, 0x60010 + 150, b + 150, 150);
 	ok(memcmp(b, b + 150, 150) != 0, "not repeated");
 	ok(d.irqs && vdev_stats_get(d.v).in_bytes == RNG_REQUEST_BYTES_MAX + 303, "interrupts and counters");
+	test_host_refuses(r);
 	rng_free(r);
 	gm_done(&gm);
 	return tap_done();

@@ -60,6 +60,10 @@ static void test_refused(void)
 	refused("1000000000000000\r\n", "size of 16 digits");
 	refused("5;a=\x01\r\n", "control byte in an extension");
 	refused("0\r\n\rX", "broken end");
+	refused("5;a=\x7f\r\n", "DEL in an extension");
+	refused("0\r\nX\x7f: y\r\n\r\n", "DEL in a trailer");
+	refused("0\r\n\tx: y\r\n\r\n", "trailer folded with a tab");
+	refused("0\r\n: y\r\n\r\n", "trailer without a name");
 	refused("0\r\n x: y\r\n\r\n", "folded trailer");
 	refused("0\r\nX: y\n\r\n", "bare LF in a trailer");
 	memset(big, 'a', sizeof(big) - 1);
@@ -81,7 +85,7 @@ static void test_trailer_limit(void)
 
 static void test_good(void)
 {
-	static const char text[] = "5\r\nhello\r\n1;ext=\"v\"\r\n \r\n00A\r\nworld56789\r\n0\r\nTrailer: x\r\nOther: y\r\n\r\nGET";
+	static const char text[] = "5\r\nhello\r\n1;ext=\"v\t\"\r\n \r\n00A\r\nworld56789\r\n0\r\nTrailer: x\t\r\nOther: y\r\n\r\nGET";
 	char out[64];
 	size_t left, bad = 0;
 

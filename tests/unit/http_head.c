@@ -40,6 +40,8 @@ static const struct refusal_case refused[] = {
 	{ "blank in the target", "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
 	{ "tab in the target", "GET /a\tb HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
 	{ "raw byte in the target", "GET /\xc3\xa4 HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
+	{ "method of 33 letters", "ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG / HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
+	{ "line folded with a tab", "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\tc\r\n\r\n", 400 },
 	{ "odd method", "G(T / HTTP/1.1\r\nHost: a\r\n\r\n", 400 },
 	{ "only empty lines", "\r\n\r\n", 400 },
 	{ "two Content-Lengths, different", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400 },
@@ -70,6 +72,13 @@ static void test_refused(void)
 	}
 	ok(parse(HTTP_RESPONSE, "HTTP/1.1 20x OK\r\n\r\n") == -EPROTO, "refused: status that is no number");
 	ok(parse(HTTP_RESPONSE, "HTTP/1.1 999 OK\r\n\r\n") == -EPROTO, "refused: status 999");
+	ok(parse(HTTP_RESPONSE, "HTTP/1.1 099 OK\r\n\r\n") == -EPROTO, "refused: status 99");
+	ok(parse(HTTP_RESPONSE, "HTTP/1.1 2000K\r\n\r\n") == -EPROTO, "refused: status of four digits");
+	ok(parse(HTTP_RESPONSE, "HTTP/1.1+200 OK\r\n\r\n") == -EPROTO, "refused: no blank before the status");
+	http_head_init(&h, HTTP_REQUEST);
+	ok(http_head_parse(&h, "GET /\r\n\r\n", 9, NULL) == -EPROTO, "refused without anybody who wants to know why");
+	http_head_init(&h, HTTP_REQUEST);
+	ok(http_head_parse(&h, "GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", 37, NULL) == -EPROTO, "a broken length, too");
 	ok(parse(HTTP_RESPONSE, "HTTP/1.1\r\n\r\n") == -EPROTO, "refused: no status");
 	ok(parse(HTTP_RESPONSE, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n") == -EPROTO,
 	   "refused: response with both lengths");
@@ -150,6 +159,26 @@ static void test_responses(void)
 	   "no body after HEAD");
 }
 
+static void test_odd_but_good(void)
+{
+	struct http_str none = { NULL, 0 };
+	char v[4] = "xyz";
+
+	ok(!http_str_is(&none, "") && !http_str_is_nocase(&none, "") && !http_list_has(&none, "a"), "what is absent is nothing");
+	ok(parse(HTTP_REQUEST, "GET / HTTP/1.1\r\nHost: a\r\nEmpty:\r\nConnection: close,\r\nConnection: close\r\nConnection: upgrade\r\nConnection: upgrade\r\n\r\n") == 0 &&
+	   !h.keep_alive && !h.upgrade, "said twice; an upgrade to nothing");
+	ok(http_head_copy(&h, "Empty", v, sizeof(v)) == 0 && !v[0] && http_list_has(http_head_field(&h, "Connection"), ""), "empty values, empty list members");
+	ok(parse(HTTP_REQUEST, "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n") == 0 && !h.expect_continue, "1.0 cannot wait for 100");
+	ok(parse(HTTP_REQUEST, "GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n") == 0 && !h.expect_continue, "nor a request without a body");
+	ok(parse(HTTP_REQUEST, "GET / HTTP/1.1\r\nHost:\t a \t\r\n\r\n") == 0 && http_str_is(http_head_field(&h, "Host"), "a"), "tabs around a value");
+	ok(parse(HTTP_RESPONSE, "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n") == 0 && h.body == HTTP_BODY_NONE, "304 has no body");
+	ok(parse(HTTP_RESPONSE, "HTTP/1.1 103 Early\r\n\r\n") == 0 && h.body == HTTP_BODY_NONE, "nor has 103");
+	ok(parse(HTTP_RESPONSE, "HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n") == 0 && h.body == HTTP_BODY_CHUNKED && h.reason.n == 0, "chunked answer");
+	http_head_init(&h, HTTP_REQUEST);
+	ok(http_head_parse(&h, "", 0, NULL) == -EAGAIN, "nothing yet");
+	ok(!strcmp(http_reason(299), "Status"), "a status nobody knows");
+}
+
 static void test_writing(void)
 {
 	struct buf b;
@@ -174,6 +203,7 @@ int main(void)
 	test_limits();
 	test_good();
 	test_responses();
+	test_odd_but_good();
 	test_writing();
 	return tap_done();
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "lib/http/target.h"
+#include "tests/unit/induce.h"
 #include "tests/unit/tap.h"
 
 static struct http_target t;
@@ -39,6 +40,9 @@ static void test_refused(void)
 	ok(parse("/?a=%zz") == -EINVAL && parse("/?%=1") == -EINVAL, "refused: broken escapes in the query");
 	ok(parse("/a%00b") == -EINVAL && parse("/?a=%00") == -EINVAL, "refused: NUL");
 	ok(parse("/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17") == -E2BIG, "refused: 17 segments");
+	http_target_done(&t);
+	induce(INDUCE_malloc, 0, ENOMEM);
+	ok(http_target_parse(&t, "/a", 2) == -ENOMEM && induced() && !t.mem, "refused: no memory");
 	if (!big)
 		return;
 	memset(big, '/', HTTP_TARGET_MAX + 1);
@@ -58,6 +62,7 @@ static void test_paths(void)
 	ok(parse("/nodes/") == 0 && t.n_segments == 2 && seg(1, ""), "a slash at the end is a segment");
 	ok(parse("//x") == 0 && t.n_segments == 2 && seg(0, "") && seg(1, "x"), "empty first segment");
 	ok(parse("http://h:80/vm/x?y=z") == 0 && seg(0, "vm") && seg(1, "x") && param("y", "z"), "absolute form");
+	ok(parse("https://h/vm") == 0 && seg(0, "vm") && parse("HTTP://h/") == 0 && t.n_segments == 0, "other absolute forms");
 	ok(parse("/a+b") == 0 && seg(0, "a+b"), "a plus in the path is a plus");
 	ok(parse("/a/%2e%2e/b") == 0 && t.n_segments == 3 && seg(1, ".."), "dots are only a name");
 }
@@ -93,8 +98,8 @@ static void test_writing(void)
 	buf_init(&b, 200);
 	http_add_param(&b, &first, "cmd", "/bin/sh");
 	http_add_param(&b, &first, "none", NULL);
-	http_add_param(&b, &first, "args", "a b&c%\xc3\xa4~");
-	ok(strcmp(buf_cstr(&b), "?cmd=%2Fbin%2Fsh&args=a%20b%26c%25%C3%A4~") == 0, "written query");
+	http_add_param(&b, &first, "args", "a b&c%\xc3\xa4~_:[{Z9");
+	ok(strcmp(buf_cstr(&b), "?cmd=%2Fbin%2Fsh&args=a%20b%26c%25%C3%A4~_%3A%5B%7BZ9") == 0, "written query");
 	buf_done(&b);
 }
 

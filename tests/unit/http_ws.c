@@ -3,6 +3,7 @@
 #include <string.h>
 #include "lib/http/sha1.h"
 #include "lib/http/ws.h"
+#include "tests/unit/induce.h"
 #include "tests/unit/tap.h"
 
 static struct ws_decoder d;
@@ -42,9 +43,53 @@ static void test_refused(void)
 	REFUSED("\x82\xfe\x03\xe9mmmm", 1009, "1001 bytes where 1000 are allowed");
 	REFUSED("\x88\x81\0\0\0\0x", 1002, "close with one byte");
 	REFUSED("\x88\x82\0\0\0\0\x03\xed", 1002, "close code 1005");
+	REFUSED("\x88\x82\0\0\0\0\x03\xe7", 1002, "close code 999");
+	REFUSED("\x88\x82\0\0\0\0\x03\xec", 1002, "close code 1004");
+	REFUSED("\x88\x82\0\0\0\0\x03\xf7", 1002, "close code 1015");
 	REFUSED("\x88\x82\0\0\0\0\x13\x88", 1002, "close code 5000");
 	REFUSED("\x88\x84\0\0\0\0\x03\xe8\xff\xfe", 1007, "close reason that is no UTF-8");
 	ok(step("\x82\x80mmmm", 6, false, 0) == -EPROTO, "refused: a server that masks");
+}
+
+static void test_closes(void)
+{
+	static const int codes[] = { 1000, 1003, 1007, 1014, 3000, 4999 };
+	uint8_t p[6] = { 0x88, 0x82 };
+	char reason[300];
+	struct buf b;
+
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++) {
+		uint8_t frame[8] = { 0x88, 0x82, 0, 0, 0, 0, (uint8_t)(codes[i] >> 8), (uint8_t)codes[i] };
+
+		ok(step(frame, 8, true, 0) == 1 && e.op == WS_CLOSE && e.close_code == codes[i], "close code %d", codes[i]);
+	}
+	p[1] = 0x80;
+	ok(step(p, 6, true, 0) == 1 && e.op == WS_CLOSE && e.close_code == WS_CLOSE_NONE && e.n == 0, "a close without a code");
+	memset(reason, 'r', sizeof(reason));
+	reason[299] = '\0';
+	buf_init(&b, 400);
+	ws_add_close(&b, 1000, NULL, NULL);
+	ok(buf_len(&b) == 4, "a close without a reason");
+	buf_clear(&b);
+	ws_add_close(&b, 1000, reason, NULL);
+	ok(buf_len(&b) == 2 + WS_CONTROL_MAX && step(buf_data(&b), buf_len(&b), false, 0) == 1 && e.n == WS_CONTROL_MAX, "a reason that is too long is cut");
+	buf_done(&b);
+	buf_init(&b, 8);
+	ws_add_frame(&b, WS_BINARY, reason, 100, NULL);
+	ok(b.failed, "no room for a frame");
+	buf_done(&b);
+}
+
+/* The sum of the pieces is kept in 64 bits; nobody sends that many, so the test says they came. */
+static void test_message_wraps(void)
+{
+	uint8_t first[] = { 0x02, 0x81, 0, 0, 0, 0, 'a' }, next[] = { 0x80, 0x85, 0, 0, 0, 0, 1, 2, 3, 4, 5 };
+	size_t used;
+
+	ws_decoder_init(&d, true, 0);
+	ok(ws_step(&d, first, sizeof(first), &used, &e) == 1, "a piece");
+	d.message_bytes = UINT64_MAX - 2;
+	ok(ws_step(&d, next, sizeof(next), &used, &e) == -EPROTO && d.close_code == 1009, "a message longer than 64 bits can say");
 }
 
 /* A text message begun inside a binary one. */
@@ -158,6 +203,9 @@ static void test_opening(void)
 		"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n\r\n",
 		"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: !!!!IHNhbXBsZSBub25jZQ==\r\n\r\n",
 		"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
+		"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n",
+		"GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n\r\n",
 	};
 	struct http_head h;
 	struct http_refusal why;
@@ -178,12 +226,52 @@ static void test_opening(void)
 	http_head_init(&h, HTTP_RESPONSE);
 	ok(http_head_parse(&h, buf_data(&b), buf_len(&b), NULL) == 0 && ws_response_check(&h, "dGhlIHNhbXBsZSBub25jZQ==") == 0 &&
 	   ws_response_check(&h, "dGhlIHNhbXBsZSBub25jZR==") == -EPROTO, "the client's check");
+	induce(INDUCE_random_fill, 0, ENOSYS);
+	ok(ws_key_new(fresh) == -ENOSYS && induced(), "no random bytes, no key");
 	ok(ws_key_new(fresh) == 0 && strlen(fresh) == WS_KEY_LEN, "a fresh key");
+	buf_done(&b);
+}
+
+/* Heads that no parser of ours makes, and answers that are not the one we wait for. */
+static void test_odd_heads(void)
+{
+	static const char *const answers[] = {
+		"HTTP/1.1 200 OK\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+		"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+	};
+	static const char get[] = "GET /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+				  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Length: 0\r\n\r\n";
+	struct http_head h;
+	struct http_str key;
+	struct buf b;
+
+	for (size_t i = 0; i < ARRAY_LEN(answers); i++) {
+		http_head_init(&h, HTTP_RESPONSE);
+		ok(http_head_parse(&h, answers[i], strlen(answers[i]), NULL) == 0 && ws_response_check(&h, "dGhlIHNhbXBsZSBub25jZQ==") == -EPROTO,
+		   "no opening: answer %zu", i);
+	}
+	http_head_init(&h, HTTP_REQUEST);
+	ok(http_head_parse(&h, get, sizeof(get) - 1, NULL) == 0 && ws_request_check(&h, &key, NULL) == 0, "an empty body is none");
+	h.minor = 0;
+	ok(ws_request_check(&h, &key, NULL) == -EPROTO, "HTTP/1.0 opens nothing");
+	memset(&h, 0, sizeof(h));
+	h.upgrade = true;
+	ok(ws_request_check(&h, &key, NULL) == -EPROTO && (h.status = 101) && ws_response_check(&h, "k") == -EPROTO, "an upgrade to nothing");
+	buf_init(&b, 1000);
+	ws_add_accept_with(&b, &(struct http_str){ "k", 1 }, WS_HALF_CLOSE, "1");
+	ok(strstr(buf_cstr(&b), "X-Mica-Half-Close: 1\r\n") != NULL, "an answer with one field more");
+	buf_clear(&b);
+	ws_add_request_fields(&b, "k");
+	ok(strstr(buf_cstr(&b), "Sec-WebSocket-Key: k\r\n") != NULL, "the fields of a request");
 	buf_done(&b);
 }
 
 static void test_sha1(void)
 {
+	static const char long_text[200] = { 'x' };
+	uint8_t most[20];
 	uint8_t sum[20];
 	char hex[41];
 
@@ -193,6 +281,9 @@ static void test_sha1(void)
 	sha1_short("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq", 56, sum);
 	hex_encode(sum, 20, hex);
 	ok(strcmp(hex, "84983e441c3bd26ebaae4aa1f95129e5e54670f1") == 0, "SHA-1 over two blocks");
+	sha1_short(long_text, SHA1_SHORT_MAX, most);
+	sha1_short(long_text, sizeof(long_text), sum);
+	ok(!memcmp(sum, most, 20), "never past two blocks");
 }
 
 int main(void)
@@ -203,6 +294,9 @@ int main(void)
 	for (size_t piece = 1; piece < 40; piece += 3)
 		test_pieces(piece);
 	test_sizes();
+	test_closes();
+	test_message_wraps();
+	test_odd_heads();
 	test_opening();
 	test_sha1();
 	return tap_done();

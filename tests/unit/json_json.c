@@ -1,4 +1,5 @@
 #include "lib/json/json.h"
+#include "tests/unit/induce.h"
 #include "tests/unit/tap.h"
 
 #include <errno.h>
@@ -18,7 +19,8 @@ static void refusals(void)
 		"", " ", "{", "[", "[1,]", "[,1]", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{'a':1}", "01", "-", "+1", "1.", ".5", "1e", "1e+",
 		"nul", "truee", "tru", "\"", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "\"\t\"",
 		"\"\xff\"", "\"\xc0\xaf\"", "\"\xed\xa0\x80\"", "[1 2]", "{\"a\" 1}", "1 2", "[1]]", "}", "]", "\xef\xbb\xbf{}", "1e999", "NaN",
-		"Infinity", "// x\n1", "[1}", "{\"a\":1]", "\v1",
+		"Infinity", "// x\n1", "[1}", "{\"a\":1]", "\v1", "\"\\ud83d\\ue000\"", "\"\\ud83d\\u\"", "[\"a\" \"b\"]", "1e400", "0.", "-a", "[1,", "\"\\u0-00\"", "\"\\u0:00\"", "\"\\", "\"\\ud83dxxxxxx\"",
+		"\"\\ud83d\\nxxxx\"", "\"\\ud83d\\u12g4\"", "nulx", "{\"a\"", "{1", "{\"\\x\":1}",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		struct json j;
@@ -39,6 +41,7 @@ static void refusals(void)
 	ok(json_parse(&j, "[1,2,3]", 7, 4, &f) == 0, "just enough values");
 	json_done(&j);
 	ok(json_parse(&j, "\"a\0b\"", 5, 4, &f) == -EINVAL, "NUL byte in the text");
+	ok(json_parse(&j, "\"\\\0\"", 4, 4, &f) == -EINVAL, "an escaped NUL byte");
 	static char digits[400];
 	memset(digits, '9', sizeof(digits) - 1);
 	ok(parse(&j, digits, &f) == -EINVAL, "400 digits");
@@ -76,8 +79,76 @@ static void reading(void)
 	json_done(&j);
 	ok(!parse(&j, "\"\"", &f) && json_root(&j)->len == 0, "empty string");
 	json_done(&j);
+	ok(!parse(&j, "[\"\\u20ac\\uE000\\uaBcD\\u007f\",1E-2,1e+2,1.25e-1]", &f) && !strcmp(json_str(json_first(json_root(&j))), "\u20ac\xee\x80\x80\xea\xaf\x8d\x7f"),
+	   "escapes of every length, exponents with signs: %s", f.text);
+	json_done(&j);
 	ok(!parse(&j, "-0", &f) && json_root(&j)->i == 0, "-0");
 	json_done(&j);
+}
+
+static void looking(void)
+{
+	struct json j;
+	struct fault f;
+	const char *s = "x";
+	int64_t i = 7;
+	double d = 7;
+	bool b = true;
+	ok(!parse(&j, "\t\r\n{\"s\":\"a\",\"low\":-1e300,\"high\":1e300,\"half\":0.5,\"i\":3,\"b\":false,\"z\":null}\r\n\t ", &f), "blanks of all kinds: %s", f.text);
+	const struct json_val *r = json_root(&j);
+	ok(json_get_i64(r, "low", &i) == -EINVAL && json_get_i64(r, "high", &i) == -EINVAL && json_get_i64(r, "half", &i) == -EINVAL &&
+	   json_get_i64(r, "s", &i) == -EINVAL && json_get_i64(r, "none", &i) == -ENOENT && i == 7, "no integers");
+	ok(json_get_real(r, "s", &d) == -EINVAL && json_get_real(r, "z", &d) == -ENOENT && d > 6, "no reals");
+	ok(!json_get_real(r, "i", &d) && fabs(d - 3) < 1e-9, "an integer is a real");
+	ok(json_get_bool(r, "i", &b) == -EINVAL && json_get_bool(r, "none", &b) == -ENOENT && b && !json_get_bool(r, "b", &b) && !b, "bools");
+	ok(!json_first(json_get(r, "i")) && !json_get(json_get(r, "i"), "x") && !json_str(json_get(r, "i")) && !json_str(NULL), "a number has no children and no text");
+	ok(json_get_str(json_get(r, "s"), "s", &s) == -ENOENT, "a string has no members");
+	json_done(&j);
+}
+
+/* Every allocation on the way of one text fails once. */
+static void no_memory(void)
+{
+	static const char text[] = "[{},1,2.5,\"s\",true,null,[],{\"a\":1},1,2,3,4,5,6,7,8,9,[],\"q\",false,{},-1,1e9,0,0,0,0,0,0,0,0,0,0,0]";
+	static const char *const each[] = { "[", "1", "\"s\"", "true", "{" };
+	struct json j;
+	struct fault f;
+	for (unsigned n = 0; n < 9; n++) {
+		induce(n ? INDUCE_realloc : INDUCE_malloc, n ? n - 1 : 0, ENOMEM);
+		int err = parse(&j, text, &f);
+		bool hit = induced();
+		ok(hit ? err == -ENOMEM && !j.v && !j.text && f.text[0] : err == 0, "allocation %u: %s", n, hit ? f.text : "all there");
+		json_done(&j);
+		if (!hit)
+			break;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(each); i++) {
+		induce(INDUCE_realloc, 0, ENOMEM);
+		ok(parse(&j, each[i], &f) == -ENOMEM && induced() && !j.v, "no memory for %s", each[i]);
+	}
+	ok(json_parse(&j, text, (64u << 20) + 1, 10, &f) == -E2BIG, "a text beyond 64 MiB is not even looked at: %s", f.text);
+}
+
+static void writing_odd(void)
+{
+	struct buf b;
+	struct json_out o;
+	buf_init(&b, 65536);
+	json_out_init(&o, &b);
+	json_obj(&o, NULL);
+	json_put_i64(&o, NULL, 1);
+	json_put_strn(&o, "u", "\xf0\x9f\x98\x80\xe2\x82\xac\xc3\xa9\xf0\x9f\0", 12);
+	json_put_real(&o, "third", 1.0 / 3);
+	json_put_real(&o, "inf", HUGE_VAL);
+	json_end(&o);
+	ok(!strcmp(buf_cstr(&b), "{\"\":1,\"u\":\"\xf0\x9f\x98\x80\xe2\x82\xac\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd\\u0000\",\"third\":0.33333333333333331,\"inf\":null}"),
+	   "a member without a name, long and cut characters, all digits: %s", buf_cstr(&b));
+	buf_done(&b);
+	buf_init(&b, 8);
+	json_out_init(&o, &b);
+	json_put_base64(&o, NULL, "0123456789", 10);
+	ok(b.failed, "no room for base64 fails the buffer");
+	buf_done(&b);
 }
 
 static void writing(void)
@@ -140,5 +211,8 @@ int main(void)
 	refusals();
 	reading();
 	writing();
+	writing_odd();
+	looking();
+	no_memory();
 	return tap_done();
 }

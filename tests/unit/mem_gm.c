@@ -1,4 +1,5 @@
 /* vmm/mem: refusals first, then copies, the hole, mapped files. */
+#include "tests/unit/induce.h"
 #include "tests/unit/tap.h"
 #include "vmm/mem/gm.h"
 
@@ -95,11 +96,38 @@ static void test_file(void)
 	gm_done(&gm);
 }
 
+/* What the host may refuse; gm_done follows each time and must find its way. */
+static void test_host_refuses(void)
+{
+	static const struct { enum induce_call call; unsigned skip; int error; const char *what; } t[] = {
+		{ INDUCE_memfd_create, 0, EMFILE, "memfd_create" }, { INDUCE_ftruncate, 0, ENOSPC, "ftruncate" },
+		{ INDUCE_mmap, 0, ENOMEM, "the address range" }, { INDUCE_mmap, 1, EPERM, "the mapping" },
+	};
+	struct gm gm;
+	int fd = memfd_new("kernel"), free_fd = dup(fd);
+
+	close(free_fd);
+	for (unsigned i = 0; i < ARRAY_LEN(t); i++) {
+		induce(t[i].call, t[i].skip, t[i].error);
+		ok(gm_init(&gm, 1 << 20, &f) == -t[i].error && induced() && gm.regions == 0, "%s is refused: %s", t[i].what, f.text);
+		gm_done(&gm);
+		ok(gm.memfd < 0 && !gm.map && dup(fd) == free_fd && close(free_fd) == 0, "nothing is left of it");
+	}
+	if (gm_init(&gm, 1 << 20, NULL) || ftruncate(fd, 4096))
+		return;
+	induce(INDUCE_mmap, 0, ENOMEM);
+	ok(gm_map_file(&gm, 0, fd, 0, 4096, &f) == -ENOMEM && induced(), "a file that cannot be mapped: %s", f.text);
+	ok(gm_write_u16(&gm, 0, 1) == 0, "the memory there is still memory");
+	fd_close(&fd);
+	gm_done(&gm);
+}
+
 int main(void)
 {
 	test_sizes();
 	test_ranges();
 	test_hole();
 	test_file();
+	test_host_refuses();
 	return tap_done();
 }

@@ -1,4 +1,5 @@
 /* vmm/virtio/mmio and vdev: the register file with a device that only counts. */
+#include "tests/unit/induce.h"
 #include "tests/unit/tap.h"
 #include "tests/unit/vdrv.h"
 
@@ -179,6 +180,87 @@ static void test_life(void)
 	dev.activate_result = 0;
 }
 
+/* Writes in a state that does not have them. */
+static void test_wrong_state(void)
+{
+	unsigned breaks = 0, kicks;
+
+	vdrv_wr(&d, VIRTIO_MMIO_STATUS, 0);
+	vdrv_wr(&d, VIRTIO_MMIO_STATUS, 2);
+	ok(vdrv_rd(&d, VIRTIO_MMIO_STATUS) == 0, "no DRIVER without ACKNOWLEDGE");
+	vdrv_wr(&d, VIRTIO_MMIO_DRIVER_FEATURES, 8);
+	ok(dev.v.driver_features == 0, "no features without DRIVER");
+	vdrv_wr(&d, VIRTIO_MMIO_STATUS, 1);
+	vdrv_wr(&d, VIRTIO_MMIO_STATUS, 3);
+	vdrv_wr(&d, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 2);
+	vdrv_wr(&d, VIRTIO_MMIO_DRIVER_FEATURES, 8);
+	ok(dev.v.driver_features == 0, "no third word of features");
+	vdrv_features(&d, VDRV_F_BASE);
+	vdrv_wr(&d, VIRTIO_MMIO_QUEUE_SEL, 0);
+	vdrv_wr(&d, VIRTIO_MMIO_QUEUE_READY, 0);
+	vdrv_wr(&d, VIRTIO_MMIO_QUEUE_READY, 2);
+	ok(!vdrv_broken(&d) && !dev.v.q[0].ready, "stopping a queue that never ran, and a third state of it");
+	vdrv_wr(&d, VIRTIO_MMIO_STATUS, 15);
+	vdrv_queue(&d, 0, 16);
+	ok(!dev.v.q[0].ready && !vdrv_broken(&d), "a queue that comes after DRIVER_OK is none");
+	kicks = dev.kicks;
+	vdrv_kick(&d, 0);
+	ok(dev.kicks == kicks, "and its kicks are nothing");
+	ok(vdrv_start(&d, &gm, &dev.v, 0, 16) == 15, "a good start");
+	breaks = (unsigned)dev.v.stats.needs_reset;
+	pthread_mutex_lock(&dev.v.lock);
+	vdev_break(&dev.v, "first");
+	vdev_break(&dev.v, "second");
+	vdev_kick_again(&dev.v, 0);
+	vdev_config_changed(&dev.v);
+	ok(dev.v.stats.needs_reset == breaks + 1 && !strcmp(dev.v.broken_why, "first"), "a device breaks once, for the first reason");
+	ok(!vdev_pop(&dev.v, &dev.v.q[0], &(struct vq_chain){ 0 }), "a broken device has no chains");
+	pthread_mutex_unlock(&dev.v.lock);
+	mmio_write(&dev.v, 0xffd, 4, 1);
+	mmio_write(&dev.v, 0x1000, 1, 1);
+	mmio_write(&dev.v, VIRTIO_MMIO_STATUS + 2, 4, 0);
+	mmio_write(&dev.v, VIRTIO_MMIO_STATUS, 3, 0);
+	mmio_write(&dev.v, VIRTIO_MMIO_STATUS, 8, 0);
+	ok(vdrv_broken(&d), "writes over the end and beside a register are nothing");
+}
+
+/* The ring goes while the device works on it: broken, not stuck. */
+static void test_ring_goes(void)
+{
+	uint64_t all = gm.region[0].len_bytes;
+
+	ok(vdrv_start(&d, &gm, &dev.v, 0, 16) == 15, "a good start");
+	gm.region[0].len_bytes = dev.v.q[0].used_gpa;
+	vdrv_kick(&d, 0);
+	gm.region[0].len_bytes = all;
+	ok(vdrv_broken(&d) && dev.v.q[0].broken, "a queue that cannot ask for kicks breaks the device");
+	ok(vdrv_start(&d, &gm, &dev.v, 0, 16) == 15, "until it is reset");
+}
+
+static void test_host_refuses(void)
+{
+	static struct vdev v;
+	struct ev_loop *l = NULL;
+
+	induce(INDUCE_pthread_mutex_init, 0, EAGAIN);
+	ok(vdev_init(&v, &ops, &gm) == -EAGAIN && induced(), "no lock, no device");
+	if (ev_new(&l))
+		return;
+	for (unsigned i = 0; i < 3; i++) {
+		if (vdev_init(&v, &ops, &gm))
+			return;
+		induce(INDUCE_eventfd, i, EMFILE);
+		ok(vdev_attach(&v, l) == -EMFILE && induced(), "no eventfd %u", i);
+		vdev_done(&v);
+	}
+	if (vdev_init(&v, &ops, &gm))
+		return;
+	induce(INDUCE_epoll_ctl, 1, ENOSPC);
+	ok(vdev_attach(&v, l) == -ENOSPC && induced(), "no watch");
+	vdev_done(&v);
+	ev_free(l);
+}
+
 static void test_loop(void)
 {
 	struct ev_loop *l = NULL;
@@ -192,11 +274,23 @@ static void test_loop(void)
 	ok(vdrv_start(&d, &gm, &dev.v, 0, 16) == 15 && dev.syncs == syncs, "sync waits for the loop");
 	ev_once(l, 0);
 	ok(dev.syncs == syncs + 1, "and runs there once");
+	induce(INDUCE_write, 0, EAGAIN);
+	vdrv_kick(&d, 0);
+	ok(induced(), "a counter that is full");
+	vdrv_kick(&d, 0);
+	induce(INDUCE_read, 0, EAGAIN);
+	ev_once(l, 0);
+	ok(induced(), "a counter that is empty");
+	ev_once(l, 0);
 	kicks = dev.kicks;
 	vdrv_add(&d, 0, &seg, 1);
+	induce(INDUCE_write, 0, EINTR);
 	vdrv_kick(&d, 0);
+	ok(induced(), "a signal while the eventfd is written");
 	ok(dev.kicks == kicks, "a kick waits, too");
+	induce(INDUCE_read, 0, EINTR);
 	ev_once(l, 0);
+	ok(induced(), "a signal while the eventfd is read");
 	ok(dev.kicks == kicks + 1 && vdrv_used(&d, 0, &id, &len), "and is served there");
 	ok(vdev_stats_get(&dev.v).kicks && vdev_stats_get(&dev.v).irqs && vdev_stats_get(&dev.v).resets, "counters");
 	vdev_done(&dev.v);
@@ -212,6 +306,9 @@ int main(void)
 	test_negotiation();
 	test_queues();
 	test_life();
+	test_wrong_state();
+	test_ring_goes();
+	test_host_refuses();
 	test_loop();
 	gm_done(&gm);
 	return tap_done();

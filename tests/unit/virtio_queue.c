@@ -288,6 +288,83 @@ static void test_events(void)
 	ok(!vq_kicks_on(&q) && gm_read_u16(&gm, USED + 4 + 32, &v) == 0 && v == 3, "avail_event");
 }
 
+/* Nothing is made ready, so nothing is touched. */
+static void test_not_ready(void)
+{
+	vq_reset(&q);
+	ok(vq_avail(&q) == 0 && vq_pop(&q, &c) == 0 && vq_fill(&q, 0, 0, 0) == -EPROTO && vq_publish(&q, 1) == -EPROTO, "no ring: no chain goes in or out");
+	vq_kicks_off(&q);
+	ok(!vq_wants_irq(&q) && !vq_kicks_on(&q) && !q.broken, "no interrupt, no kick");
+	fresh(4);
+	q.broken = true;
+	gm_write_u16(&gm, USED, 7);
+	vq_kicks_off(&q);
+	ok(vq_publish(&q, 1) == -EPROTO && gm_load_acquire_u16(&gm, USED, &(uint16_t){ 0 }) == 0 && q.next_used == 0, "a broken one shows nothing");
+	fresh(4);
+	q.event_idx = true;
+	vq_kicks_off(&q);
+	ok(!q.broken, "with event indices silence needs no write");
+}
+
+/* The rings are checked when a queue starts and memory never shrinks; should that promise ever break, each access still says so. */
+static void test_memory_goes(void)
+{
+	static uint8_t bytes[64];
+	uint64_t all = gm.region[0].len_bytes;
+	struct iovec iov[4];
+	size_t n;
+
+	fresh(4);
+	desc(0, DATA, 16, VRING_DESC_F_NEXT, 1);
+	desc(1, DATA + 16, 16, VRING_DESC_F_WRITE, 0);
+	ok(pop0() == 1, "a chain is taken");
+	gm.region[0].len_bytes = DATA;
+	ok(vq_chain_read(&q, &c, 0, bytes, 16) == -EFAULT && vq_chain_write(&q, &c, 0, bytes, 16) == -EFAULT &&
+	   vq_chain_iov(&q, &c, false, 0, 16, iov, 4, &n) == -EFAULT, "its buffers go");
+	gm.region[0].len_bytes = DATA + 16;
+	ok(vq_chain_iov(&q, &c, false, 0, 16, iov, 4, &n) == 1 && gm.iov_live == 1, "one is there");
+	gm_iov_put(&gm, 1);
+
+	gm.region[0].len_bytes = USED;
+	q.broken = false;
+	ok(vq_fill(&q, 0, 0, 0) == -EFAULT && q.broken, "used elements");
+	q.broken = false;
+	ok(vq_publish(&q, 1) == -EFAULT && q.broken, "the used index");
+	q.broken = false;
+	ok(!vq_kicks_on(&q) && q.broken, "the flags that ask for kicks");
+	q.broken = false;
+	vq_kicks_off(&q);
+	ok(q.broken, "and that ask for none");
+	q.broken = false;
+	gm.region[0].len_bytes = AVAIL;
+	ok(vq_avail(&q) == -EFAULT && q.broken, "the available index");
+	q.broken = false;
+	ok(!vq_wants_irq(&q) && (q.event_idx = true) && !vq_wants_irq(&q), "the driver's wish for interrupts");
+	gm.region[0].len_bytes = all;
+	fresh(4);
+	avail(1, 0);
+	gm.region[0].len_bytes = AVAIL + 4;
+	ok(vq_pop(&q, &c) == -EFAULT && q.broken, "the available ring");
+	gm.region[0].len_bytes = all;
+}
+
+static void test_too_many_bytes(void)
+{
+	struct gm big;
+
+	if (gm_init(&big, 64 << 20, NULL))
+		return;
+	fresh(8);
+	for (uint16_t i = 0; i < 5; i++)
+		desc(i, 0, 60 << 20, i < 4 ? VRING_DESC_F_NEXT : 0, (uint16_t)(i + 1));
+	gm_write(&big, DESC, gm_region(&gm, 0)->host + DESC, 4096);
+	gm_write_u16(&big, AVAIL + 2, 1);
+	q.gm = &big;
+	ok(vq_pop(&q, &c) == -EPROTO && q.broken, "a chain of 300 MiB over the same memory");
+	q.gm = &gm;
+	gm_done(&big);
+}
+
 int main(void)
 {
 	if (gm_init(&gm, 1 << 20, NULL))
@@ -300,6 +377,9 @@ int main(void)
 	test_good();
 	test_whole_ring();
 	test_events();
+	test_not_ready();
+	test_memory_goes();
+	test_too_many_bytes();
 	gm_done(&gm);
 	return tap_done();
 }

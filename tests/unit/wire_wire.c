@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "lib/wire/wire.h"
+#include "tests/unit/induce.h"
 #include "tests/unit/tap.h"
 
 static void refusals(void)
@@ -60,9 +61,36 @@ static void round_trip(void)
 	buf_done(&b);
 }
 
+/* A writer appends freely and checks once. */
+static void no_room(void)
+{
+	static uint8_t big[WIRE_PAYLOAD_MAX + 1];
+	struct wire_field f = {.p = (const uint8_t *)"ab", .n = 2};
+	struct buf b;
+	buf_init(&b, 16);
+	size_t mark = wire_begin(&b, 1, 1), rec;
+	rec = wire_open(&b, 2);
+	wire_u64(&b, 3, 4);
+	wire_close(&b, rec);
+	ok(b.failed && wire_end(&b, mark) == -ENOBUFS, "a frame over the buffer's cap");
+	buf_done(&b);
+	buf_init(&b, 4);
+	mark = wire_begin(&b, 1, 1);
+	ok(b.failed && wire_end(&b, mark) == -ENOBUFS, "not even room for a head");
+	buf_done(&b);
+	buf_init(&b, 1 << 20);
+	mark = wire_begin(&b, 1, 1);
+	wire_bytes(&b, 1, big, sizeof big);
+	ok(wire_end(&b, mark) == -ENOBUFS, "a field longer than any frame");
+	buf_done(&b);
+	induce(INDUCE_malloc, 0, ENOMEM);
+	ok(!wire_field_dup(&f) && induced(), "no memory for a copy");
+}
+
 int main(void)
 {
 	refusals();
 	round_trip();
+	no_room();
 	return tap_done();
 }
