@@ -1,9 +1,12 @@
 #include "vmm/machine/machine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/kvm.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "lib/sandbox/sandbox.h"
@@ -93,8 +96,8 @@ void machine_sandbox_net(struct machine *m)
 }
 
 /* Syscalls: futex write clock_gettime exit_group epoll_pwait epoll_wait epoll_ctl read accept4 brk close dup fcntl fstat ftruncate getrandom madvise mmap
- *           mremap munmap newfstatat poll pread64 pwrite64 recvfrom recvmsg restart_syscall rt_sigprocmask rt_sigreturn sendmsg sendto setsockopt shutdown
- *           socketpair tkill writev */
+ *           mprotect mremap munmap newfstatat poll pread64 pwrite64 recvfrom recvmsg restart_syscall rt_sigprocmask rt_sigreturn sendmsg sendto setsockopt
+ *           shutdown socketpair tkill writev */
 int machine_sandbox_main(struct fault *f)
 {
 	static const struct sandbox_rule rules[] = {
@@ -104,13 +107,15 @@ int machine_sandbox_main(struct fault *f)
 		SANDBOX_ALLOW(accept4),
 		SANDBOX_ALLOW(recvmsg),
 		SANDBOX_ALLOW(sendmsg),
-		SANDBOX_ALLOW(setsockopt),
-		SANDBOX_ALLOW(fcntl),
+		SANDBOX_ALLOW_ARG(setsockopt, 1, SOL_SOCKET),
+		SANDBOX_ALLOW_ARG(fcntl, 1, F_GETFL),
+		SANDBOX_ALLOW_ARG(fcntl, 1, F_SETFL),
+		SANDBOX_ALLOW_ARG(fcntl, 1, F_SETFD),
 		SANDBOX_ALLOW(dup),
 		SANDBOX_ALLOW(poll),
 		SANDBOX_ALLOW(close),
 		/* vsock streams */
-		SANDBOX_ALLOW(socketpair),
+		SANDBOX_ALLOW_ARG(socketpair, 0, AF_UNIX),
 		SANDBOX_ALLOW(sendto),
 		SANDBOX_ALLOW(recvfrom),
 		SANDBOX_ALLOW(shutdown),
@@ -129,9 +134,11 @@ int machine_sandbox_main(struct fault *f)
 		SANDBOX_ALLOW(rt_sigprocmask),
 		SANDBOX_ALLOW(rt_sigreturn),
 		SANDBOX_ALLOW(restart_syscall),                   /* a timed wait over a sleep of the host */
-		/* malloc and free */
+		/* malloc and free: memory, never code; musl unprotects pages of its own when brk has met something */
 		SANDBOX_ALLOW(brk),
-		SANDBOX_ALLOW(mmap),
+		SANDBOX_ALLOW_ARG(mmap, 2, PROT_NONE),
+		SANDBOX_ALLOW_ARG(mmap, 2, PROT_READ | PROT_WRITE),
+		SANDBOX_ALLOW_ARG(mprotect, 2, PROT_READ | PROT_WRITE),
 		SANDBOX_ALLOW(munmap),
 		SANDBOX_ALLOW(mremap),
 		SANDBOX_ALLOW(madvise),
