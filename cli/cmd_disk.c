@@ -48,7 +48,7 @@ static int ask(struct args *a, const char *target, struct answer *an, const char
 
 static int run_list(struct args *a)
 {
-	static const char *const titles[] = { "VM", "STATUS", "SIZE", "OWN", "SHARED", "IMAGE" };
+	static const char *const titles[] = { "VM", "STATUS", "SIZE", "OWN", "SHARED", "IMAGE", "ERROR" };
 	static const char *const bytes[] = { "size_bytes", "own_bytes", "shared_bytes" };
 	struct answer an;
 	struct table t;
@@ -65,6 +65,7 @@ static int run_list(struct args *a)
 			for (size_t i = 0; i < ARRAY_LEN(bytes); i++)
 				table_cell(&t, "%s", words_bytes((uint64_t)json_int(v, bytes[i]), w));
 			table_cell(&t, "%s", json_text(v, "image", "-"));
+			table_cell(&t, "%s", json_text(v, "error", "-"));
 		}
 		code = table_print(&t, stdout) ? EXIT_FAIL : 0;
 	}

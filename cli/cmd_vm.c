@@ -203,6 +203,8 @@ static void describe(const struct json_val *v)
 	line("Image:", json_text(v, "image", "-"));
 	line("Storage:", json_text(v, "storage", "-"));
 	disks_of(json_get(v, "disks"));
+	if (json_get(v, "disk_error"))
+		line("Disk error:", json_text(v, "disk_error", "-"));
 	line("Network:", json_text(json_get(v, "network"), "mode", "-"));
 	net_chaos_words(json_get(json_get(v, "network"), "chaos"), chaos, sizeof(chaos));
 	if (chaos[0])

@@ -41,6 +41,7 @@ void ask_disk_list(struct ask *a)
 		wire_u64(b, C_T_STORED_BYTES, u.own_bytes);
 		wire_u64(b, C_T_SHARED_BYTES, u.shared_bytes);
 		wire_str(b, C_T_IMAGE, vm->r.image);
+		vm_disk_error_put(b, vm);
 		if (peer_send(&c->front, NULL, 0)) {
 			reply_err(c, a->id, 503, "more is asked of the daemon than it can answer now: try again");
 			return;

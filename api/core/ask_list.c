@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "api/core/auth.h"
+#include "api/core/disks.h"
 #include "api/core/net.h"
 #include "api/core/policy.h"
 
@@ -99,6 +100,7 @@ static void describe(struct core *c, uint32_t id, const struct vm *vm, uint64_t 
 	publish_put_faults(b, vm);
 	wire_u64(b, C_T_OPEN_CONNS, streams);
 	disks_put(b, vm);
+	vm_disk_error_put(b, vm);
 	if (vm->r.net_bytes_s)
 		wire_u64(b, C_T_NET_BYTES_S, vm->r.net_bytes_s);
 	if (vm->r.net_packets_s)

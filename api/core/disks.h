@@ -23,6 +23,9 @@ int disk_fit(const struct vm *vm, int disk_fd);
 int vm_disks_claim(struct vm *vm, struct fault *f);
 void vm_disks_let_go(struct vm *vm);
 int vm_disk_extra(const struct vm *vm, unsigned i); /* the i-th, made when it is a new one: fd (the caller's) or -errno */
+/* V_DISK: said aloud when it begins and when it is over, and kept. */
+void vm_disk_told(struct vm *vm, const struct wire_msg *m);
+void vm_disk_error_put(struct buf *b, const struct vm *vm); /* C_T_DISK_ERROR, if there is one now */
 
 /* The VM's process has gone: who waits for growing hears so. */
 void disk_grow_over(struct vm *vm);

@@ -91,6 +91,8 @@ struct vm {
 	unsigned made_status;        /* HTTP status of a start that failed; 0: 500 */
 	struct disk_job *disk_job;   /* owned: something reads or changes its disk while it is stopped (disks.h); NULL */
 	struct vm_grow grow;
+	int disk_errno[VMM_DISKS_MAX]; /* what the host fails them with now, as vmm told; 0: nothing */
+	uint64_t disk_said_ms;       /* monotonic: when that was said aloud last */
 	bool disks_claimed;          /* those besides its root disk (vm_disks.c) */
 	struct commit *commit;       /* owned: what its disk is to become (vm_commit.c); NULL */
 	struct ev_timer fork_timer;  /* bounds a fork's first boot */

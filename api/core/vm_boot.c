@@ -401,6 +401,7 @@ void vm_queue(struct vm *vm)
 	free(vm->reason);
 	free(vm->words);
 	vm->reason = vm->words = NULL;
+	memset(vm->disk_errno, 0, sizeof(vm->disk_errno));
 	free(vm->r.fault);
 	vm->r.fault = NULL;
 	unlinkat(vm->dir_fd, "report", 0); /* of an earlier boot */
@@ -429,6 +430,9 @@ void vm_on_vmm_msg(struct peer *p, const struct wire_msg *m, int *fds, unsigned 
 			vm_agent_incoming(vm, fds[0]);
 			fds[0] = -1;
 		}
+		break;
+	case V_DISK:
+		vm_disk_told(vm, m);
 		break;
 	case V_EXITED:
 		vm_exited_frame(vm, m);

@@ -2,12 +2,15 @@
  * this daemon are looked through, and a lock on the open file keeps out whoever else asks for one (a second daemon, and VMs that outlived core). */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/core/disks.h"
+
+#define SAY_EVERY_MS 5000u /* ours waits longer itself */
 
 static const struct vm *user_of(const struct vm *self, const struct conf_disk *d)
 {
@@ -55,6 +58,37 @@ void vm_disks_let_go(struct vm *vm)
 		if (vm->group->disks[i].file.fd >= 0 && !vm->group->disks[i].read_only)
 			(void)lock(&vm->group->disks[i], F_UNLCK);
 	vm->disks_claimed = false;
+}
+
+void vm_disk_told(struct vm *vm, const struct wire_msg *m)
+{
+	uint64_t i = 0, err = 0;
+	int was;
+
+	if (!wire_get_u64(m, V_T_DISK_INDEX, &i) || i >= VMM_DISKS_MAX || !wire_get_u64(m, V_T_DISK_ERRNO, &err) || err > INT_MAX)
+		return;
+	was = vm->disk_errno[i];
+	vm->disk_errno[i] = (int)err;
+	if (!err == !was || (vm->disk_said_ms && now_mono_ms() - vm->disk_said_ms < SAY_EVERY_MS))
+		return; /* a vmm that is no longer ours could say it all day */
+	vm->disk_said_ms = now_mono_ms();
+	if (err)
+		core_say(vm->core, "NOTE", "%s: the host cannot do what its disk /dev/vd%c asks for: %s; its guest gets I/O errors%s", vm->r.name, (char)('a' + i),
+			 strerror((int)err), err == ENOSPC || err == EDQUOT ? ", until there is room again" : "");
+	else
+		core_say(vm->core, "NOTE", "%s: its disk /dev/vd%c can be written again", vm->r.name, (char)('a' + i));
+}
+
+void vm_disk_error_put(struct buf *b, const struct vm *vm)
+{
+	char text[80 * VMM_DISKS_MAX] = "";
+	size_t at = 0;
+
+	for (unsigned i = 0; vm_has_process(vm) && i < VMM_DISKS_MAX && at < sizeof(text); i++)
+		if (vm->disk_errno[i])
+			at += (size_t)snprintf(text + at, sizeof(text) - at, "%s/dev/vd%c: %.60s", at ? "; " : "", (char)('a' + i), strerror(vm->disk_errno[i]));
+	if (at)
+		wire_str(b, C_T_DISK_ERROR, text);
 }
 
 int vm_disk_extra(const struct vm *vm, unsigned i)

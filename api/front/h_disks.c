@@ -14,6 +14,7 @@ static void put_disk(struct json_out *o, const struct wire_msg *m)
 	put_field_u64(o, "own_bytes", m, C_T_STORED_BYTES);
 	put_field_u64(o, "shared_bytes", m, C_T_SHARED_BYTES);
 	put_field_str(o, "image", m, C_T_IMAGE);
+	put_field_str(o, "error", m, C_T_DISK_ERROR);
 }
 
 static void put_df(struct json_out *o, const struct wire_msg *m)

@@ -166,6 +166,7 @@ static void put_description(struct json_out *o, const struct wire_msg *m)
 	wire_get_u64(m, C_T_OPEN_CONNS, &open);
 	put_node(o, m);
 	put_field_str(o, "storage", m, C_T_STORAGE);
+	put_field_str(o, "disk_error", m, C_T_DISK_ERROR);
 	put_field_str(o, "image", m, C_T_IMAGE);
 	put_field_str(o, "commit_id", m, C_T_COMMITTED);
 	put_field_str(o, "parent_commit_id", m, C_T_COMMIT);

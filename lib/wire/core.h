@@ -125,6 +125,7 @@ enum core_tag { /* u64 unless said */
 	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */ C_T_SCRATCH_BYTES,
 	C_T_QUOTA = 352, /* nested, repeats: NAME ("max_vms" …) COUNT (the most, not 0) [SIZE: in use] */
 	C_T_SHARED_BYTES = 272, C_T_TOTAL_BYTES, C_T_FREE_BYTES, C_T_PROMISED_BYTES, C_T_FREED_BYTES, C_T_DISK, /* nested, repeats: NAME SIZE PLAIN(1: read-only) [TEXT: file] */
+	C_T_DISK_ERROR, /* str: what the host fails a VM's disks with now, and which */
 };
 /* C_ITEM: one list element; its fields stand directly in the frame. */
 #define C_ITEM 31u

@@ -30,6 +30,7 @@ enum vmm_type {
 	V_QUIT = 24,     /* → OK, then vmm ends: reason "killed" */
 	V_EXITED = 25,   /* v→c, last frame: REASON TEXT */
 	V_RESIZE = 28,   /* c→v: DISK_INDEX: its file has grown → OK DISK_BYTES, of which the guest is told; ERR 404 no such disk */
+	V_DISK = 29,     /* v→c, unasked, and after V_HELLO: DISK_INDEX DISK_ERRNO: the host fails that disk (its guest gets I/O errors), or, 0, does no more */
 	V_NET = 40,      /* c→v: [NET_INDEX] [HEAL(1): all below back to nothing] [CUT(0/1) DELAY_US JITTER_US LOSS_PPM RX_BYTES_S TX_BYTES_S RX_PACKETS_S
 	                    TX_PACKETS_S: what is absent stays] → OK with all of these as they are now, STAT* (names of vmm/dev/net.h);
 	                    ERR 404 no such card, 400 a value out of range */
@@ -52,7 +53,7 @@ enum vmm_tag { /* u64 unless said */
 	V_T_EPHEMERAL, /* in V_BOOT, 1: the VM ends (reason "killed") when core's connection does; for `mica run`, which nobody adopts */
 	V_T_BASE_FD, V_T_MAP_FD, /* of a disk */
 	V_T_NET_INDEX = 64, V_T_HEAL, V_T_CUT, V_T_DELAY_US, V_T_JITTER_US, V_T_LOSS_PPM, V_T_RX_BYTES_S, V_T_TX_BYTES_S, V_T_RX_PACKETS_S, V_T_TX_PACKETS_S,
-	V_T_DISK_INDEX = 96, V_T_DISK_BYTES, V_T_BYTES_S, V_T_OPS_S,
+	V_T_DISK_INDEX = 96, V_T_DISK_BYTES, V_T_BYTES_S, V_T_OPS_S, V_T_DISK_ERRNO,
 };
 
 #endif

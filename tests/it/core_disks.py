@@ -12,13 +12,14 @@ from core_fake import (C_CREATE, C_DELETE, C_DESCRIBE, C_LOGS, C_PAUSE, C_RELAUN
 from core_images import NAMES, builder, fields, keep  # noqa: E402
 
 C_DISK_LIST, C_DISK_DF, C_DISK_GROW, C_DISK_EXPORT, C_DISK_SPARSIFY = range(192, 197)
-T_SIZE, T_STORED, T_SHARED, T_TOTAL, T_FREE, T_PROMISED, T_FREED, T_DISK = 64, 208, 272, 273, 274, 275, 276, 277
-V_RESIZE = 28
+T_SIZE, T_STORED, T_SHARED, T_TOTAL, T_FREE, T_PROMISED, T_FREED, T_DISK, T_ERROR = 64, 208, 272, 273, 274, 275, 276, 277, 278
+V_RESIZE, V_DISK = 28, 29
 MIB = 1 << 20
 
 
 class Vmm(core_fake.Vmm):
-    """Host group: ok; stale: its guest needs some looks to see the new size; blind: never sees it; odd: its root is no ext4; gone: ends when it hears."""
+    """Host group: ok; stale: its guest needs some looks to see the new size; blind: never sees it; odd: its root is no ext4; gone: ends when it hears;
+    full: its host has no room until it is paused, as two words say that come thrice."""
 
     def boot(self, m):
         self.disk_fds, lines = [], []
@@ -36,6 +37,8 @@ class Vmm(core_fake.Vmm):
         self.looks, self.seen = 0, os.fstat(self.disk_fds[0]).st_size
         super().boot(m)
         os.write(self.console, ('\n'.join(lines) + '\n').encode())
+        for index, err in ((0, 28), (2, 28), (0, 28), (8, 28), (0, 1 << 40)) * 3 if self.kind == 'full' else ():
+            core_fake.Vmm.tell(self, frame(V_DISK, 0, (NAMES['V_T_DISK_INDEX'], index), (NAMES['V_T_DISK_ERRNO'], err)))
 
     def tell(self, data, fds=()):
         m = core_fake.Msg(data)
@@ -45,6 +48,9 @@ class Vmm(core_fake.Vmm):
                 os._exit(9)
             data = frame(OK, m.id, (NAMES['V_T_DISK_BYTES'], os.fstat(self.disk_fds[0]).st_size))
         super().tell(data, fds)
+        if self.kind == 'full' and m.type == OK and self.last.type == core_fake.V_PAUSE:
+            for i in 0, 2:
+                super().tell(frame(V_DISK, 0, (NAMES['V_T_DISK_INDEX'], i), (NAMES['V_T_DISK_ERRNO'], 0)))
 
     def on_core(self):
         real = core_fake.recv
@@ -138,6 +144,26 @@ def test_grow(w):
     for group in ('stale', 'odd', 'blind'):
         w.ask(C_DELETE, (T_GROUP, group), (T_VM, group + '-1'))
     return vm
+
+
+def test_full(w):
+    """What vmm tells of the host's errors: said once, shown while it lasts."""
+    vm = w.create('full', (T_PERSISTENT, 1)).str(T_VM)
+    line = w.wait_line(f"NOTE {vm}: the host cannot do what its disk")
+    ok(line and '/dev/vda asks for: No space left on device' in line and 'until there is room' in line, 'a full host is said aloud', w.lines)
+    want = '/dev/vda: No space left on device; /dev/vdc: No space left on device'
+    shown = lambda: [next(m for m in w.items(C_DISK_LIST) if m.str(T_VM) == vm), w.ask(C_DESCRIBE, (T_VM, vm))]
+    end = time.monotonic() + 20
+    while [m.str(T_ERROR) for m in shown()] != [want] * 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    ok([m.str(T_ERROR) for m in shown()] == [want] * 2, 'and stands in the list and the description', [m.fields for m in shown()])
+    ok(sum('the host cannot do' in x for x in w.lines) == 1, 'once', w.lines)
+    w.ask(C_PAUSE, (T_VM, vm))
+    end = time.monotonic() + 20
+    while any(m.str(T_ERROR) for m in shown()) and time.monotonic() < end:
+        time.sleep(0.05)
+    ok(not any(m.str(T_ERROR) for m in shown()), 'until it is over', [m.fields for m in shown()])
+    w.ask(C_DELETE, (T_GROUP, 'full'), (T_VM, vm))
 
 
 def test_crash(w, vm):
@@ -323,7 +349,7 @@ def test_extra(w):
 
 
 CONFIG = 'config:\n  host_groups:\n' + ''.join(
-    '  - { name: %s, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: { mode: none } }\n' % g for g in ('ok', 'stale', 'blind', 'odd', 'gone')) + '%s  api: { port: %d }\n'
+    '  - { name: %s, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: { mode: none } }\n' % g for g in ('ok', 'stale', 'blind', 'odd', 'gone', 'full')) + '%s  api: { port: %d }\n'
 
 
 class DiskWorld(World):
@@ -339,6 +365,7 @@ def main():
     try:
         w.start()
         vm = test_grow(w)
+        test_full(w)
         test_crash(w, vm)
         test_killed(w, vm)
         test_use(w, vm)

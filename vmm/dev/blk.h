@@ -30,7 +30,7 @@
 #define BLK_QUEUES_MAX 4u
 #define BLK_WORKERS_MAX 4u
 #define BLK_JOBS (BLK_WORKERS_MAX + 2u)
-#define BLK_CALM_MS 5000u /* so long without a host error, then a write that succeeds: the trouble is over */
+#define BLK_CALM_MS 10000u /* so long without a host error, then a write that succeeds: the trouble is over */
 
 struct blk;
 /* Takes the descriptors, also on error. id ≤ 20 bytes, may be NULL. queues: 1 to BLK_QUEUES_MAX. 0 or -errno with a sentence. */
@@ -51,8 +51,8 @@ void blk_release(struct blk *b);
 int blk_resized(struct blk *b, struct fault *f);
 uint64_t blk_bytes(struct blk *b); /* as the guest sees it. Any thread. */
 
-/* The host's own errors: fn is called when they begin (another errno than before, too) and when a write has succeeded again after BLK_CALM_MS without;
- * any thread, the device's lock held. Before vCPUs run. */
+/* The host's own errors: fn is called when they begin and when a write has succeeded again after BLK_CALM_MS without; any thread, the device's lock
+ * held. Before vCPUs run. */
 void blk_on_trouble(struct blk *b, void (*fn)(void *arg), void *arg);
 int blk_trouble(struct blk *b); /* 0, or the errno (> 0) of the last one. Any thread. */
 

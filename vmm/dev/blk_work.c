@@ -106,7 +106,7 @@ static void note_trouble(struct blk *b, const struct blk_job *j, uint8_t status)
 	} else if (was && status == VIRTIO_BLK_S_OK && j->type == VIRTIO_BLK_T_OUT && now_mono_ms() - b->trouble_ms >= BLK_CALM_MS) {
 		b->trouble = 0;
 	}
-	if (b->trouble != was && b->on_trouble)
+	if (!b->trouble != !was && b->on_trouble)
 		b->on_trouble(b->on_trouble_arg);
 }
 

@@ -125,6 +125,23 @@ static void on_lonely_timer(struct ev_timer *t)
 	ev_stop(c->loop);
 }
 
+/* What core does not know yet. */
+static void tell_disks(struct control *c)
+{
+	for (unsigned i = 0; c->built && i < c->m.n_disks && c->connected; i++) {
+		int err = blk_trouble(c->m.disk[i].blk);
+		size_t mark;
+
+		if (!err == !c->disk_errno[i])
+			continue;
+		c->disk_errno[i] = err;
+		mark = wire_begin(&c->out, V_DISK, 0);
+		wire_u64(&c->out, V_T_DISK_INDEX, i);
+		wire_u64(&c->out, V_T_DISK_ERRNO, (uint64_t)err);
+		control_send(c, mark, NULL, 0);
+	}
+}
+
 /* A thread of the machine has news. */
 static void on_note(struct ev_io *io, uint32_t events)
 {
@@ -138,6 +155,8 @@ static void on_note(struct ev_io *io, uint32_t events)
 		ev_stop(c->loop);
 	if (atomic_exchange(&c->m.console_pending, false))
 		ev_timer_set(c->loop, &c->console_timer, CONSOLE_DELAY_MS);
+	if (atomic_exchange(&c->m.disk_news, false))
+		tell_disks(c);
 	if (atomic_load(&c->m.panicked) && !c->panic_timer.slot)
 		ev_timer_set(c->loop, &c->panic_timer, PANIC_DELAY_MS);
 }
@@ -182,6 +201,8 @@ static void on_listen(struct ev_io *io, uint32_t events)
 	}
 	ev_timer_del(c->loop, &c->lonely_timer);
 	send_hello(c);
+	memset(c->disk_errno, 0, sizeof(c->disk_errno));
+	tell_disks(c);
 }
 
 int control_init(struct control *c, int listen_fd, int kvm_fd, struct fault *f)

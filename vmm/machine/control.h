@@ -32,6 +32,7 @@ struct control {
 	struct control_connect connect[CONTROL_CONNECTS_MAX];
 	uint32_t listen_port[CONTROL_LISTENS_MAX]; /* of V_LISTENs that came before V_BOOT */
 	unsigned n_listens;
+	int disk_errno[VMM_DISKS_MAX]; /* as this connection was told */
 	struct buf out;         /* frame being written */
 };
 

@@ -25,6 +25,7 @@ static int add_disk(struct machine *m, unsigned i, struct fault *f)
 	if (err)
 		return fault_wrap(f, err, "disk %u", i);
 	blk_limit(b, &d->limit);
+	blk_on_trouble(b, machine_disk_news, m);
 	m->disk[m->n_disks++] = (struct machine_disk){ .m = m, .blk = b };
 	return machine_add_virtio(m, blk_vdev(b), machine_sandbox_disk, f);
 }

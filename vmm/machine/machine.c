@@ -62,6 +62,14 @@ static void console_has_pending(void *arg)
 	machine_note(m);
 }
 
+void machine_disk_news(void *arg)
+{
+	struct machine *m = arg;
+
+	atomic_store(&m->disk_news, true);
+	machine_note(m);
+}
+
 static void uart_out(void *arg, uint8_t byte)
 {
 	struct machine *m = arg;

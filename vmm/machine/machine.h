@@ -94,8 +94,9 @@ struct machine {
 	pthread_cond_t stand_changed;
 	unsigned n_standing;
 
-	int note_fd;                    /* owned eventfd: an end, a panic or pending console output for the main thread */
+	int note_fd;                    /* owned eventfd: an end, a panic, pending console output or news of a disk for the main thread */
 	_Atomic bool console_pending;
+	_Atomic bool disk_news;         /* a disk's blk_trouble() is another than it was */
 	_Atomic bool panicked;          /* the guest wrote to its pvpanic port */
 
 	pthread_mutex_t end_lock;       /* covers the three below */
@@ -120,6 +121,8 @@ void machine_end(struct machine *m, enum machine_reason why, struct machine_vcpu
 const char *machine_reason_word(enum machine_reason why);
 /* The vCPU whose thread this is; NULL on any other thread. */
 struct machine_vcpu *machine_this_vcpu(struct machine *m);
+/* For blk_on_trouble(); arg: the machine. */
+void machine_disk_news(void *arg);
 /* The guest said that it panicked: it gets a moment to say why. */
 void machine_panicked(struct machine *m);
 
