@@ -1,4 +1,4 @@
-/* disk list, df, grow, export, sparsify, import: root disks of VMs. A raw disk image is looked at inside a builder VM only, as archives are. */
+/* disk list, df, grow, export, sparsify, import: root disks of VMs; image export. A raw disk image is looked at inside a builder VM only, as archives are. */
 #include "cli/answer.h"
 #include "cli/cli.h"
 #include "cli/exec.h"
@@ -15,10 +15,12 @@
 #include <unistd.h>
 
 #define HOLE_BYTES 4096u
+#define NAME_BYTES 256u /* of a VM or an image */
+_Static_assert(VM_NAME_MAX <= NAME_BYTES, "a VM's name has room");
 
 static const struct opt json_opts[] = { { "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" }, { 0 } };
 static const struct opt export_opts[] = {
-	{ "output", 'f', OPT_TEXT, "FILE|-", "where to (default: VM.img); sparse when it is a file" },
+	{ "output", 'f', OPT_TEXT, "FILE|-", "where to (default: its name and .img); sparse when it is a file" },
 	{ "quiet", 'q', OPT_FLAG, NULL, "no progress" },
 	{ 0 },
 };
@@ -183,14 +185,23 @@ static int fetch(struct call *c, struct sink *s, bool quiet, struct fault *f)
 	return s->sparse && ftruncate(s->fd, (off_t)want) ? fault_errno(f, -errno, "writing") : 0;
 }
 
-/* 0 done, -ENOENT no such VM and nothing was said, else -errno; *code: a refusal was said. */
-static int one_export(const struct remote *r, struct call *c, const char *vm, struct sink *s, const struct args *a, bool last, int *code, struct fault *f)
+static void export_target(struct buf *target, const char *name, bool image)
 {
-	struct buf target, text;
-	buf_init(&target, HTTP_TARGET_MAX);
-	vm_target(&target, vm, "/disk/export");
-	int err = buf_cstr(&target) ? call_open(c, r, "GET", buf_cstr(&target), CALL_NO_BODY, 0, NULL, f) : -E2BIG;
-	buf_done(&target);
+	buf_init(target, HTTP_TARGET_MAX);
+	if (image) {
+		buf_adds(target, "/images/");
+		http_escape(target, name);
+		buf_adds(target, "/export");
+	} else {
+		vm_target(target, name, "/disk/export");
+	}
+}
+
+/* 0 done, -ENOENT nothing of that name and nothing was said (unless last), else -errno; *code: a refusal was said. */
+static int one_export(const struct remote *r, struct call *c, struct buf *target, struct sink *s, const struct args *a, bool last, int *code, struct fault *f)
+{
+	struct buf text;
+	int err = buf_cstr(target) ? call_open(c, r, "GET", buf_cstr(target), CALL_NO_BODY, 0, NULL, f) : -E2BIG;
 	if (err)
 		return err;
 	err = call_wait_head(c, f);
@@ -208,43 +219,75 @@ static int one_export(const struct remote *r, struct call *c, const char *vm, st
 	return err;
 }
 
-static int run_export(struct args *a)
+/* The file or pipe that the bytes go to; `own` when nothing else was said. 0, or the code of an error that was said. */
+static int open_sink(struct sink *s, const char **to, const char *own)
 {
-	struct remote r;
-	struct fault f = { "" };
 	struct stat st;
-	char vm[VM_NAME_MAX], own[VM_NAME_MAX + 8];
+	if (!*to)
+		*to = own;
+	if (!strcmp(*to, "-"))
+		return 0;
+	s->fd = open(*to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (s->fd < 0)
+		return out_error(EXIT_FAIL, strerror(errno), "check the path", "cannot write %s", *to);
+	s->sparse = !fstat(s->fd, &st) && S_ISREG(st.st_mode);
+	return 0;
+}
+
+static int export_one(const struct args *a, struct remote *r, char *name, bool image, struct call *c)
+{
+	struct fault f = { "" };
+	char own[NAME_BYTES + 8];
 	const char *to = arg_text(a, "output");
 	struct sink s = { .fd = STDOUT_FILENO };
-	struct call *c = calloc(1, sizeof(*c));
-	int code = c ? vm_name_take(vm, a->pos[0]) : EXIT_FAIL, err = 0;
-	if (!code)
-		code = remote_init(&r, a);
-	if (code) {
-		free(c);
+	struct buf target;
+	snprintf(own, sizeof(own), "%s.img", name);
+	for (char *p = own; image && *p; p++)
+		*p = *p == '/' || *p == ':' || *p == '@' ? '-' : *p;
+	int code = open_sink(&s, &to, own), err;
+	if (code)
 		return code;
-	}
-	snprintf(own, sizeof(own), "%s.img", vm);
-	to = to ? to : own;
-	if (strcmp(to, "-") != 0) {
-		s.fd = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-		if (s.fd < 0) {
-			free(c);
-			return out_error(EXIT_FAIL, strerror(errno), "check the path", "cannot write %s", to);
-		}
-		s.sparse = !fstat(s.fd, &st) && S_ISREG(st.st_mode);
-	}
-	err = one_export(&r, c, vm, &s, a, false, &code, &f);
+	export_target(&target, name, image);
+	err = one_export(r, c, &target, &s, a, image, &code, &f);
+	buf_done(&target);
 	if (err == -ENOENT && !f.text[0]) {
-		remote_friendly(&r, vm, vm);
-		err = one_export(&r, c, vm, &s, a, true, &code, &f);
+		remote_friendly(r, name, name);
+		export_target(&target, name, image);
+		err = one_export(r, c, &target, &s, a, true, &code, &f);
+		buf_done(&target);
 	}
 	if (s.fd != STDOUT_FILENO && close(s.fd) && !err)
 		err = fault_errno(&f, -errno, "writing");
 	if ((err || code) && s.sparse)
 		unlink(to);
+	return code ? code : err ? remote_broken(r, EXIT_FAIL, err, &f, "cannot export the disk") : 0;
+}
+
+static int export_named(struct args *a, char *name, bool image)
+{
+	struct remote r;
+	struct call *c = calloc(1, sizeof(*c));
+	int code = c ? remote_init(&r, a) : out_error(EXIT_FAIL, strerror(ENOMEM), "free some memory", "cannot export the disk");
+	if (!code)
+		code = export_one(a, &r, name, image, c);
 	free(c);
-	return code ? code : err ? remote_broken(&r, EXIT_FAIL, err, &f, "cannot export the disk") : 0;
+	return code;
+}
+
+static int run_export(struct args *a)
+{
+	char vm[VM_NAME_MAX];
+	int code = vm_name_take(vm, a->pos[0]);
+	return code ? code : export_named(a, vm, false);
+}
+
+static int run_image_export(struct args *a)
+{
+	char name[NAME_BYTES];
+	if (strlen(a->pos[0]) >= sizeof(name))
+		return out_error(EXIT_USAGE, "an image's name is shorter", "see 'mica image list'", "no image is called '%.40s…'", a->pos[0]);
+	strcpy(name, a->pos[0]);
+	return export_named(a, name, true);
 }
 
 /* ---- sparsify ---- */
@@ -319,6 +362,12 @@ const struct cmd cmd_disk_export = {
 	.opts = export_opts, .examples = "mica disk export vm-1 -f vm-1.img\nmica disk export vm-1 -f - | zstd > vm-1.img.zst",
 	.min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
 	.run = run_export,
+};
+const struct cmd cmd_image_export = {
+	.group = "image", .name = "export", .synopsis = "IMAGE", .summary = "an image as one raw disk, as 'mica image import' takes it",
+	.opts = export_opts, .examples = "mica image export web:1 -f web.img\nmica image export web:1 -f - | zstd > web.img.zst",
+	.min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
+	.run = run_image_export,
 };
 const struct cmd cmd_disk_sparsify = {
 	.group = "disk", .name = "sparsify", .synopsis = "VM", .summary = "give what a VM's disk does not need back to the host",

@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/core/auth.h"
+#include "api/core/disks.h"
 #include "api/core/timers.h"
 
 #define BUILDER_RAM_BYTES (512ull << 20)
@@ -69,6 +71,26 @@ void ask_image_get(struct ask *a)
 
 	if (im)
 		reply_image(a, im);
+}
+
+void ask_image_export(struct ask *a)
+{
+	char name[IMAGE_NAME_MAX + 1];
+	const struct image *im = take_image(a, name);
+	uint64_t bytes;
+	int fd, err;
+
+	if (!im)
+		return;
+	fd = images_disk(&a->core->images, im->id);
+	err = fd < 0 ? fd : disk_export_image(a->core, fd, &fd, &bytes);
+	if (err) {
+		reply_err(a->core, a->id, err == -EBUSY ? 503 : 500, "the image cannot be read: %s", err == -EBUSY ? "others are being exported; try again later" : strerror(-err));
+		return;
+	}
+	wire_u64(peer_begin_reply(&a->core->front, WIRE_OK, a->id), C_T_SIZE, bytes);
+	peer_send(&a->core->front, &fd, 1);
+	close(fd);
 }
 
 void ask_image_name(struct ask *a)

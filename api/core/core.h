@@ -58,6 +58,7 @@ struct core {
 	struct registry reg;
 	struct secrets secrets;
 	struct images images;
+	unsigned image_exports; /* under way */
 	struct commits commits;
 	struct host_group builder; /* of the VMs that make images; in no list */
 	struct metrics metrics;

@@ -14,10 +14,12 @@
 #define CHUNK_BYTES (256u << 10)
 #define ZERO_BLOCK 4096u
 #define PIPE_BYTES (1 << 20)
+#define IMAGE_EXPORTS_MAX 8u /* at once: each is a child */
 
 struct disk_job {
 	struct helper helper;
-	struct vm *vm;          /* borrowed: ends this before it is freed */
+	struct core *core;
+	struct vm *vm;          /* borrowed: ends this before it is freed; NULL: of an image */
 	struct disk_files files; /* owned; base and map -1: raw */
 	int out, in;            /* owned: the pipe of an export; -1 */
 	uint32_t id, who;       /* of a request that waits for the end; 0 */
@@ -32,7 +34,10 @@ static void job_free(struct disk_job *j)
 	fd_close(&j->files.map_fd);
 	fd_close(&j->out);
 	fd_close(&j->in);
-	j->vm->disk_job = NULL;
+	if (j->vm)
+		j->vm->disk_job = NULL;
+	else
+		j->core->image_exports--;
 	free(j);
 }
 
@@ -57,7 +62,7 @@ static int job_new(struct vm *vm, int flags, struct disk_job **out)
 
 	if (!j)
 		return vm->disk_job ? -EBUSY : -ENOMEM;
-	*j = (struct disk_job){ .vm = vm, .files = { -1, -1, -1 }, .out = -1, .in = -1 };
+	*j = (struct disk_job){ .core = vm->core, .vm = vm, .files = { -1, -1, -1 }, .out = -1, .in = -1 };
 	vm->disk_job = j;
 	err = job_files(j, flags);
 	if (err)
@@ -113,18 +118,16 @@ static void exported(struct helper *h, int err)
 	struct disk_job *j = h->arg;
 
 	if (err && err != -EIO) /* the reader has gone: it knows */
-		core_say(j->vm->core, "NOTE", "%s: its disk could not be exported: %s", j->vm->r.name, strerror(-err));
+		core_say(j->core, "NOTE", "%s: its disk could not be exported: %s", j->vm ? j->vm->r.name : "an image", strerror(-err));
 	job_free(j);
 }
 
-int disk_export(struct vm *vm, int *out_fd, uint64_t *bytes)
+/* Ends j when it fails. */
+static int export_start(struct disk_job *j, int *out_fd, uint64_t *bytes)
 {
-	struct disk_job *j;
 	struct stat st;
-	int p[2], err = job_new(vm, O_RDONLY, &j);
+	int p[2], err = 0;
 
-	if (err)
-		return err;
 	if (fstat(j->files.top_fd, &st) || pipe2(p, O_CLOEXEC)) {
 		err = -errno;
 		job_free(j);
@@ -135,7 +138,7 @@ int disk_export(struct vm *vm, int *out_fd, uint64_t *bytes)
 	(void)fcntl(j->out, F_SETPIPE_SZ, PIPE_BYTES); /* a smaller one does as well */
 	j->helper.done = exported;
 	j->helper.arg = j;
-	err = helper_start(&j->helper, vm->core->loop, export_work, j);
+	err = helper_start(&j->helper, j->core->loop, export_work, j);
 	if (err) {
 		job_free(j);
 		return err;
@@ -145,6 +148,27 @@ int disk_export(struct vm *vm, int *out_fd, uint64_t *bytes)
 	j->in = -1;
 	fd_close(&j->out); /* the child's end is the only one: its end is the end */
 	return 0;
+}
+
+int disk_export(struct vm *vm, int *out_fd, uint64_t *bytes)
+{
+	struct disk_job *j;
+	int err = job_new(vm, O_RDONLY, &j);
+
+	return err ? err : export_start(j, out_fd, bytes);
+}
+
+int disk_export_image(struct core *c, int fd_taken, int *out_fd, uint64_t *bytes)
+{
+	struct disk_job *j = c->image_exports < IMAGE_EXPORTS_MAX ? calloc(1, sizeof(*j)) : NULL;
+
+	if (!j) {
+		fd_close(&fd_taken);
+		return c->image_exports < IMAGE_EXPORTS_MAX ? -ENOMEM : -EBUSY;
+	}
+	*j = (struct disk_job){ .core = c, .files = { fd_taken, -1, -1 }, .out = -1, .in = -1 };
+	c->image_exports++;
+	return export_start(j, out_fd, bytes);
 }
 
 /* ---- zeros ---- */

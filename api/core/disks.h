@@ -33,6 +33,8 @@ void disk_grow_over(struct vm *vm);
 struct disk_job;
 /* Its disk, flattened, as bytes: *out_fd is the end to read from, *bytes how many come. 0, -EBUSY (another job) or -errno. */
 int disk_export(struct vm *vm, int *out_fd, uint64_t *bytes);
+/* An image's disk, the same way; not bound to any VM. -EBUSY: too many at once. The file is closed in any case. */
+int disk_export_image(struct core *c, int fd_taken, int *out_fd, uint64_t *bytes);
 /* Blocks of zeros become holes; answers front's request. 0, -EBUSY or -errno. */
 int disk_sparsify(struct vm *vm, uint32_t id, uint32_t who);
 void disk_job_end(struct vm *vm); /* before its time; also when there is none */

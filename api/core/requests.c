@@ -54,6 +54,7 @@ static const struct row rows[] = {
 	{ C_DISK_SPARSIFY, true, false, ask_disk_sparsify, SCOPE_VM },
 	{ C_IMAGE_LIST, false, true, ask_image_list, SCOPE_READ },
 	{ C_IMAGE_GET, false, true, ask_image_get, SCOPE_READ },
+	{ C_IMAGE_EXPORT, false, false, ask_image_export, SCOPE_FILES },
 	{ C_IMAGE_NAME, false, false, ask_image_name, SCOPE_ADMIN },
 	{ C_IMAGE_DELETE, false, false, ask_image_delete, SCOPE_ADMIN },
 	{ C_IMAGE_KEEP, true, false, ask_image_keep, SCOPE_ADMIN },

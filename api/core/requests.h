@@ -94,6 +94,7 @@ void ask_disk_sparsify(struct ask *a);
 /* ask_images.c */
 void ask_image_list(struct ask *a);
 void ask_image_get(struct ask *a);
+void ask_image_export(struct ask *a);
 void ask_image_name(struct ask *a);
 void ask_image_delete(struct ask *a);
 void ask_image_keep(struct ask *a);

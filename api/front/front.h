@@ -405,6 +405,8 @@ void h_disk_sparsify(struct req *r);
 void h_images(struct req *r);
 void h_image(struct req *r);
 void h_image_name(struct req *r);
+bool image_name_fits(struct req *r, const char *name); /* false: answered */
+void h_image_export(struct req *r);
 void h_image_delete(struct req *r);
 void h_builder(struct req *r);
 void h_image_keep(struct req *r);

@@ -167,12 +167,8 @@ static void export_answered(struct req *r, const struct wire_msg *m, int *fds, u
 	stream_adopt(r, fds, n_fds);
 }
 
-void h_disk_export(struct req *r)
+static void ask_export(struct req *r, uint16_t type, uint16_t tag, const char *name)
 {
-	const char *vm = vm_name(r);
-
-	if (!vm)
-		return;
 	r->state = calloc(1, sizeof(struct export));
 	r->state_done = free;
 	if (!r->state) {
@@ -180,6 +176,20 @@ void h_disk_export(struct req *r)
 		return;
 	}
 	r->with_client = true;
-	wire_str(ask_begin(r, C_DISK_EXPORT), C_T_VM, vm);
+	wire_str(ask_begin(r, type), tag, name);
 	ask_send(r, export_answered);
+}
+
+void h_disk_export(struct req *r)
+{
+	const char *vm = vm_name(r);
+
+	if (vm)
+		ask_export(r, C_DISK_EXPORT, C_T_VM, vm);
+}
+
+void h_image_export(struct req *r)
+{
+	if (image_name_fits(r, r->vars[0]))
+		ask_export(r, C_IMAGE_EXPORT, C_T_NAME, r->vars[0]);
 }

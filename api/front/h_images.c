@@ -107,8 +107,7 @@ void h_images(struct req *r)
 	ask_send(r, list_answered);
 }
 
-/* false: answered. */
-static bool name_fits(struct req *r, const char *name)
+bool image_name_fits(struct req *r, const char *name)
 {
 	if (*name && strlen(name) < NAME_BYTES_MAX)
 		return true;
@@ -118,7 +117,7 @@ static bool name_fits(struct req *r, const char *name)
 
 void h_image(struct req *r)
 {
-	if (!name_fits(r, r->vars[0]))
+	if (!image_name_fits(r, r->vars[0]))
 		return;
 	wire_str(ask_begin(r, C_IMAGE_GET), C_T_NAME, r->vars[0]);
 	ask_send(r, answered);
@@ -126,7 +125,7 @@ void h_image(struct req *r)
 
 void h_image_delete(struct req *r)
 {
-	if (!name_fits(r, r->vars[0]))
+	if (!image_name_fits(r, r->vars[0]))
 		return;
 	wire_str(ask_begin(r, C_IMAGE_DELETE), C_T_NAME, r->vars[0]);
 	ask_send(r, deleted);
@@ -138,7 +137,7 @@ void h_image_name(struct req *r)
 	struct buf *b;
 	struct json j;
 
-	if (!name_fits(r, r->vars[0]) || !body_json(r, &j))
+	if (!image_name_fits(r, r->vars[0]) || !body_json(r, &j))
 		return;
 	if (json_get_str(json_root(&j), "add", &add) || strlen(add) >= NAME_BYTES_MAX) {
 		reply_error(r, 400, "'add' must be the name to add, as \"web:1\"");

@@ -32,6 +32,7 @@ const struct route routes[] = {
 	{ "GET", "/images", 0, h_images, SCOPE_READ },
 	{ "POST", "/images/builders", ROUTE_BODY, h_builder, SCOPE_ADMIN },
 	{ "GET", "/images/{}", 0, h_image, SCOPE_READ },
+	{ "GET", "/images/{}/export", 0, h_image_export, SCOPE_FILES },
 	{ "PATCH", "/images/{}", ROUTE_BODY, h_image_name, SCOPE_ADMIN },
 	{ "DELETE", "/images/{}", 0, h_image_delete, SCOPE_ADMIN },
 

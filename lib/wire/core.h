@@ -75,6 +75,7 @@ enum core_type {
 	C_IMAGE_DELETE = 131, /* NAME → OK TEXT: that name, or (an id, or the last name) the image; ERR 404, 409 a VM or host group needs it */
 	C_BUILDER = 132,      /* SIZE [NAME of the image it starts from, RAM_BYTES CPUS SCRATCH_BYTES (of its root disk) TIMEOUT_MS] → OK node: a VM whose second disk /dev/vdb becomes an image */
 	C_IMAGE_KEEP = 133,   /* VM NAME* [TEXT: the report] → OK image, once that builder has ended and its disk is stored; ERR 400, 409 no builder, 507 */
+	C_IMAGE_EXPORT = 134, /* NAME → OK SIZE + fd: as of C_DISK_EXPORT; ERR 404, 503 too many at once */
 	C_COMMIT = 176,       /* VM TAG* LABEL* [CACHE_KEY] → OK commit, once it is on the host's disk; ERR 400, 409 not stopped, not persistent, committed before with other words,
 	                         cache key of another; 507 */
 	C_COMMIT_LIST = 177,  /* [TAG CACHE_KEY SOURCE_VM MODE "disk"] → ITEM{commit}* OK */

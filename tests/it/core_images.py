@@ -10,7 +10,7 @@ import core_fake  # noqa: E402
 from core_fake import (C_DELETE, C_DESCRIBE, C_LOGS, C_NODES, C_RELAUNCH, C_SHUTDOWN, OK, T_ADD, T_CTEXT, T_GROUP, T_IMAGE, T_NAME, T_PERSISTENT,  # noqa: E402
                        T_STATUS, T_TIMEOUT, T_VM, TEXT, World, ok, refused, says)
 
-C_IMAGE_LIST, C_IMAGE_GET, C_IMAGE_NAME, C_IMAGE_DELETE, C_BUILDER, C_IMAGE_KEEP = range(128, 134)
+C_IMAGE_LIST, C_IMAGE_GET, C_IMAGE_NAME, C_IMAGE_DELETE, C_BUILDER, C_IMAGE_KEEP, C_IMAGE_EXPORT = range(128, 135)
 T_SIZE, T_CREATED, T_STORED, T_USERS = 64, 41, 208, 209
 VT_DISK = core_fake.VT_DISK
 DATA = 20 << 20  # more than core would rather copy
@@ -91,6 +91,18 @@ def keep(w, vm, *names, report='{"format":"rootfs"}'):
     return w.ask(C_IMAGE_KEEP, (T_VM, vm), *[(T_NAME, n) for n in names], (T_CTEXT, report))
 
 
+def piped(m):
+    with open(m.fds[0], 'rb') as f:
+        return f.read()
+
+
+def piped_off(m):
+    """Was there a pipe? It is not read."""
+    for fd in m.fds:
+        os.close(fd)
+    return m.type == OK
+
+
 def images(w):
     return {m.str(T_IMAGE): m for m in w.items(C_IMAGE_LIST)}
 
@@ -125,6 +137,14 @@ def test_make(w):
     ok(m.str(T_CTEXT) == '{"format":"rootfs"}' and m.num(T_USERS) == 0, 'with its report', says(m))
     ok(w.ask(C_IMAGE_GET, (T_NAME, 'registry.example/x/web')).str(T_IMAGE) == first and w.ask(C_IMAGE_GET, (T_NAME, first)).str(T_IMAGE) == first, 'found by each name and by id')
     ok(refused(w.ask(C_IMAGE_GET, (T_NAME, 'web')), 404), 'not by another')
+    m = w.ask(C_IMAGE_EXPORT, (T_NAME, 'web:1'))
+    ok(m.type == OK and m.num(T_SIZE) == 64 << 20 and piped(m) == open(os.path.join(w.state, 'images', first, 'disk.img'), 'rb').read(), 'exported: its bytes', says(m))
+    many = [w.ask(C_IMAGE_EXPORT, (T_NAME, 'web:1')) for _ in range(9)]
+    ok([m.type for m in many[:8]] == [OK] * 8 and refused(many[8], 503, 'try again'), 'eight at once', [says(m) for m in many])
+    for m in many[:8]:
+        os.close(m.fds[0])
+    ok(w.wait_for(lambda: piped_off(w.ask(C_IMAGE_EXPORT, (T_NAME, 'web:1')))), 'and more once they end')
+    ok(refused(w.ask(C_IMAGE_EXPORT, (T_NAME, 'web')), 404), 'nothing of a name that is not there')
     m = keep(w, 'ok-1', 'x') if 'ok-1' in w.names() else keep(w, 'mica-builder-9', 'x')
     ok(m.type != OK, 'only builders become images', says(m))
     return first

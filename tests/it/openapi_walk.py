@@ -487,6 +487,7 @@ def images(w):
     image = {"image": w.call("keepImage", 201, {"h": builder}, {"names": ["walk:1"]})["id"]}
     w.call("listImages", 200)
     w.call("getImage", 200, image)
+    tap.ok(len(w.call("exportImage", 200, image)) == 16 << 20, "a whole image")
     w.call("nameImage", 200, image, {"add": "walk:2"})
     w.call("nameImage", 400, image, {"add": "no name!"})
     w.call("nameImage", 413, image, big)
