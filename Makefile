@@ -464,14 +464,16 @@ PROC_ITEMS = '=kernel-audit tests/it/kernel_audit.py $(O)' '@180 =unpack tests/i
 	'@180 =publish tests/it/publish.py $(O)/bin $(O)/guest/agent' '@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' '=openapi-walk tests/it/openapi_walk.py $(O)/bin $(O)/guest/agent' \
 	'@180 =hostile tests/it/hostile_http.py $(O)/bin $(O)/guest/agent http' '@180 =hostile-tls tests/it/hostile_http.py $(O)/bin $(O)/guest/agent https' \
 	'@60 =netd-macvtap tests/it/netd_macvtap.py $(O)/bin/netd $(O)/bin/jail' '@60 =core-macvtap tests/it/core_macvtap.py $(O)/bin/core' \
-	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm'
+	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm' $(HOSTILE_ITEMS)
+# Guests that do every forbidden thing: against the vmm as it is shipped, in jail's cage, and against one under ASan and UBSan.
+HOSTILE_ITEMS = '@900 =hostile-guest tests/guest/hostile.py $(O)/bin/vmm --jail $(O)/bin/jail' '@900 =hostile-guest-asan tests/guest/hostile.py $(O)/asan/vmm'
 
 test: ## install what is missing, build, and run every test
 	@$(MAKE) --no-print-directory deps
 	@$(MAKE) --no-print-directory test-all
 
 .PHONY: test-all
-test-all: all $(UNIT_BINS) $(FUZZ_BINS) $(KVMCHECK) ## everything: unit tests, fuzz corpus, whole guests (direct, in the rig, or a said skip)
+test-all: all $(UNIT_BINS) $(FUZZ_BINS) $(KVMCHECK) $(O)/asan/vmm ## everything: unit tests, fuzz corpus, whole guests (direct, in the rig, or a said skip)
 	@$(TAP_RUN) -a -j 2 $(IT_ITEM) $(PROC_ITEMS) $(UNIT_BINS) $(FUZZ_ITEMS)
 
 .PHONY: test-heavy
@@ -522,6 +524,20 @@ $(O)/asan/fuzz/$(1): tests/fuzz/$(1).c tests/fuzz/replay.c $$(FUZZ_$(1):.o=.c) $
 endef
 $(foreach t,$(UNIT_TESTS),$(eval $(call ASAN_RULE,$(t))))
 $(foreach t,$(FUZZ_TESTS),$(eval $(call ASAN_FUZZ_RULE,$(t))))
+
+# The vmm under ASan and UBSan, for the hostile guests. Its walls are off: tests/guest/open_walls.c says why.
+ASAN_VMM := $(filter-out $(LIB_SANDBOX),$(VMM_OBJS)) tests/guest/open_walls.o
+$(O)/asan/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(ASAN_CC) -MMD -MP -c -o $@ $<
+$(O)/asan/vmm: $(ASAN_VMM:%=$(O)/asan/obj/%)
+	gcc -fsanitize=address,undefined -Wl,--wrap=pthread_attr_setstacksize -o $@ $^ -lpthread
+-include $(shell find $(O)/asan/obj -name '*.d' 2>/dev/null)
+.PHONY: asan-vmm hostile
+asan-vmm: $(O)/asan/vmm ## the vmm under ASan and UBSan (without its system call filters)
+hostile: progs asan-vmm ## hostile guests in full: whole sweeps, ten times the storms, a guest for each row; both builds; minutes
+	tests/guest/hostile.py $(O)/bin/vmm --jail $(O)/bin/jail --full
+	tests/guest/hostile.py $(O)/asan/vmm --full
 
 # Branches taken by the unit tests and the fuzz corpora (gcc, glibc, -O0). Counts start at zero with each run.
 COV_CC = gcc -w -std=gnu11 -O0 -g --coverage -fprofile-update=atomic -D_GNU_SOURCE -I. -isystem $(O)/deps/bearssl/inc -isystem $(O)/deps/yaml/include

@@ -7,7 +7,7 @@ import os, struct, subprocess, tempfile, time
 import vmmctl
 
 (HALT, OUT, IN, WRITE, READ, COPY, DUMP, WAIT16, OUTS, IRQ_ON, WAIT_IRQ, FLOOD, TRIPLE, JUMP, PRINT, SPIN, CPUID, RDMSR, INS, TOUCH, AGAIN,
- MOVE) = range(22)
+ MOVE, SWEEP_IN, SWEEP_OUT, SWEEP_READ, SWEEP_WRITE, MSRS, CALL, REPEAT, WAIT_BITS) = range(30)
 RAM = 32 << 20
 VIRTIO, STRIDE, IOAPIC, PIN_COM1, PIN_VIRTIO = 0xd0000000, 0x1000, 0xfec00000, 0, 1
 LOOPS = 2000000
@@ -17,9 +17,9 @@ class Script:
     def __init__(self):
         self.ops, self.data = [], b""
 
-    def op(self, number, a=0, b=0, c=0):
+    def op(self, number, a=0, b=0, c=0, d=0):
         """For COPY, OUTS and PRINT the offsets are of self.blob()."""
-        self.ops.append([number, a, b, c])
+        self.ops.append([number, a, b, c, d])
         return self
 
     def blob(self, data):
@@ -60,7 +60,7 @@ class Script:
             o = list(o)
             if o[0] in fix:
                 o[fix[o[0]]] += base
-            out += struct.pack("<5I", *[x & 0xffffffff for x in o], 0)
+            out += struct.pack("<5I", *[x & 0xffffffff for x in o])
         return out + self.data
 
 
@@ -74,7 +74,8 @@ class Device:
     def reg(self, off, value):
         self.s.write(self.base + off, value)
 
-    def start(self, queues):
+    def begin(self):
+        """As far as FEATURES_OK: queues come next."""
         self.reg(0x70, 0)
         self.reg(0x70, 1)
         self.reg(0x70, 3)
@@ -82,6 +83,9 @@ class Device:
             self.reg(0x24, sel)
             self.reg(0x20, bits)
         self.reg(0x70, 11)
+
+    def start(self, queues):
+        self.begin()
         for q in range(queues):
             self.set_queue(q)
         self.reg(0x70, 15)

@@ -525,15 +525,17 @@ def hostile(what, prepare, index=0, queues=1, **more):
 def test_hostile():
     def ring(**addresses):
         def prepare(d):
-            d.start(0)
+            d.begin()
             d.set_queue(0, **addresses)
             d.add(0, [(d.buffer(0, 0), 64, True)])
+            d.reg(0x70, 15)
             d.kick(0)
         return prepare
 
     for what, where in (("beyond RAM", dict(desc=0x7ffff000)), ("wrapping", dict(avail=0xfffffffffffffff8)), ("device memory", dict(used=VIRTIO)),
                         ("odd", dict(avail=0x400001)), ("size 0", dict(size=0)), ("size 3", dict(size=3)), ("size 32768", dict(size=32768))):
-        hostile("ring " + what, ring(**where))
+        status = hostile("ring " + what, ring(**where))
+        ok(status & 0x40, "ring " + what + ": needs reset", hex(status))
 
     def chain(segments, raw=None):
         def prepare(d):

@@ -34,6 +34,7 @@ next:	movl (%esi), %eax
 
 table:	.long op_halt, op_out, op_in, op_write, op_read, op_copy, op_dump, op_wait16, op_outs, op_irq_on, op_wait_irq, op_flood, op_triple, op_jump
 	.long op_print, op_spin, op_cpuid, op_rdmsr, op_ins, op_touch, op_again, op_move
+	.long op_sweep_in, op_sweep_out, op_sweep_read, op_sweep_write, op_msrs, op_call, op_repeat, op_wait_bits
 table_end:
 
 op_halt: cli
@@ -234,6 +235,119 @@ op_move: pushl %esi
 	movl %edx, %ecx
 	rep movsb
 	popl %esi
+	jmp next
+
+/* in, width a, from port b, c times, d apart; nothing is printed */
+op_sweep_in: xchgl %edx, %ecx
+1:	cmpl $2, %ebx
+	je 2f
+	ja 4f
+	inb %dx, %al
+	jmp 5f
+2:	inw %dx, %ax
+	jmp 5f
+4:	inl %dx, %eax
+5:	addl %edi, %edx
+	decl %ecx
+	jnz 1b
+	jmp next
+
+/* out: width in the low byte of a, what is sent in the three above; from port b, c times, d apart */
+op_sweep_out: xchgl %edx, %ecx
+	movl %ebx, %eax
+	shrl $8, %eax
+1:	cmpb $2, %bl
+	je 2f
+	ja 4f
+	outb %al, %dx
+	jmp 5f
+2:	outw %ax, %dx
+	jmp 5f
+4:	outl %eax, %dx
+5:	addl %edi, %edx
+	decl %ecx
+	jnz 1b
+	jmp next
+
+/* the same for memory: from address b */
+op_sweep_read:
+1:	cmpl $2, %ebx
+	je 2f
+	ja 4f
+	movb (%ecx), %al
+	jmp 5f
+2:	movw (%ecx), %ax
+	jmp 5f
+4:	movl (%ecx), %eax
+5:	addl %edi, %ecx
+	decl %edx
+	jnz 1b
+	jmp next
+
+op_sweep_write: movl %ebx, %eax
+	shrl $8, %eax
+1:	cmpb $2, %bl
+	je 2f
+	ja 4f
+	movb %al, (%ecx)
+	jmp 5f
+2:	movw %ax, (%ecx)
+	jmp 5f
+4:	movl %eax, (%ecx)
+5:	addl %edi, %ecx
+	decl %edx
+	jnz 1b
+	jmp next
+
+/* model-specific registers a … a+b-1: c = 0 read, 1 read and write back, 2 write ones, 3 write zeros. What faults is passed over. */
+op_msrs: pushl %esi
+	movl $fault, %eax
+	movw %ax, idt + 13 * 8
+	movw $0x10, idt + 13 * 8 + 2
+	movw $0x8e00, idt + 13 * 8 + 4
+	shrl $16, %eax
+	movw %ax, idt + 13 * 8 + 6
+	lidt idtr
+	movl %ecx, %esi		/* how many */
+	movl %edx, %edi		/* what */
+	movl %ebx, %ecx
+1:	xorl %eax, %eax
+	xorl %edx, %edx
+	cmpl $2, %edi
+	jae 2f
+	rdmsr
+	testl %edi, %edi
+	jz 3f
+	jmp 4f
+2:	ja 4f
+	decl %eax
+	decl %edx
+4:	wrmsr
+3:	incl %ecx
+	decl %esi
+	jnz 1b
+	popl %esi
+	jmp next
+fault:	addl $4, %esp		/* the error code; rdmsr and wrmsr are two bytes */
+	addl $2, (%esp)
+	lret $4			/* as in irq */
+
+/* machine code at address a */
+op_call: call *%ebx
+	jmp next
+
+/* counts the 32 bits at address b down; unless they are 0 then, go on with the operation at offset a */
+op_repeat: decl (%ecx)
+	jz next
+	leal (%ebp,%ebx), %esi
+	jmp next
+
+/* wait until the 16 bits at address a have one of the bits b, c rounds at most */
+op_wait_bits: testw %cx, (%ebx)
+	jnz next
+	pause
+	decl %edx
+	jnz op_wait_bits
 	jmp next
 
 print_value: call hex
