@@ -7,6 +7,7 @@
 
 #include "api/core/auth.h"
 #include "api/core/disks.h"
+#include "api/core/groups.h"
 #include "api/core/timers.h"
 
 #define BUILDER_RAM_BYTES (512ull << 20)
@@ -243,6 +244,9 @@ static int take_wish(const struct ask *a, struct vm_wish *w, struct fault *f)
 		return fault_set(f, -EINVAL, "'size' must be 16M to 16T, a multiple of 4096 bytes");
 	if (err == -ENOENT)
 		return 0;
+	w->target_min = !err && strcmp(name, "min") == 0;
+	if (w->target_min)
+		return 0;
 	w->image = err ? NULL : images_find(&a->core->images, name);
 	if (!w->image)
 		return fault_set(f, -ENOENT, "'from' names no image: 'mica image list' shows all");
@@ -253,14 +257,22 @@ static int take_wish(const struct ask *a, struct vm_wish *w, struct fault *f)
 
 void ask_builder(struct ask *a)
 {
-	struct vm_wish w = { .group = &a->core->builder };
+	struct vm_wish w = { .group = &a->core->builder, .secrets = "" };
+	char group[GROUP_NAME_MAX + 1];
 	struct fault f = { "" };
 	uint64_t timeout_ms = CREATE_WAIT_MS;
 	unsigned status = 400;
 	struct vm *vm;
 	int err;
 
-	if (auth_bars_group(a, a->core->builder.name))
+	err = wire_get_str(a->m, C_T_GROUP, group, sizeof(group));
+	if (err != -ENOENT)
+		w.group = err ? NULL : groups_find(a->core, group);
+	if (!w.group) {
+		reply_err(a->core, a->id, 404, "'network' names no host group: 'mica group list' shows all");
+		return;
+	}
+	if (auth_bars_group(a, w.group->name))
 		return;
 	wire_get_u64(a->m, C_T_TIMEOUT_MS, &timeout_ms);
 	err = take_wish(a, &w, &f);
@@ -320,8 +332,10 @@ void ask_image_keep(struct ask *a)
 {
 	struct fault f = { "" };
 	struct image *im;
+	uint64_t go_on = 0;
 	int err;
 
+	wire_get_u64(a->m, C_T_GO_ON, &go_on);
 	if (!a->vm->r.target[0] || a->vm->keep || (a->vm->state != VM_RUNNING && a->vm->state != VM_PAUSED)) {
 		reply_err(a->core, a->id, 409, "VM '%s' is no builder that runs: only their disks become images", a->name);
 		return;
@@ -331,11 +345,18 @@ void ask_image_keep(struct ask *a)
 		return;
 	}
 	im = image_new();
-	if (im)
+	if (im && !go_on)
 		memcpy(im->id, a->vm->r.target, sizeof(im->id));
 	err = im ? take_names(a, im, &f) : fault_errno(&f, -ENOMEM, "an image");
 	if (!err)
 		err = take_report(a, im, &f);
+	if (!err && go_on) {
+		err = vm_keep_copy(a->vm, im, a->id, a->who);
+		if (!err)
+			return;
+		fault_errno(&f, err, "no helper process for the image");
+		err = -EIO;
+	}
 	if (err || req_add(a->vm, a->id, a->who, GOAL_KEPT, false, 0)) {
 		image_free(im);
 		reply_err(a->core, a->id, err == -EINVAL ? 400 : 500, "%s", f.text[0] ? f.text : "out of memory");

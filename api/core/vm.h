@@ -96,6 +96,7 @@ struct vm {
 	bool disks_claimed;          /* those besides its root disk (vm_disks.c) */
 	struct commit *commit;       /* owned: what its disk is to become (vm_commit.c); NULL */
 	struct ev_timer fork_timer;  /* bounds a fork's first boot */
+	bool target_min;             /* a builder, while it is made: its second disk starts as the built-in image */
 	struct image *keep;          /* owned: what its second disk becomes once it has ended well … */
 	const struct image *kept;    /* borrowed: … and became */
 	const char *stop_action;     /* "shutdown", "reboot" */
@@ -129,6 +130,7 @@ struct vm_wish {                 /* what a creator asks for; zeros: the group's 
 	unsigned fixups;             /* a fork: bits FIX_… */
 	const struct image *image;   /* of the store; NULL: the group's */
 	uint64_t target_bytes;       /* a builder: size of its second disk, which starts as `image` or empty */
+	bool target_min;             /* a builder: that disk starts as the built-in image */
 	uint64_t disk_bytes;         /* of its root disk; 0: the group's */
 	const char *const *tags;     /* borrowed, valid tags */
 	const char *token;           /* borrowed: name of the token that makes it; NULL */
@@ -164,6 +166,7 @@ void vm_listen_agent(struct vm *vm);              /* V_LISTEN for the hello stre
 
 /* ---- its files, in a helper child (vm_disk.c); arg is the VM ---- */
 int vm_disk_make(void *arg);
+int vm_disk_copy(int from, int to, uint64_t bytes); /* all of a raw disk into an empty file, sharing extents where it can. 0 or -errno */
 uint64_t vm_disk_copies(struct vm *vm); /* bytes that making it will write, where extents cannot be shared */
 int vm_disk_remove(void *arg);
 int vm_files_remove(int dir_fd); /* all that a VM's folder may hold. 0 or -errno */
@@ -171,6 +174,9 @@ int vm_files_remove(int dir_fd); /* all that a VM's folder may hold. 0 or -errno
 /* ---- a builder's image (vm_keep.c) ---- */
 /* Its process has ended well: the second disk goes into the store as vm->keep, then the VM goes. */
 void vm_keep(struct vm *vm);
+/* The same of a builder that goes on: its second disk, not mounted now, is copied. im gets its id; answered when it is in the store, or could not be. 0 or
+ * -errno: im is the caller's, nothing was answered. */
+int vm_keep_copy(struct vm *vm, struct image *im_taken, uint32_t id, uint32_t who);
 
 /* ---- commits and forks (vm_commit.c, vm_fork.c) ---- */
 /* k, without source and sizes yet, is to be made of a VM that is stopped; it waits while another one with the same cache key is made. Who waits has

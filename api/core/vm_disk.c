@@ -75,8 +75,15 @@ uint64_t vm_disk_copies(struct vm *vm)
 	uint64_t built_in = blocks_of(vm->group->image.fd >= 0 ? vm->group->image.fd : CORE_FD_IMAGE), base = blocks_of(stored);
 
 	if (vm->r.target[0])
-		return built_in + base;
+		return blocks_of(CORE_FD_IMAGE) + (vm->target_min ? blocks_of(CORE_FD_IMAGE) : base);
 	return stored < 0 ? built_in : base <= COPY_BYTES_MAX ? base : 0; /* more gets a map */
+}
+
+int vm_disk_copy(int from, int to, uint64_t bytes)
+{
+	int err = ioctl(to, FICLONE, from) == 0 ? 0 : copy_data(from, to, (off_t)bytes);
+
+	return !err && ftruncate(to, (off_t)bytes) ? -errno : err;
 }
 
 /* Shares extents where the file system can; a small image is copied, a large one of the store lies under the disk. */
@@ -114,8 +121,8 @@ static int make_disk(struct vm *vm, int fd, int from, uint64_t bytes, const char
 /* Other children use the same open file of a group: only calls that ignore its position (pread; lseek's data and hole) are made. */
 static int make_disks(struct vm *vm)
 {
-	int from = vm->group->image.fd >= 0 ? vm->group->image.fd : CORE_FD_IMAGE, fd, err;
 	bool builder = vm->r.target[0];
+	int from = vm->group->image.fd >= 0 && !builder ? vm->group->image.fd : CORE_FD_IMAGE, fd, err;
 	bool over = vm->r.base[0] || vm->r.parent[0];
 	AUTO_FD stored = over ? vm_base_fd(vm) : -1;
 
@@ -127,7 +134,9 @@ static int make_disks(struct vm *vm)
 	if (!builder && stored >= 0)
 		return make_disk(vm, fd, stored, vm->r.disk_bytes, "disk.map");
 	err = make_disk(vm, fd, from, vm->r.disk_bytes, NULL);
-	return err || !builder ? err : make_disk(vm, images_begin(&vm->core->images, vm->r.target), stored, vm->r.target_bytes, NULL);
+	if (!err && builder)
+		err = make_disk(vm, images_begin(&vm->core->images, vm->r.target), vm->target_min ? CORE_FD_IMAGE : stored, vm->r.target_bytes, NULL);
+	return err;
 }
 
 static int make_userdata(struct vm *vm)

@@ -1,12 +1,26 @@
 /*
  * A builder: a VM without network, whose second disk becomes an image. Its client copies an archive in and unpacks it there (rootfs/unpack), or does what
  * else it likes; then C_IMAGE_KEEP shuts it down, and what its second disk holds by then is moved into the store. Builders live in a host group of
- * their own that no list shows, and never outlive the daemon: whoever drove one is gone then.
+ * their own that no list shows (or in the one whose network they were asked to have), and never outlive the daemon: whoever drove one is gone then.
+ * Of a builder that is to go on a copy is stored: the steps of a build.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "api/core/req.h"
+#include "api/core/auth.h"
+
+/* Its names are taken from the images that had them. */
+static void add_image(struct core *c, struct image *im)
+{
+	for (unsigned i = 0; i < im->n_names; i++) {
+		int err = images_name(&c->images, NULL, im->names[i]);
+
+		if (err)
+			core_say(c, "NOTE", "image name '%s' stays with an older image too: %s", im->names[i], strerror(-err));
+	}
+	images_add(&c->images, im);
+}
 
 static int keep_work(void *arg)
 {
@@ -18,7 +32,6 @@ static int keep_work(void *arg)
 static void kept(struct helper *h, int err)
 {
 	struct vm *vm = h->arg;
-	struct images *s = &vm->core->images;
 	struct image *im = vm->keep;
 
 	if (err) {
@@ -26,12 +39,7 @@ static void kept(struct helper *h, int err)
 	} else {
 		vm->keep = NULL;
 		im->bytes = vm->r.target_bytes; /* the child's own copy knows */
-		for (unsigned i = 0; i < im->n_names; i++) {
-			err = images_name(s, NULL, im->names[i]); /* taken from the image that had it */
-			if (err)
-				core_say(vm->core, "NOTE", "image name '%s' stays with an older image too: %s", im->names[i], strerror(-err));
-		}
-		images_add(s, im);
+		add_image(vm->core, im);
 		vm->kept = im;
 		req_reached(vm, GOAL_KEPT);
 	}
@@ -48,4 +56,70 @@ void vm_keep(struct vm *vm)
 	err = helper_start(&vm->helper, vm->core->loop, keep_work, vm);
 	if (err)
 		kept(&vm->helper, err);
+}
+
+/* ---- a copy ---- */
+
+struct copying {
+	struct helper helper;
+	struct core *core;
+	struct image *im; /* owned */
+	int from_fd;      /* owned: the builder's second disk, which stays readable whatever becomes of the builder */
+	uint32_t id, who;
+};
+
+static int copy_work(void *arg)
+{
+	struct copying *k = arg;
+	const struct images *s = &k->core->images;
+	AUTO_FD to = images_begin(s, k->im->id);
+	int err = to < 0 ? to : vm_disk_copy(k->from_fd, to, k->im->bytes);
+
+	if (!err)
+		err = images_finish(s, k->im);
+	if (err)
+		images_abandon(s, k->im->id);
+	return err;
+}
+
+static void copied(struct helper *h, int err)
+{
+	struct copying *k = h->arg;
+	struct core *c = k->core;
+	bool wanted = auth_still(c, k->id, k->who);
+
+	if (err) {
+		images_abandon(&c->images, k->im->id); /* when the child died */
+		if (wanted)
+			reply_err(c, k->id, err == -ENOSPC || err == -EDQUOT ? 507 : 500, "the image could not be stored: %s", strerror(-err));
+		image_free(k->im);
+	} else {
+		add_image(c, k->im);
+		if (wanted) {
+			image_put(peer_begin_reply(&c->front, WIRE_OK, k->id), c, k->im);
+			peer_send(&c->front, NULL, 0);
+		}
+	}
+	fd_close(&k->from_fd);
+	free(k);
+}
+
+int vm_keep_copy(struct vm *vm, struct image *im_taken, uint32_t id, uint32_t who)
+{
+	struct copying *k = calloc(1, sizeof(*k));
+	int err;
+
+	if (!k)
+		return -ENOMEM;
+	*k = (struct copying){ .core = vm->core, .im = im_taken, .id = id, .who = who };
+	im_taken->bytes = vm->r.target_bytes;
+	k->from_fd = images_unfinished(&vm->core->images, vm->r.target);
+	k->helper.done = copied;
+	k->helper.arg = k;
+	err = k->from_fd < 0 ? k->from_fd : helper_start(&k->helper, vm->core->loop, copy_work, k);
+	if (err) {
+		fd_close(&k->from_fd);
+		free(k);
+	}
+	return err;
 }

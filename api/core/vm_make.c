@@ -139,9 +139,11 @@ static int find_image(const struct core *c, const struct vm_wish *w, const struc
 {
 	const struct host_group *g = w->group;
 
-	*out = w->from ? NULL : w->image ? w->image : g->image.stored ? images_find(&c->images, g->image.path) : NULL;
+	bool own = !w->from && !w->target_bytes; /* a builder's root disk is the built-in image, whatever its group has */
+
+	*out = w->from ? NULL : w->image ? w->image : g->image.stored && own ? images_find(&c->images, g->image.path) : NULL;
 	*status = 409;
-	if (!*out && g->image.stored && !w->from)
+	if (!*out && g->image.stored && own)
 		return fault_set(f, -ENOENT, "host group '%s' wants image '%s', which is not there: import it ('mica image import --name %s FILE') [E_IMAGE_MISSING]", g->name,
 				 g->image.path, g->image.path);
 	if (*out && (*out)->bytes > (w->target_bytes ? w->target_bytes : g->disk_bytes))
@@ -170,7 +172,7 @@ static int fill_ssh_keys(struct vm *vm, const struct vm_wish *w)
 static int fill(struct vm *vm, const struct vm_wish *w, const struct image *im)
 {
 	const struct host_group *g = w->group;
-	const char *userdata = w->from ? NULL : w->userdata ? w->userdata : g->userdata;
+	const char *userdata = w->from || w->target_bytes ? NULL : w->userdata ? w->userdata : g->userdata;
 	struct record *r = &vm->r;
 	int err = 0;
 
@@ -180,6 +182,7 @@ static int fill(struct vm *vm, const struct vm_wish *w, const struct image *im)
 	r->vcpus = w->vcpus ? w->vcpus : g->vcpus;
 	r->disk_bytes = w->disk_bytes ? w->disk_bytes : g->disk_bytes;
 	r->target_bytes = w->target_bytes;
+	vm->target_min = w->target_min;
 	if (w->target_bytes)
 		err = image_id_new(r->target);
 	r->created_ns = now_real_ns();
@@ -189,7 +192,7 @@ static int fill(struct vm *vm, const struct vm_wish *w, const struct image *im)
 	r->protected_ = w->protected_;
 	if (w->token)
 		snprintf(r->token, sizeof(r->token), "%s", w->token);
-	snprintf(r->image, sizeof(r->image), "%s", g->image.path);
+	snprintf(r->image, sizeof(r->image), "%s", w->target_bytes ? "min" : g->image.path);
 	if (im && !w->target_bytes)
 		snprintf(r->image, sizeof(r->image), "%s", im->n_names ? im->names[0] : im->id);
 	if (im)

@@ -33,7 +33,8 @@ static void put_texts(struct json_out *o, const struct json_val *root, const cha
 
 static void put_report(struct json_out *o, const struct json_val *root)
 {
-	static const char *const texts[] = { "format", "digest", "architecture", "workdir", "user" }, *const lists[] = { "entrypoint", "cmd", "env" };
+	static const char *const texts[] = { "format", "digest", "architecture", "workdir", "user", "stop_signal", "healthcheck", "build" };
+	static const char *const lists[] = { "entrypoint", "cmd", "env", "exposed", "volumes", "shell" };
 	static const char *const numbers[] = { "layers", "entries", "bytes" };
 	const struct json_val *labels = json_get(root, "labels");
 	bool systemd = false;
@@ -190,7 +191,7 @@ static bool put_size(struct req *r, struct buf *b, const struct json_val *root, 
 
 void h_builder(struct req *r)
 {
-	const char *from = NULL;
+	const char *from = NULL, *network = NULL;
 	struct json j;
 	struct buf *b;
 
@@ -199,9 +200,12 @@ void h_builder(struct req *r)
 	b = ask_begin(r, C_BUILDER);
 	if (json_get_str(json_root(&j), "from", &from) == -EINVAL || (from && strlen(from) >= NAME_BYTES_MAX))
 		reply_error(r, 400, "'from' must be the name of an image");
+	else if (json_get_str(json_root(&j), "network", &network) == -EINVAL || (network && strlen(network) >= NAME_BYTES_MAX))
+		reply_error(r, 400, "'network' must be the name of a host group");
 	else if (put_size(r, b, json_root(&j), "size", C_T_SIZE) && put_size(r, b, json_root(&j), "ram_bytes", C_T_RAM_BYTES) &&
 		 put_size(r, b, json_root(&j), "cpus", C_T_CPUS) && put_size(r, b, json_root(&j), "scratch_bytes", C_T_SCRATCH_BYTES)) {
 		wire_str(b, C_T_NAME, from);
+		wire_str(b, C_T_GROUP, network);
 		ask_send(r, made);
 	}
 	json_done(&j);
@@ -216,6 +220,7 @@ static void kept(struct req *r, const struct wire_msg *m, int *fds, unsigned n_f
 void h_image_keep(struct req *r)
 {
 	const char *vm = vm_name(r), *report = "";
+	bool go_on = false;
 	struct json j;
 	struct buf *b;
 
@@ -227,8 +232,12 @@ void h_image_keep(struct req *r)
 		reply_error(r, 400, "'names' must be a list of names, as [\"web:1\"]");
 	else if (json_get_str(json_root(&j), "report", &report) == -EINVAL || strlen(report) > REPORT_BYTES_MAX)
 		reply_error(r, 400, "'report' must be a string of at most %u bytes: the line that unpack printed", REPORT_BYTES_MAX);
+	else if (json_get_bool(json_root(&j), "go_on", &go_on) == -EINVAL)
+		reply_error(r, 400, "'go_on' is true or false");
 	else {
 		wire_str(b, C_T_TEXT, report);
+		if (go_on)
+			wire_u64(b, C_T_GO_ON, 1);
 		ask_send(r, kept);
 	}
 	json_done(&j);

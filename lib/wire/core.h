@@ -73,8 +73,8 @@ enum core_type {
 	C_IMAGE_GET = 129,    /* NAME (a name or id) → OK image TEXT (the report); ERR 404 */
 	C_IMAGE_NAME = 130,   /* NAME ADD (another name, taken from whoever has it) → OK image TEXT; ERR 400, 404, 507 too many names */
 	C_IMAGE_DELETE = 131, /* NAME → OK TEXT: that name, or (an id, or the last name) the image; ERR 404, 409 a VM or host group needs it */
-	C_BUILDER = 132,      /* SIZE [NAME of the image it starts from, RAM_BYTES CPUS SCRATCH_BYTES (of its root disk) TIMEOUT_MS] → OK node: a VM whose second disk /dev/vdb becomes an image */
-	C_IMAGE_KEEP = 133,   /* VM NAME* [TEXT: the report] → OK image, once that builder has ended and its disk is stored; ERR 400, 409 no builder, 507 */
+	C_BUILDER = 132,      /* SIZE [NAME of the image it starts from ("min": the built-in one), GROUP whose network and kernel it gets, RAM_BYTES CPUS SCRATCH_BYTES (of its root disk) TIMEOUT_MS] → OK node: a VM whose second disk /dev/vdb becomes an image */
+	C_IMAGE_KEEP = 133,   /* VM NAME* [TEXT: the report] [GO_ON 1] → OK image, once that builder has ended and its disk is stored (GO_ON: it lives on, and a copy is stored); ERR 400, 409 no builder, 507 */
 	C_IMAGE_EXPORT = 134, /* NAME → OK SIZE + fd: as of C_DISK_EXPORT; ERR 404, 503 too many at once */
 	C_COMMIT = 176,       /* VM TAG* LABEL* [CACHE_KEY] → OK commit, once it is on the host's disk; ERR 400, 409 not stopped, not persistent, committed before with other words,
 	                         cache key of another; 507 */
@@ -123,7 +123,7 @@ enum core_tag { /* u64 unless said */
 	C_T_COMMIT = 304, /* str: a commit's id; of a node: it was forked from */ C_T_COMMITTED, /* str: this VM was committed as */ C_T_LABEL, /* nested: NAME VALUE */
 	C_T_CACHE_KEY, /* str */ C_T_MODE, /* str */ C_T_SOURCE_VM, /* str */ C_T_SOURCE_STATUS, /* str, as STATUS */ C_T_UP, /* 0/1: its agent answers, all is done */
 	C_T_FIXUP, /* str, repeats: hostname machine-id ssh-host-keys */ C_T_FIXUPS_SET, /* 1: list given (may be empty) */
-	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */ C_T_SCRATCH_BYTES,
+	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */ C_T_SCRATCH_BYTES, C_T_GO_ON,
 	C_T_QUOTA = 352, /* nested, repeats: NAME ("max_vms" …) COUNT (the most, not 0) [SIZE: in use] */
 	C_T_SHARED_BYTES = 272, C_T_TOTAL_BYTES, C_T_FREE_BYTES, C_T_PROMISED_BYTES, C_T_FREED_BYTES, C_T_DISK, /* nested, repeats: NAME SIZE PLAIN(1: read-only) [TEXT: file] */
 	C_T_DISK_ERROR, /* str: what the host fails a VM's disks with now, and which */

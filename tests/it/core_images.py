@@ -10,6 +10,7 @@ import core_fake  # noqa: E402
 from core_fake import (C_DELETE, C_DESCRIBE, C_LOGS, C_NODES, C_RELAUNCH, C_SHUTDOWN, OK, T_ADD, T_CTEXT, T_GROUP, T_IMAGE, T_NAME, T_PERSISTENT,  # noqa: E402
                        T_STATUS, T_TIMEOUT, T_VM, TEXT, World, ok, refused, says)
 
+T_GO_ON = 211
 C_IMAGE_LIST, C_IMAGE_GET, C_IMAGE_NAME, C_IMAGE_DELETE, C_BUILDER, C_IMAGE_KEEP, C_IMAGE_EXPORT = range(128, 135)
 T_SIZE, T_CREATED, T_STORED, T_USERS = 64, 41, 208, 209
 VT_DISK = core_fake.VT_DISK
@@ -167,6 +168,32 @@ def test_from(w, first):
     return second
 
 
+def test_steps(w):
+    """a builder that goes on while a copy of its disk is stored; from the built-in image; in a host group"""
+    vm = builder(w, (T_NAME, 'min')).str(T_VM)
+    ok(f'disk {64 << 20}' in console(w, vm), 'a builder from the built-in image', console(w, vm))
+    before = store(w)
+    m = w.ask(C_IMAGE_KEEP, (T_VM, vm), (T_NAME, 'step:1'), (T_CTEXT, '{"format":"build"}'), (T_GO_ON, 1))
+    one = m.str(T_IMAGE)
+    ok(m.type == OK and m.num(T_SIZE) == 64 << 20 and vm in w.names() and one in store(w), 'goes on after a copy is stored', says(m))
+    path = lambda i: os.path.join(w.state, 'images', i, 'disk.img')
+    st = os.stat(path(one))
+    ok(st.st_size == 64 << 20 and st.st_mode & 0o222 == 0 and open(path(one), 'rb').read(8) == open(path([i for i in store(w) if i[0] == '.'][0]), 'rb').read(8),
+       'which is whole, and read-only')
+    m = w.ask(C_IMAGE_KEEP, (T_VM, vm), (T_NAME, 'step:1'), (T_GO_ON, 1))
+    ok(m.type == OK and m.str(T_IMAGE) != one and images(w)[one].all(T_NAME) == [], 'another takes its name', says(m))
+    two = m.str(T_IMAGE)
+    m = keep(w, vm, 'built:1')
+    ok(m.type == OK and set(store(w)) - set(before) == {one, two, m.str(T_IMAGE)}, 'and in the end itself', says(m))
+    for i in (one, two, m.str(T_IMAGE)):
+        ok(w.ask(C_IMAGE_DELETE, (T_NAME, i)).type == OK, 'removed')
+    ok(refused(builder(w, (T_GROUP, 'nothing')), 404, "'network' names no host group"), 'the network of no host group')
+    m = builder(w, (T_GROUP, 'missing'))
+    vm = m.str(T_VM)
+    ok(m.type == OK and vm.startswith('missing-') and 'init /sbin/init' in console(w, vm), 'in a host group it has its own root disk, whatever the group has', says(m))
+    ok(w.ask(C_DELETE, (T_GROUP, 'missing'), (T_VM, vm)).type == OK and w.wait_for(lambda: not any(x[0] == '.' for x in store(w))), 'and goes as any VM', store(w))
+
+
 def test_vms(w, first):
     m = w.create('stored', (T_PERSISTENT, 1))
     vm = m.str(T_VM)
@@ -252,6 +279,7 @@ def main():
         w.start()
         first = test_make(w)
         test_from(w, first)
+        test_steps(w)
         vm = test_vms(w, first)
         test_restart(w, first, vm)
         ok(w.term() == 0, 'ends well')

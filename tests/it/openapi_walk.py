@@ -480,10 +480,14 @@ def images(w):
     big = b" " * ((1 << 20) + 1)
     builder = w.call("createBuilder", 201, body={"size": "16M"})["hostname"]
     w.call("createBuilder", 404, body={"size": "16M", "from": "no-such"})
+    w.call("createBuilder", 404, body={"size": "16M", "network": "no-such"})
     w.call("createBuilder", 413, body=big)
     w.call("keepImage", 409)
     w.call("keepImage", 400, {"h": builder}, {"names": ["no name!"]})
     w.call("keepImage", 413, {"h": builder}, big)
+    w.call("keepImage", 400, {"h": builder}, {"go_on": 1})
+    copy = {"image": w.call("keepImage", 201, {"h": builder}, {"names": ["walk-copy:1"], "go_on": True})["id"]}
+    w.call("deleteImage", 200, copy)
     image = {"image": w.call("keepImage", 201, {"h": builder}, {"names": ["walk:1"]})["id"]}
     w.call("listImages", 200)
     w.call("getImage", 200, image)
