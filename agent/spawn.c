@@ -1,6 +1,7 @@
 #include "agent/agent.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -43,8 +44,18 @@ static int search_exec(const struct spawn *s, char *scratch)
 	return refused ? refused : -ENOENT;
 }
 
+/* Under systemd the agent is spared when memory is short (rootfs/unpack/adopt.c); what it starts is not. */
+static void be_killable(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	(void)!write(fd, "0", 1);
+	close(fd);
+}
+
 /* In the vfork child: shares our memory until exec, so it only writes to s and scratch.
- * System calls: setsid ioctl(TIOCSCTTY) dup2 rt_sigaction rt_sigprocmask umask prlimit64 setgroups setresgid setresuid prctl chdir execve. */
+ * System calls: setsid open write close ioctl(TIOCSCTTY) dup2 rt_sigaction rt_sigprocmask umask prlimit64 setgroups setresgid setresuid prctl chdir execve. */
 static void child(struct spawn *s, char *scratch)
 {
 	sigset_t none;
@@ -59,6 +70,7 @@ static void child(struct spawn *s, char *scratch)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	umask(022);
 	(void)setrlimit(RLIMIT_NOFILE, s->files);
+	be_killable();
 	if (s->become && (s->err = who_become(s->who)) < 0)
 		return;
 	if (s->ends_with_us && syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) /* after the change of user, which clears it */

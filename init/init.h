@@ -21,7 +21,9 @@ void say(const char *what, int err);
 
 pid_t start(const char *path, char *const argv[], char *const envp[]); /* a child in a session of its own; -1 with errno */
 
-void mounts_make(void);
+/* First what the kernel and we ourselves need; then (late) what another init would make as its distribution wants it: Debian's /tmp is no tmpfs,
+ * systemd's cgroup2 has more options. */
+void mounts_make(bool late);
 
 /* In the built-in image: busybox, whose udhcpc asks the LAN for an address, and what it runs with the answer. */
 #define BUSYBOX_PATH "/bin/busybox"

@@ -206,11 +206,12 @@ int main(void)
 	struct rlimit files = {.rlim_cur = FILES_SOFT, .rlim_max = FILES_HARD};
 	if (setrlimit(RLIMIT_NOFILE, &files) < 0)
 		say("limit of open files", -errno);
-	mounts_make();
+	mounts_make(false);
 	console_open();
 	net_up(&(struct net_words){.host = getenv("MICA_HOST"), .ip = getenv("MICA_IP"), .gateway = getenv("MICA_GW"), .ip6 = getenv("MICA_IP6"),
 				   .gateway6 = getenv("MICA_GW6"), .dns = getenv("MICA_DNS")});
 	hand_over();
+	mounts_make(true);
 	serve(&set);
 	return 1; /* not reached */
 }

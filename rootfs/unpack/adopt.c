@@ -27,8 +27,8 @@ static const char unit[] =
 	/* what it started lives on when it starts again, and is not counted as its own */
 	"KillMode=process\n"
 	"TasksMax=infinity\n"
-	"LimitNOFILE=524288\n"
-	"OOMScoreAdjust=-900\n"
+	"OOMScoreAdjust=-900\n" /* its own: commands get 0 */
+	"OOMPolicy=continue\n"  /* a command that is killed for memory does not end the agent */
 	"\n"
 	"[Install]\n"
 	"WantedBy=multi-user.target\n";
