@@ -106,7 +106,7 @@ static void on_booted(void *arg, const struct wire_msg *m, int *fds, unsigned n_
 		vm_running(vm, false);
 }
 
-struct boot_files { int fd[WIRE_FDS_MAX]; unsigned n; };
+struct boot_files { int fd[WIRE_FDS_MAX]; unsigned n; bool no_base; };
 
 /* Adds a descriptor to the frame; its field is the index. */
 static int boot_fd(struct vm *vm, struct boot_files *files, uint16_t tag, const char *name, int flags)
@@ -136,7 +136,8 @@ static int boot_base(struct vm *vm, struct boot_files *files, unsigned *extra)
 	if (err)
 		return err == -ENOENT ? 0 : err;
 	files->fd[files->n] = vm_base_fd(vm);
-	if (files->fd[files->n] < 0)
+	files->no_base = files->fd[files->n] < 0;
+	if (files->no_base)
 		return files->fd[files->n];
 	files->n++;
 	*extra = 2;
@@ -281,7 +282,9 @@ static void boot(struct vm *vm)
 		err = peer_call(&vm->vmm, files.fd, files.n, on_booted, vm);
 	while (files.n)
 		fd_close(&files.fd[--files.n]);
-	if (err)
+	if (err && files.no_base)
+		vm_fail(vm, "start", "its disk lies over that of '%s', which is gone: put it back (%s)", vm->r.parent[0] ? vm->r.parent : vm->r.base, strerror(-err));
+	else if (err)
 		vm_fail(vm, "start", "its files could not be handed to vmm: %s", strerror(-err));
 }
 

@@ -102,6 +102,8 @@ static int fill_disk(struct vm *vm, int from, int to, uint64_t bytes, const char
 		return copy_data(from, to, st.st_size);
 	AUTO_FD fd = openat(vm->dir_fd, map, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	err = fd < 0 ? -errno : disk_map_create(fd, (uint64_t)st.st_size, NULL);
+	if (!err)
+		err = disk_map_seal(fd, from, NULL);
 	return !err && vm->r.persistent && fdatasync(fd) ? -errno : err;
 }
 

@@ -63,7 +63,7 @@ struct disk_files {
 };
 
 /* Takes the descriptors (also on error). io NULL: the real ones. top: regular file or block device of a multiple of 512 bytes; base: the same, not
- * larger than top, of just the size the map was made for. fstat, ioctl BLKGETSIZE64, pread. 0, -EINVAL or -errno with a sentence. */
+ * larger than top, of just the size the map was made for, not written to since disk_map_seal(). fstat, ioctl BLKGETSIZE64, pread. 0, -EINVAL or -errno with a sentence. */
 int disk_open(struct disk *d, const struct disk_files *files, const struct disk_io *io, struct fault *f);
 void disk_done(struct disk *d); /* does not flush */
 /* Looks at top's size again: after growing. 0 or -errno. */
@@ -88,5 +88,7 @@ int disk_flatten(struct disk *d, int to_fd);
 
 /* Makes an empty map for a base of that size in an empty file. 0 or -errno. */
 int disk_map_create(int map_fd, uint64_t base_bytes, struct fault *f);
+/* Keeps the date of the base's last write in the map: disk_open() refuses a base that was written to since. fstat pwrite. 0 or -errno. */
+int disk_map_seal(int map_fd, int base_fd, struct fault *f);
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@ struct map_head {
 	char magic[8];
 	uint32_t grain_bytes, reserved;
 	uint64_t base_bytes;
+	int64_t base_written_ns; /* mtime; 0: not known */
 };
 static const char map_magic[8] = { 'm', 'i', 'c', 'a', 'm', 'a', 'p', '1' };
 
@@ -47,6 +49,36 @@ int disk_map_create(int map_fd, uint64_t base_bytes, struct fault *f)
 	return err ? fault_errno(f, err, "map of the disk") : 0;
 }
 
+/* Of a device it says nothing. */
+static int64_t written_ns(const struct stat *st)
+{
+	return S_ISREG(st->st_mode) ? (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec : 0;
+}
+
+int disk_map_seal(int map_fd, int base_fd, struct fault *f)
+{
+	struct stat st;
+	int64_t when;
+	int err = fstat(base_fd, &st) < 0 ? -errno : 0;
+
+	when = err ? 0 : written_ns(&st);
+	if (!err)
+		err = pwrite_full(map_fd, &when, sizeof(when), offsetof(struct map_head, base_written_ns));
+	return err ? fault_errno(f, err, "map of the disk") : 0;
+}
+
+static int check_date(const struct disk *d, int64_t want_ns, struct fault *f)
+{
+	struct stat st;
+
+	if (fstat(d->base_fd, &st) < 0)
+		return fault_errno(f, -errno, "base image");
+	if (!want_ns || written_ns(&st) == want_ns)
+		return 0;
+	return fault_set(f, -EINVAL, "the base image was written to after the disk was made over it: put the old one back (if only its date is new: touch -d @%lld.%09lld)",
+			 (long long)(want_ns / 1000000000), (long long)(want_ns % 1000000000));
+}
+
 static int check_head(const struct disk *d, struct fault *f)
 {
 	struct map_head h;
@@ -60,7 +92,7 @@ static int check_head(const struct disk *d, struct fault *f)
 				 (unsigned long long)d->base_bytes, (unsigned long long)h.base_bytes);
 	if (!h.base_bytes || h.base_bytes > DISK_BASE_MAX_BYTES || (uint64_t)st.st_size < DISK_MAP_HEAD_BYTES + map_bytes_of(grains_of(h.base_bytes)))
 		return fault_set(f, -EINVAL, "the map of the disk is cut short");
-	return 0;
+	return check_date(d, h.base_written_ns, f);
 }
 
 /* Pages of the map without a bit are not touched in memory either. */

@@ -83,6 +83,15 @@ static void test_refusals(void)
 	   strstr(f.text, "map of the disk is broken"), "an empty map: %s", f.text);
 	ok(disk_map_create(map, 16384, &f) == 0 && ftruncate(base, 20480) == 0 &&
 	   disk_open(&d, &(struct disk_files){ dup(odd), dup(base), dup(map) }, NULL, &f) == -EINVAL && strstr(f.text, "had 16384"), "another base: %s", f.text);
+	ok(ftruncate(base, 16384) == 0 && disk_map_seal(map, base, &f) == 0 && disk_open(&d, &(struct disk_files){ dup(odd), dup(base), dup(map) }, NULL, &f) == 0,
+	   "a base as it was");
+	disk_done(&d);
+	ok(futimens(base, (struct timespec[2]){ { 1700000000, 5 }, { 1700000000, 5 } }) == 0 && disk_map_seal(map, base, &f) == 0 &&
+	   pwrite_full(base, "x", 1, 0) == 0 && disk_open(&d, &(struct disk_files){ dup(odd), dup(base), dup(map) }, NULL, &f) == -EINVAL &&
+	   strstr(f.text, "touch -d @1700000000.000000005"), "a base that was written to: %s", f.text);
+	ok(futimens(base, (struct timespec[2]){ { 1700000000, 5 }, { 1700000000, 5 } }) == 0 &&
+	   disk_open(&d, &(struct disk_files){ dup(odd), dup(base), dup(map) }, NULL, &f) == 0, "until its date is the old one");
+	disk_done(&d);
 	ok(ftruncate(base, 16384) == 0 && ftruncate(map, DISK_MAP_HEAD_BYTES) == 0 &&
 	   disk_open(&d, &(struct disk_files){ dup(odd), dup(base), dup(map) }, NULL, &f) == -EINVAL && strstr(f.text, "cut short"), "%s", f.text);
 	ok(disk_open(&d, &(struct disk_files){ dup(odd), -1, -1 }, NULL, &f) == 0 && d.bytes == 65536, "a raw file");
