@@ -215,9 +215,10 @@ int chan_recv(struct chan *c, struct wire_msg *m, int *fds, unsigned *n_fds)
 	if (c->fd < 0)
 		return -EPIPE;
 	ssize_t n;
-	do
+	bool reset = false;
+	do /* the other side ended before it had read all of ours: told once, before what it still sent */
 		n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
+	while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true))));
 	if (n < 0)
 		return errno == EAGAIN ? 0 : errno == ECONNRESET ? -EPIPE : -errno;
 	size_t used = 0;

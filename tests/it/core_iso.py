@@ -59,6 +59,8 @@ class Netd(core_fake.Netd):
                     pass # core has gone; what it asked for before is still read
                 for fd in out:
                     os.close(fd)
+            except ConnectionResetError:
+                pass # core went before it read all replies: told once, before what it still sent
             except OSError:
                 return
 

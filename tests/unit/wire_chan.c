@@ -202,6 +202,25 @@ static void waiting(struct buf *o)
 	ok(chan_wait(&b, EPOLLIN, 1000) == -ENOMEM && induced(), "an error is told");
 }
 
+/* Who ends without having read everything is still heard to the end: its last words are requests that must be done. */
+static void last_words(struct buf *o)
+{
+	struct wire_msg m;
+	int p[2], got = 0, last;
+	ok(chan_pair(p) == 0 && chan_init(&a, p[0], 1 << 20) == 0 && chan_init(&b, p[1], 1 << 20) == 0, "another pair");
+	size_t mark = wire_begin(o, 7, 1);
+	wire_end(o, mark);
+	chan_send(&b, o, NULL, 0); /* never read */
+	buf_clear(o);
+	for (unsigned i = 0; i < 3; i++)
+		say(o, i, 10, NULL, 0);
+	chan_done(&a);
+	while ((last = chan_recv(&b, &m, fds, &n_fds)) == 1)
+		got++;
+	ok(got == 3 && last == -EPIPE, "three frames of one that ended, then its end: %d, %d", got, last);
+	chan_done(&b);
+}
+
 int main(void)
 {
 	int p[2];
@@ -218,6 +237,8 @@ int main(void)
 	waiting(&o);
 	chan_done(&a);
 	chan_done(&b);
+	buf_clear(&o);
+	last_words(&o);
 	buf_done(&o);
 	return tap_done();
 }
