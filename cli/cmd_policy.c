@@ -32,10 +32,17 @@ static void print_list(const struct json_val *list, const char *name)
 	}
 }
 
-static void print_default(const struct json_val *allow, const struct json_val *drop)
+static void print_default(const struct json_val *v, const struct json_val *allow, const struct json_val *drop)
 {
+	bool bridge = !strcmp(json_text(v, "mode", ""), "bridge");
+	if (bridge && !json_first(allow) && !json_first(drop)) {
+		puts("default   allow: nothing is denied or recorded on this bridge");
+		return;
+	}
 	bool only_allow = json_first(allow) && !json_first(drop);
 	printf("default   %s; private networks, other VMs, the host and link-local addresses are denied unless an entry names them\n", only_allow ? "deny" : "allow");
+	if (bridge)
+		puts("          VMs of one bridge see each other in any case");
 }
 
 static void print_policy(const struct json_val *v)
@@ -44,7 +51,7 @@ static void print_policy(const struct json_val *v)
 	printf("%s\n", strcmp(json_text(v, "policy_source", ""), "vm") ? "rules of the host group" : "rules of its own");
 	print_list(allow, "allow");
 	print_list(drop, "drop");
-	print_default(allow, drop);
+	print_default(v, allow, drop);
 }
 
 static void print_group(const struct json_val *v)
@@ -53,7 +60,7 @@ static void print_group(const struct json_val *v)
 	printf("%s\n", strcmp(json_text(v, "source", ""), "api") ? "rules of the daemon's file" : "rules given by the API");
 	print_list(allow, "allow");
 	print_list(drop, "drop");
-	print_default(allow, drop);
+	print_default(v, allow, drop);
 }
 
 /* GET or PUT of a host group's rules. */

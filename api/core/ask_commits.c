@@ -362,9 +362,9 @@ static int take_wish(const struct ask *a, struct vm_wish *w, struct policy_lists
 		err = take_fixups(a, w, f);
 	if (err)
 		return err;
-	if (!w->allow && w->group->net_mode == NET_ISOLATED)
+	if (!w->allow && group_has_rules(w->group))
 		w->allow = from->allow;
-	if (!w->drop && w->group->net_mode == NET_ISOLATED)
+	if (!w->drop && group_has_rules(w->group))
 		w->drop = from->drop;
 	w->tags = (const char *const *)tags->v;
 	w->n_tags = tags->n;

@@ -131,8 +131,11 @@ int wish_rules(const struct ask *a, struct vm_wish *w, struct policy_lists *l, s
 {
 	int err = policy_lists_take(l, a->m, f);
 
-	if (!err && (l->text[0] || l->text[1]) && w->group->net_mode != NET_ISOLATED)
-		return fault_set(f, -EINVAL, "host group '%s' is not isolated, so 'network' rules would not hold: use a group with 'network: { mode: isolated }'", w->group->name);
+	if (!err && (l->text[0] || l->text[1]) && !group_has_rules(w->group))
+		return fault_set(f, -EINVAL, "host group '%s' has network mode '%s', where 'network' rules would not hold: use a group with 'network: { mode: isolated }', or 'bridge'",
+				 w->group->name, config_net_mode(w->group));
+	if (!err)
+		err = policy_lists_fit(l, w->group, f);
 	w->allow = l->text[POLICY_ALLOW];
 	w->drop = l->text[POLICY_DROP];
 	return err;

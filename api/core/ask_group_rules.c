@@ -189,7 +189,7 @@ void ask_group_policy(struct ask *a)
 	if (policy_lists_take(&l, a->m, &f))
 		reply_err(a->core, a->id, 400, "%s", f.text);
 	else if (!group_has_rules(g))
-		reply_err(a->core, a->id, 409, "no rules hold for the VMs of host group '%s': they belong to 'network: { mode: isolated }'", name);
+		reply_err(a->core, a->id, 409, "no rules hold for the VMs of host group '%s': they belong to 'network: { mode: isolated }', or 'bridge'", name);
 	else if (reset || l.text[0] || l.text[1])
 		change(a, g, &l, reset != 0);
 	else

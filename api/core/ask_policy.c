@@ -7,17 +7,18 @@
 
 #include "api/core/auth.h"
 #include "api/core/gate.h"
+#include "api/core/net.h"
 #include "api/core/policy.h"
 #include "api/core/requests.h"
 #include "lib/wire/gate.h"
 
 #define TARGET_MAX 2048u
 
-static bool isolated(struct ask *a)
+static bool may_have_rules(struct ask *a)
 {
-	if (a->vm->group && a->vm->group->net_mode == NET_ISOLATED)
+	if (a->vm->group && group_has_rules(a->vm->group))
 		return true;
-	reply_err(a->core, a->id, 409, "VM '%s' is in no isolated network, so no rules hold for it: they belong to 'network: { mode: isolated }'", a->name);
+	reply_err(a->core, a->id, 409, "no rules hold for VM '%s' in its network mode: they belong to 'network: { mode: isolated }', or 'bridge'", a->name);
 	return false;
 }
 
@@ -34,7 +35,7 @@ static void reply_policy(struct core *c, uint32_t id, const struct vm *vm)
 {
 	struct buf *b = peer_begin_reply(&c->front, WIRE_OK, id);
 
-	wire_str(b, C_T_NET_MODE, "isolated");
+	wire_str(b, C_T_NET_MODE, net_mode_of(vm));
 	policy_put(b, vm);
 	if (peer_send(&c->front, NULL, 0))
 		reply_err(c, id, 500, "the rules of VM '%s' are longer than one answer", vm->r.name);
@@ -89,7 +90,9 @@ void ask_policy(struct ask *a)
 		reply_err(a->core, a->id, 400, "%s", f.text);
 		return;
 	}
-	if (isolated(a)) {
+	if (may_have_rules(a) && policy_lists_fit(&l, a->vm->group, &f)) {
+		reply_err(a->core, a->id, 400, "%s", f.text);
+	} else if (a->vm->group && group_has_rules(a->vm->group)) {
 		if (reset || l.text[0] || l.text[1])
 			change(a, &l, reset != 0);
 		else
@@ -227,11 +230,24 @@ static void put_verdict(struct buf *b, const struct vm *vm, struct policy_verdic
 	wire_str(b, C_T_RULE_TEXT, text);
 }
 
+/* On a bridge: what is in its own network is not judged, but for the host. */
+static bool is_sibling(const struct vm *vm, uint8_t family, const uint8_t *addr)
+{
+	const struct cidr *net = &vm->group->pool.gateway;
+	struct cidr a = { (uint32_t)addr[0] << 24 | (uint32_t)addr[1] << 16 | (uint32_t)addr[2] << 8 | addr[3], net->bits };
+
+	if (!net_mode_is_bridge(vm) || family != 4)
+		return net_mode_is_bridge(vm) && vm->group->ipv6 && memcmp(addr, vm->group->prefix6, 8) == 0;
+	return cidr_first(a) == cidr_first(*net) && a.addr != net->addr;
+}
+
 static struct policy_verdict decide(const struct explaining *x, uint8_t family, const uint8_t *addr)
 {
 	struct policy_net own[GROUPS_MAX];
 	struct policy_ask q = { .family = family, .proto = x->t.proto, .port = x->t.port, .opened = x->opened, .n_opened = x->n_opened, .own = own };
 
+	if (!net_has_rules(x->vm))
+		return (struct policy_verdict){ .allow = true, .rule = RULE_DEFAULT_ALLOW };
 	memcpy(q.addr, addr, family == 6 ? 16 : 4);
 	q.n_own = policy_own(x->vm->core, own);
 	return policy_decide(&x->vm->policy, &q);
@@ -272,7 +288,13 @@ static void explain(const struct explaining *x)
 	} else {
 		policy_addr_format(x->t.addr.family, x->t.addr.addr, text);
 		wire_str(b, C_T_NAME, text);
-		put_verdict(b, x->vm, decide(x, x->t.addr.family, x->t.addr.addr));
+		if (is_sibling(x->vm, x->t.addr.family, x->t.addr.addr)) {
+			wire_u64(b, C_T_ALLOWED, 1);
+			wire_str(b, C_T_RULE, "bridge");
+			wire_str(b, C_T_RULE_TEXT, "VMs of one bridge see each other");
+		} else {
+			put_verdict(b, x->vm, decide(x, x->t.addr.family, x->t.addr.addr));
+		}
 	}
 	wire_u64(b, C_T_PORT, x->t.port);
 	wire_u64(b, C_T_PROTO, x->t.proto);
@@ -297,7 +319,7 @@ void ask_explain(struct ask *a)
 	struct fault f = { "" };
 	struct buf *b;
 
-	if (!x || !isolated(a)) {
+	if (!x || !may_have_rules(a)) {
 		if (!x)
 			reply_err(a->core, a->id, 500, "out of memory");
 		free(x);
@@ -338,7 +360,7 @@ void ask_net_log(struct ask *a)
 		peer_begin_reply(&a->core->front, WIRE_OK, a->id);
 		peer_send(&a->core->front, fds, n);
 	} else {
-		reply_err(a->core, a->id, 404, "VM '%s' has no network record: one is kept in mode 'isolated'", a->name);
+		reply_err(a->core, a->id, 404, "VM '%s' has no network record: one is kept in mode 'isolated', and on a bridge where rules hold", a->name);
 	}
 	while (n)
 		fd_close(&fds[--n]);

@@ -24,8 +24,10 @@ static void dns_of(const struct vm *vm, bool with_network, const char *gateway, 
 {
 	bool asks_gate = with_network && net_is_isolated(vm) && peer_there(&vm->core->gate) && strncmp(vm->group->dns, "127.", 4) != 0;
 
-	if (with_network && gate_bridge_serves(vm))
+	if (with_network && gate_bridge_serves(vm) && !net_has_rules(vm))
 		snprintf(out, DNS_TEXT_MAX, "%s,%s", gateway, vm->group->dns);
+	else if (with_network && gate_bridge_serves(vm))
+		snprintf(out, DNS_TEXT_MAX, "%s", gateway);
 	else
 		snprintf(out, DNS_TEXT_MAX, "%s", asks_gate ? gateway : vm->group->dns);
 }

@@ -106,7 +106,11 @@ struct host_group {
 #define ADDR_BY_DHCP "0.0.0.0/0"
 static inline bool group_dhcp(const struct host_group *g) { return g->net_mode == NET_MACVTAP && !g->pool.gateway.bits; }
 /* Would allow and drop hold for its VMs? */
-static inline bool group_has_rules(const struct host_group *g) { return g->net_mode == NET_ISOLATED; }
+static inline bool group_has_rules(const struct host_group *g) { return g->net_mode == NET_ISOLATED || g->net_mode == NET_BRIDGE; }
+/* config_policy.c: may g have these rules? 0, or -EINVAL with why they would not hold. */
+int group_rules_fit(const struct host_group *g, const struct policy *p, struct fault *f);
+/* On a bridge: do its VMs ask gate, at their gateway? Not without DNS servers, nor where somebody else is meant to serve. */
+bool group_asks_gate(const struct host_group *g);
 
 struct config {
 	struct yaml_doc doc;   /* owned: every string here lives in it */

@@ -167,14 +167,13 @@ int config_check_network(struct checking *x, const struct keys_group *keys, stru
 	if (r || g->net_mode == NET_NONE)
 		return r;
 	g->ipv6 = !k->ipv6.line || k->ipv6.v;
-	if (g->net_mode == NET_ISOLATED)
-		return config_check_isolated(x, keys, g);
 	r = check_limits(x, k, g);
+	if (!r && g->net_mode == NET_ISOLATED)
+		return config_check_isolated(x, keys, g);
+	if (!r && g->net_mode == NET_MACVTAP)
+		r = config_check_policy(x, k, g);
 	if (r)
 		return r;
-	if (k->allow.n || k->drop.n)
-		return REFUSE(x, k->allow.n ? k->allow.line : k->drop.line,
-			      "group '%s': allow and drop belong to mode 'isolated' and would not hold here: remove them", g->name);
 	if (k->parent.line && g->net_mode != NET_MACVTAP)
 		config_note(x, k->parent.line, "group '%s': network.parent is used by mode 'macvtap' only", g->name);
 	r = check_names(x, k, g);
@@ -187,6 +186,8 @@ int config_check_network(struct checking *x, const struct keys_group *keys, stru
 		r = check_range(x, k, g);
 	if (!r)
 		r = check_addresses(x, k, g);
+	if (!r && g->net_mode == NET_BRIDGE)
+		r = config_check_policy(x, k, g);
 	if (!r && g->count > addr_pool_size(&g->pool))
 		r = REFUSE(x, keys->count.line ? keys->count.line : k->line, "group '%s': %u VMs, but the network has %llu addresses for them",
 			   g->name, g->count, (unsigned long long)addr_pool_size(&g->pool));

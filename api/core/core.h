@@ -83,6 +83,7 @@ struct core {
 	struct ev_timer token_timer;      /* looks for tokens that are over by now */
 	bool net_up[GROUPS_MAX]; /* group i's bridge stands */
 	unsigned net_waiting;
+	bool host_events_asked, host_events_lost; /* netfilter's, of VMs on bridges that have rules: netd was asked for them; there are none */
 	unsigned adopting;       /* VMs not decided yet */
 	unsigned starts_max;     /* VMs that may start side by side */
 	bool stop_pending;       /* asked while CORE_STARTING */

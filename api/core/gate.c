@@ -35,6 +35,20 @@ static int log_rotate(const struct vm *vm)
 	return log_open(vm);
 }
 
+int gate_log_open(struct vm *vm)
+{
+	int fd = log_open(vm);
+
+	if (fd >= 0)
+		return fd;
+	core_say(vm->core, "NOTE", "%s: its network record cannot be opened: %s", vm->r.name, strerror(-fd));
+	if (vm->group && vm->group->audit_required && !vm->net_locked) {
+		vm->net_locked = true;
+		gate_policy_changed(vm, NULL, NULL);
+	}
+	return fd;
+}
+
 /* ---- flows that were not logged ---- */
 
 static uint64_t unlogged(const struct wire_msg *m)
@@ -89,8 +103,11 @@ static void on_missed_timer(struct ev_timer *t)
 }
 
 /* From the first VM on. */
-static void watch_unlogged(struct core *c)
+void gate_watch_unlogged(struct vm *vm)
 {
+	struct core *c = vm->core;
+
+	vm->net_missed = 0;
 	if (c->missed_timer.fn)
 		return;
 	c->missed_timer = (struct ev_timer){ .fn = on_missed_timer, .arg = c };
@@ -111,7 +128,7 @@ void gate_put_upstreams(struct buf *b, const struct vm *vm)
 			wire_str(b, G_T_DNS, s);
 }
 
-static void put_own(struct buf *b, const struct core *c)
+void gate_put_own(struct buf *b, const struct core *c)
 {
 	struct policy_net own[GROUPS_MAX];
 	size_t n = policy_own(c, own);
@@ -143,7 +160,7 @@ int gate_vm_up(struct vm *vm, const struct gate_place *at)
 
 	if (!peer_there(&c->gate))
 		return 0;
-	fds[3] = log_open(vm);
+	fds[3] = gate_log_open(vm);
 	b = peer_begin(&c->gate, G_VM_UP);
 	wire_str(b, G_T_VM, vm->r.name);
 	wire_str(b, G_T_GROUP, vm->r.group);
@@ -152,23 +169,16 @@ int gate_vm_up(struct vm *vm, const struct gate_place *at)
 	wire_str(b, G_T_IP6, at->ip6);
 	wire_str(b, G_T_GW6, at->gw6);
 	gate_put_upstreams(b, vm);
-	put_own(b, c);
+	gate_put_own(b, c);
 	policy_put_entries(b, vm);
 	wire_u64(b, G_T_FD_EVENTS, 0);
 	wire_u64(b, G_T_FD_UDP, 1);
 	wire_u64(b, G_T_FD_TCP, 2);
 	if (fds[3] >= 0)
 		wire_u64(b, G_T_FD_LOG, 3);
-	else
-		core_say(c, "NOTE", "%s: its network record cannot be opened: %s", vm->r.name, strerror(-fds[3]));
 	err = peer_call(&c->gate, fds, fds[3] >= 0 ? 4 : 3, on_up, vm);
 	vm->gated = !err;
-	watch_unlogged(c);
-	vm->net_missed = 0;
-	if (fds[3] < 0 && vm->group && vm->group->audit_required) {
-		vm->net_locked = true;
-		gate_policy_changed(vm, NULL, NULL);
-	}
+	gate_watch_unlogged(vm);
 	fd_close(&fds[3]);
 	return err;
 }
@@ -224,8 +234,13 @@ static void on_netd_policy(void *arg, const struct wire_msg *m, int *fds, unsign
 	struct buf *b;
 
 	(void)fds; (void)n_fds;
-	if (peer_result(m, "netd", &f, NULL) || !vm || !vm->gated || !peer_there(&c->gate)) {
+	if (peer_result(m, "netd", &f, NULL) || !vm || (!vm->gated && !net_mode_is_bridge(vm)) || !peer_there(&c->gate)) {
 		changed(x, &f);
+		return;
+	}
+	if (net_mode_is_bridge(vm) && (!vm->gated || !net_has_rules(vm))) { /* it begins to have rules, or has none any more */
+		if (gate_bridge_tell(vm, on_gate_policy, x))
+			changed(x, &f);
 		return;
 	}
 	b = peer_begin(&c->gate, G_POLICY);
@@ -242,7 +257,6 @@ int gate_policy_changed(struct vm *vm, void (*done)(void *, const struct fault *
 	struct core *c = vm->core;
 	struct fault f = { "" };
 	struct change *x = calloc(1, sizeof(*x));
-	struct buf *b;
 
 	if (!x)
 		return -ENOMEM;
@@ -255,9 +269,7 @@ int gate_policy_changed(struct vm *vm, void (*done)(void *, const struct fault *
 		changed(x, &f);
 		return 0;
 	}
-	b = peer_begin(&c->netd, N_POLICY);
-	wire_str(b, N_T_VM, vm->r.name);
-	policy_put_rules(b, vm);
+	net_rules_frame(vm);
 	if (peer_call(&c->netd, NULL, 0, on_netd_policy, x)) {
 		free(x);
 		return -EIO;

@@ -6,29 +6,15 @@
 
 #include "api/core/gate.h"
 #include "api/core/net.h"
+#include "api/core/policy.h"
 #include "lib/wire/gate.h"
 #include "lib/wire/jail.h"
 
 #define FDS_MAX 4u /* UDP and TCP of IPv4, then of IPv6 */
 
-/* Is there anything to serve? Not without DNS servers (127.… is the contract's word for no DNS at all), and not where somebody else is meant to serve. */
-static bool wants(const struct host_group *g)
-{
-	char dns[sizeof(g->dns)], gateway[ADDR_TEXT_MAX], *save = NULL;
-
-	if (g->net_mode != NET_BRIDGE || !g->dns[0] || strncmp(g->dns, "127.", 4) == 0)
-		return false;
-	addr_format(g->pool.gateway.addr, gateway);
-	snprintf(dns, sizeof(dns), "%s", g->dns);
-	for (char *s = strtok_r(dns, ",", &save); s; s = strtok_r(NULL, ",", &save))
-		if (strcmp(s, gateway) == 0)
-			return false;
-	return true;
-}
-
 bool gate_bridge_serves(const struct vm *vm)
 {
-	return vm->group && vm->group->dns_served && wants(vm->group) && peer_there(&vm->core->gate);
+	return vm->group && vm->group->dns_served && group_asks_gate(vm->group) && peer_there(&vm->core->gate);
 }
 
 /* ---- a bridge ---- */
@@ -144,7 +130,7 @@ void gate_bridge_up(struct core *c, const struct host_group *g)
 			set_served(c, g->bridge, true);
 			return;
 		}
-		if (wants(other))
+		if (group_asks_gate(other))
 			wanted = other;
 	}
 	if (wanted)
@@ -172,20 +158,15 @@ static void on_vm(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
 		core_say(vm->core, "NOTE", "%s has no DNS at its gateway: %s", vm->r.name, f.text);
 }
 
-void gate_bridge_vm_up(struct vm *vm)
+static struct buf *vm_frame(struct vm *vm, uint32_t addr)
 {
-	struct core *c = vm->core;
+	struct buf *b = peer_begin(&vm->core->gate, G_VM_UP);
 	char gateway[ADDR_TEXT_MAX], ip[ADDR_TEXT_MAX];
 	struct net_addr6 six;
-	struct cidr at;
-	struct buf *b;
 
-	if (!vm->group || !wants(vm->group) || !peer_there(&c->gate) || cidr_parse(vm->r.ip, 99, &at))
-		return;
 	net_addr6_of(vm, &six);
 	net_gateway_of(vm, gateway);
-	addr_format(at.addr, ip);
-	b = peer_begin(&c->gate, G_VM_UP);
+	addr_format(addr, ip);
 	wire_str(b, G_T_VM, vm->r.name);
 	wire_str(b, G_T_GROUP, vm->r.group);
 	wire_str(b, G_T_BRIDGE, vm->group->bridge);
@@ -196,5 +177,39 @@ void gate_bridge_vm_up(struct vm *vm)
 		wire_str(b, G_T_GW6, six.gateway);
 	}
 	gate_put_upstreams(b, vm);
-	vm->named = peer_call(&c->gate, NULL, 0, on_vm, vm) == 0;
+	return b;
+}
+
+int gate_bridge_tell(struct vm *vm, peer_reply_fn *fn, void *arg)
+{
+	struct core *c = vm->core;
+	bool rules = net_has_rules(vm);
+	int fd = -1, err;
+	struct cidr at;
+	struct buf *b;
+
+	if (!vm->group || (!rules && !vm->gated && !group_asks_gate(vm->group)) || !peer_there(&c->gate) || cidr_parse(vm->r.ip, 99, &at))
+		return -ENOTCONN;
+	if (rules && !vm->gated)
+		fd = gate_log_open(vm);
+	b = vm_frame(vm, at.addr);
+	if (rules) {
+		wire_u64(b, G_T_RULED, 1);
+		gate_put_own(b, c);
+		policy_put_entries(b, vm);
+	}
+	if (fd >= 0)
+		wire_u64(b, G_T_FD_LOG, 0);
+	err = peer_call(&c->gate, &fd, fd >= 0, fn, arg);
+	vm->named = !err;
+	vm->gated = !err && rules;
+	if (rules && fd >= 0)
+		gate_watch_unlogged(vm);
+	fd_close(&fd);
+	return err;
+}
+
+void gate_bridge_vm_up(struct vm *vm)
+{
+	gate_bridge_tell(vm, on_vm, vm);
 }

@@ -127,13 +127,6 @@ bool policy_same(const struct policy *a, const struct policy *b)
 	return true;
 }
 
-int group_rules_fit(const struct host_group *g, const struct policy *p, struct fault *f)
-{
-	if (group_has_rules(g) || (!p->n[POLICY_ALLOW] && !p->n[POLICY_DROP]))
-		return 0;
-	return fault_set(f, -EINVAL, "allow and drop would not hold for the VMs of host group '%s': they belong to 'network: { mode: isolated }'", g->name);
-}
-
 int group_rules_set(struct core *c, struct host_group *g, const struct policy *p)
 {
 	struct policy fresh = { 0 };

@@ -30,8 +30,6 @@ void groups_reclaim(struct core *c, const struct host_group *g);
 
 /* group_rules.c: allow and drop of a group, changed while it has VMs. */
 void group_rules_load(struct core *c); /* once, when all groups are there: what the API gave groups of the file */
-/* May g have these? 0 or -EINVAL. */
-int group_rules_fit(const struct host_group *g, const struct policy *p, struct fault *f);
 /* Of a group of the file: others hold from now on and after every start, or its own again. 0 or -errno. */
 int group_rules_set(struct core *c, struct host_group *g, const struct policy *p);
 int group_rules_reset(struct core *c, struct host_group *g);

@@ -17,6 +17,9 @@ void net_sync(struct core *c);
 /* Has it a card, and does its group's network stand? */
 bool net_has_card(const struct vm *vm);
 bool net_is_isolated(const struct vm *vm);
+bool net_mode_is_bridge(const struct vm *vm);
+bool net_has_rules(const struct vm *vm); /* is what it sends judged? An isolated VM's always, on a bridge where there is an entry */
+void net_rules_frame(struct vm *vm);     /* a frame to netd, begun and whole: its rules as they are now (on a bridge without any: they go) */
 bool net_is_dhcp(const struct vm *vm); /* its address is the LAN's to give; net_gateway_of() has none to tell */
 /* A card for a VM that starts, vm->tap_fds: of a bridge or the LAN before there is a process, of an isolated VM in the namespace of its process.
  * done(vm) once it is there; else the VM fails. 0 or -errno (then done is not called). */

@@ -1,5 +1,5 @@
 /*
- * A VM's card. Bridge: a tap from netd. Macvtap: a link from netd, opened by jail, that stays until netd hears that the VM is gone.
+ * A VM's card. Bridge: a tap from netd, its rules before it. Macvtap: a link from netd, opened by jail, that stays until netd hears that the VM is gone.
  * Isolated: jail opens the network namespace of the VM's process, netd puts links and rules into it and gives the
  * tap, gate gets the sockets of its DNS and its events. The namespace goes with the process, and everything in it.
  */
@@ -10,6 +10,7 @@
 #include "api/core/gate.h"
 #include "api/core/net.h"
 #include "api/core/policy.h"
+#include "lib/wire/gate.h"
 #include "lib/wire/jail.h"
 #include "lib/wire/netd.h"
 
@@ -23,6 +24,16 @@ bool net_has_card(const struct vm *vm)
 bool net_is_isolated(const struct vm *vm)
 {
 	return vm->group && vm->group->net_mode == NET_ISOLATED;
+}
+
+bool net_mode_is_bridge(const struct vm *vm)
+{
+	return vm->group && vm->group->net_mode == NET_BRIDGE;
+}
+
+bool net_has_rules(const struct vm *vm)
+{
+	return net_is_isolated(vm) || (net_mode_is_bridge(vm) && (vm->policy.n[POLICY_ALLOW] || vm->policy.n[POLICY_DROP]));
 }
 
 static bool is_macvtap(const struct vm *vm)
@@ -83,7 +94,7 @@ static void tap_of(const struct vm *vm, char out[IFNAME_LEN + 8])
 	snprintf(out, IFNAME_LEN + 8, "%s%u", vm->group->tap_prefix, vm->r.slot);
 }
 
-static void put_addresses(struct buf *b, const struct vm *vm)
+static void put_addresses(struct buf *b, const struct vm *vm, bool with_gateway)
 {
 	struct net_addr6 six;
 
@@ -92,7 +103,7 @@ static void put_addresses(struct buf *b, const struct vm *vm)
 	wire_str(b, N_T_GUEST4, vm->r.ip);
 	if (six.guest[0])
 		wire_str(b, N_T_GUEST6, six.guest);
-	if (!net_is_isolated(vm))
+	if (!with_gateway)
 		return;
 	char gateway[ADDR_TEXT_MAX];
 
@@ -203,7 +214,7 @@ static void on_netns(void *arg, const struct wire_msg *m, int *fds, unsigned n_f
 	b = peer_begin(&c->netd, vm->state == VM_STARTING ? N_ISO_UP : N_ISO_ADOPT);
 	wire_str(b, N_T_VM, vm->r.name);
 	wire_str(b, N_T_LINK, link);
-	put_addresses(b, vm);
+	put_addresses(b, vm, true);
 	wire_u64(b, N_T_QUEUES, vm_net_queues(vm));
 	policy_put_rules(b, vm);
 	if (peer_call(&c->netd, for_netd, ARRAY_LEN(for_netd), on_iso, vm))
@@ -222,6 +233,8 @@ static int ask_netns(struct vm *vm)
 
 /* ---- bridge ---- */
 
+static void ask_rules(struct vm *vm);
+
 static void on_tap(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
 {
 	struct vm *vm = arg;
@@ -232,7 +245,10 @@ static void on_tap(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds
 		vm_fail(vm, "start", "netd gave no tap");
 		return;
 	}
+	vm->ruled = true;
 	gate_bridge_vm_up(vm);
+	if (vm->rules_stale)
+		gate_policy_changed(vm, NULL, NULL);
 	finish(vm);
 }
 
@@ -246,10 +262,100 @@ static int ask_tap(struct vm *vm, bool adopt)
 	wire_str(b, N_T_TAP, tap);
 	if (!adopt)
 		wire_str(b, N_T_BRIDGE, vm->group->bridge);
-	put_addresses(b, vm);
+	put_addresses(b, vm, false);
 	if (!adopt)
 		wire_u64(b, N_T_QUEUES, vm_net_queues(vm));
 	return peer_call(&c->netd, NULL, 0, on_tap, vm);
+}
+
+/* Before its card: what it may reach beyond the bridge. */
+static void on_rules(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct vm *vm = arg;
+	struct core *c = vm->core;
+
+	(void)fds; (void)n_fds;
+	if (!step(vm, m, "netd"))
+		return;
+	if (c->host_events_lost && vm->group->audit_required && !vm->net_locked) {
+		vm->net_locked = true;
+		ask_rules(vm);
+	} else if (ask_tap(vm, vm->state != VM_STARTING)) {
+		step(vm, NULL, "netd");
+	}
+}
+
+static void ask_rules(struct vm *vm)
+{
+	net_rules_frame(vm);
+	if (peer_call(&vm->core->netd, NULL, 0, on_rules, vm))
+		step(vm, NULL, "netd");
+}
+
+static int ask_bridge(struct vm *vm, bool adopt)
+{
+	policy_load(vm);
+	if (!net_has_rules(vm))
+		return ask_tap(vm, adopt);
+	ask_rules(vm);
+	return 0;
+}
+
+static void on_events_given(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct core *c = arg;
+	struct fault f = { "" };
+
+	(void)fds; (void)n_fds;
+	if (m && peer_result(m, "gate", &f, NULL))
+		core_say(c, "NOTE", "VMs on bridges have no network record: %s", f.text);
+}
+
+static void on_events(void *arg, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	struct core *c = arg;
+	struct fault f = { "" };
+
+	if (!m)
+		return;
+	c->host_events_lost = peer_result(m, "netd", &f, NULL) || n_fds != 1;
+	if (c->host_events_lost) {
+		core_say(c, "NOTE", "VMs on bridges have no network record: %s", f.text);
+	} else if (peer_there(&c->gate)) {
+		wire_u64(peer_begin(&c->gate, G_HOST_EVENTS), G_T_FD_EVENTS, 0);
+		peer_call(&c->gate, fds, 1, on_events_given, c);
+	}
+}
+
+/* Once, before the first rules: without it their flows go unrecorded. */
+static void want_events(struct core *c)
+{
+	if (c->host_events_asked || !peer_there(&c->gate))
+		return;
+	c->host_events_asked = true;
+	peer_begin(&c->netd, N_EVENTS);
+	peer_call(&c->netd, NULL, 0, on_events, c);
+}
+
+void net_rules_frame(struct vm *vm)
+{
+	struct core *c = vm->core;
+	char tap[IFNAME_LEN + 8];
+	struct buf *b;
+
+	if (net_mode_is_bridge(vm) && net_has_rules(vm))
+		want_events(c);
+	b = peer_begin(&c->netd, net_is_isolated(vm) ? N_POLICY : net_has_rules(vm) ? N_TAP_RULES : N_VM_DOWN);
+	wire_str(b, N_T_VM, vm->r.name);
+	if (!net_has_rules(vm))
+		return;
+	if (net_mode_is_bridge(vm)) {
+		tap_of(vm, tap);
+		wire_str(b, N_T_TAP, tap);
+		wire_str(b, N_T_BRIDGE, vm->group->bridge);
+		put_addresses(b, vm, true);
+	}
+	policy_put_rules(b, vm);
 }
 
 /* ---- macvtap ---- */
@@ -312,7 +418,7 @@ int net_vm_up(struct vm *vm, void (*done)(struct vm *))
 		return 0;
 	}
 	vm->net_done = done;
-	err = net_is_isolated(vm) ? ask_netns(vm) : is_macvtap(vm) ? ask_link(vm) : ask_tap(vm, false);
+	err = net_is_isolated(vm) ? ask_netns(vm) : is_macvtap(vm) ? ask_link(vm) : ask_bridge(vm, false);
 	if (err)
 		vm->net_done = NULL;
 	return err;
@@ -327,7 +433,7 @@ void net_vm_adopt(struct vm *vm, void (*done)(struct vm *))
 		return;
 	}
 	vm->net_done = done;
-	err = net_is_isolated(vm) ? ask_netns(vm) : ask_tap(vm, true);
+	err = net_is_isolated(vm) ? ask_netns(vm) : ask_bridge(vm, true);
 	if (err)
 		step(vm, NULL, "netd");
 }
@@ -352,13 +458,15 @@ void net_vm_down(struct vm *vm)
 	vm->ruled = vm->rules_stale = false;
 	if (!net_has_card(vm))
 		return;
-	if (net_is_isolated(vm)) {
+	if (net_has_rules(vm)) {
 		wire_str(peer_begin(&c->netd, N_VM_DOWN), N_T_VM, vm->r.name);
-	} else {
+		peer_send(&c->netd, NULL, 0);
+	}
+	if (!net_is_isolated(vm)) {
 		tap_of(vm, tap);
 		wire_str(peer_begin(&c->netd, N_TAP_DOWN), N_T_TAP, tap);
+		peer_send(&c->netd, NULL, 0);
 	}
-	peer_send(&c->netd, NULL, 0);
 }
 
 void net_sync(struct core *c)

@@ -65,6 +65,20 @@ void policy_lists_done(struct policy_lists *l)
 	*l = (struct policy_lists){ { NULL, NULL } };
 }
 
+int policy_lists_fit(const struct policy_lists *l, const struct host_group *g, struct fault *f)
+{
+	struct policy p = { 0 };
+	int err = 0;
+
+	for (unsigned list = 0; !err && list < 2; list++)
+		if (l->text[list])
+			err = policy_add_lines(&p, (enum policy_list)list, l->text[list], f);
+	if (!err)
+		err = group_rules_fit(g, &p, f);
+	policy_done(&p);
+	return err;
+}
+
 bool policy_is_changed(const struct wire_msg *m)
 {
 	static const uint16_t tags[] = { C_T_NET_RESET, C_T_NET_SET_ALLOW, C_T_NET_ALLOW, C_T_NET_SET_DROP, C_T_NET_DROP };

@@ -11,6 +11,8 @@ struct policy_lists {
 /* 0, or -EINVAL (an entry is no good), -ENOMEM with f. */
 int policy_lists_take(struct policy_lists *l, const struct wire_msg *m, struct fault *f);
 void policy_lists_done(struct policy_lists *l);
+/* May a VM of that group have them? 0, -EINVAL with why they would not hold, -ENOMEM. */
+int policy_lists_fit(const struct policy_lists *l, const struct host_group *g, struct fault *f);
 
 bool policy_is_changed(const struct wire_msg *m); /* does that request change rules? */
 /* Entries as such a text. 0, -EINVAL, -ENOMEM. */

@@ -35,7 +35,7 @@ static void note(struct vm *vm, const struct dns_query *q, bool allowed, const c
 {
 	char type[12];
 
-	if (vm->bridge[0])
+	if (!vm->ruled)
 		return;
 	record_write(vm, &(struct record_line){ .event = "dns", .name = q->name, .rule = rule, .allowed = allowed, .qtype = type_text(q->type, type) });
 }
@@ -105,7 +105,7 @@ void decide(struct vm *vm, struct asker *a, const uint8_t *p, size_t n)
 	vm->counts.queries++;
 	if (!take_token(vm)) {
 		vm->over_rate++;
-		vm->counts.refused += vm->bridge[0] != 0; /* nothing else tells */
+		vm->counts.refused += !vm->ruled; /* nothing else tells */
 		answer_empty(vm, a, &q, DNS_SERVFAIL);
 		return;
 	}

@@ -58,32 +58,96 @@ static void on_event(void *arg, const struct nf_event *e)
 		denied(vm, e);
 }
 
-static void on_readable(struct ev_io *io, uint32_t events)
+/* What is there, not more than a share. 0, or -errno: the socket broke. lost: something of it was. */
+static int take(struct gate *g, int fd, void (*fn)(void *, const struct nf_event *), void *arg, void (*lost)(void *arg, const char *what))
 {
-	struct vm *vm = io->arg;
-	uint8_t *p = vm->gate->events;
+	uint8_t *p = g->events;
 
-	(void)events;
 	for (unsigned i = 0; i < BURST_READS; i++) {
-		ssize_t n = recv(vm->events_fd, p, NF_MESSAGE_MAX, MSG_DONTWAIT);
+		ssize_t n = recv(fd, p, NF_MESSAGE_MAX, MSG_DONTWAIT);
 
 		if (n < 0 && errno == ENOBUFS) {
-			record_lost(vm, 1, "events of the kernel: its queue was full");
+			lost(arg, "events of the kernel: its queue was full");
 			continue;
 		}
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
-			return;
+			return 0;
 		if (n <= 0) {
-			record_lost(vm, 1, "events of the kernel: the socket broke");
-			events_stop(vm);
+			lost(arg, "events of the kernel: the socket broke");
+			return n ? -errno : -EPIPE;
+		}
+		if (nf_read(p, (size_t)n, fn, arg))
+			lost(arg, "an event that could not be read");
+	}
+	return 0;
+}
+
+static void vm_lost(void *arg, const char *what)
+{
+	record_lost(arg, 1, what);
+}
+
+static void on_readable(struct ev_io *io, uint32_t events)
+{
+	struct vm *vm = io->arg;
+
+	(void)events;
+	if (take(vm->gate, vm->events_fd, on_event, vm, vm_lost))
+		events_stop(vm);
+}
+
+/* ---- VMs on bridges ---- */
+
+static void on_host_event(void *arg, const struct nf_event *e)
+{
+	struct gate *g = arg;
+	bool six = e->t.family == 6;
+
+	for (struct vm *vm = g->vms; vm; vm = vm->next)
+		if (vm->bridge[0] && vm->ruled && vm->ip[six].family && memcmp(vm->ip[six].addr, e->t.src, six ? 16 : 4) == 0) {
+			on_event(vm, e);
 			return;
 		}
-		if (nf_read(p, (size_t)n, on_event, vm))
-			record_lost(vm, 1, "an event that could not be read");
-	}
 }
+
+static void host_lost(void *arg, const char *what)
+{
+	const struct gate *g = arg;
+
+	for (struct vm *vm = g->vms; vm; vm = vm->next)
+		if (vm->bridge[0] && vm->ruled)
+			record_lost(vm, 1, what);
+}
+
+static void on_host_readable(struct ev_io *io, uint32_t events)
+{
+	struct gate *g = io->arg;
+
+	(void)events;
+	if (take(g, g->host_fd, on_host_event, g, host_lost))
+		events_host_stop(g);
+}
+
+int events_host_start(struct gate *g, int fd)
+{
+	events_host_stop(g);
+	fd_set_nonblock(fd, true);
+	g->host_fd = fd;
+	g->host_io = (struct ev_io){ .fn = on_host_readable, .arg = g, .fd = -1 };
+	return ev_add(g->loop, &g->host_io, fd, EPOLLIN);
+}
+
+void events_host_stop(struct gate *g)
+{
+	if (g->host_fd < 0)
+		return;
+	ev_del(g->loop, &g->host_io);
+	fd_close(&g->host_fd);
+}
+
+/* ---- its life ---- */
 
 /* The namespace goes with its flows, and nobody tells how much they carried. */
 void events_end(struct vm *vm)
@@ -92,6 +156,8 @@ void events_end(struct vm *vm)
 
 	for (unsigned i = 0; i < LAST_READS && vm->events_fd >= 0; i++)
 		on_readable(&vm->events_io, EPOLLIN);
+	for (unsigned i = 0; i < LAST_READS && vm->bridge[0] && vm->ruled && vm->gate->host_fd >= 0; i++)
+		on_host_readable(&vm->gate->host_io, EPOLLIN);
 	for (size_t i = 0; i < vm->flows.places; i++) {
 		const struct flow *f = &vm->flows.at[i];
 

@@ -165,6 +165,7 @@ struct vm {
 	struct gate *gate;
 	char name[GATE_NAME_MAX + 1], group[GATE_NAME_MAX + 1];
 	char bridge[BRIDGE_NAME_MAX + 1];     /* "": isolated */
+	bool ruled;                           /* it has a policy and a record: isolated, or so on a bridge */
 	struct policy_net ip[2], gw[2];       /* IPv4, IPv6; family 0: none */
 	struct policy_net upstream[VM_UPSTREAMS_MAX];
 	unsigned n_upstream;
@@ -212,6 +213,8 @@ struct gate {
 	struct buf frame;
 	size_t mark;
 	bool core_gone;
+	struct ev_io host_io;
+	int host_fd;                          /* owned: the host's events; -1 */
 	uint8_t scratch[DNS_MESSAGE_MAX + 2]; /* for one message in hand */
 	uint8_t events[NF_MESSAGE_MAX];
 };
@@ -292,6 +295,9 @@ void seen_free(struct vm *vm);
 /* ---- events.c, flows.c ---- */
 int events_start(struct vm *vm);
 void events_stop(struct vm *vm);
+/* The host's, for VMs on bridges, known by their addresses: NFLOG of their rules alone, and the end of every flow of the host, most of which are nobody's here. */
+int events_host_start(struct gate *g, int fd_taken);
+void events_host_stop(struct gate *g);
 /* The VM ended: what the kernel still has to tell, then the end of every flow that it began. */
 void events_end(struct vm *vm);
 /* Takes the place of the flow: a new one or the one that is there. NULL: full, or no memory. */

@@ -141,6 +141,18 @@ static int on_log(struct gate *g, const struct wire_msg *m, int *fds, unsigned n
 	return 0;
 }
 
+static int on_host_events(struct gate *g, const struct wire_msg *m, int *fds, unsigned n_fds)
+{
+	uint64_t i;
+	int fd;
+
+	if (!wire_get_u64(m, G_T_FD_EVENTS, &i) || i >= n_fds)
+		return -EPROTO;
+	fd = fds[i];
+	fds[i] = -1;
+	return events_host_start(g, fd);
+}
+
 static void on_missed(struct gate *g, const struct wire_msg *m)
 {
 	struct vm *vm = named(g, m);
@@ -193,6 +205,9 @@ static void on_frame(struct gate *g, const struct wire_msg *m, int *fds, unsigne
 		break;
 	case G_GROUP_DOWN:
 		err = on_group_down(g, m);
+		break;
+	case G_HOST_EVENTS:
+		err = on_host_events(g, m, fds, n_fds);
 		break;
 	case G_LOG:
 		err = on_log(g, m, fds, n_fds);

@@ -90,7 +90,7 @@ static bool by_addr(struct vm *vm, struct asker *a, const struct dns_query *q)
 	for (const struct vm *other = vm->gate->vms; other && !name[0]; other = other->next)
 		if (strcmp(other->group, vm->group) == 0 && is_addr(other->ip, family, addr))
 			snprintf(name, sizeof(name), "%s." LOCAL_ZONE, other->name);
-	if (!name[0] && vm->bridge[0])
+	if (!name[0] && !vm->ruled)
 		return false;
 	if (name[0])
 		serve_answer(vm, a, q, out, dns_write_ptr(out, q, name, LOCAL_TTL_S));
@@ -105,7 +105,7 @@ bool local_answer(struct vm *vm, struct asker *a, const struct dns_query *q, boo
 {
 	if (by_name(vm, a, q) || by_addr(vm, a, q))
 		return true;
-	if (named || vm->bridge[0] || !must_stay(q->name)) /* on a bridge DNS is as without us, but for our own names */
+	if (named || !vm->ruled || !must_stay(q->name)) /* on a bridge without rules DNS is as without us, but for our own names */
 		return false;
 	answer_empty(vm, a, q, DNS_NXDOMAIN);
 	return true;

@@ -41,7 +41,7 @@ static int start(struct gate *g)
 
 int main(int argc, char **argv)
 {
-	static struct gate gate;
+	static struct gate gate = { .host_fd = -1 };
 	struct fault fault = { "" };
 	uint64_t uid = getuid(), gid = getgid();
 	struct rlimit files;
@@ -66,6 +66,7 @@ int main(int argc, char **argv)
 		fault_errno(&fault, err, "cannot wait for events");
 	while (gate.vms) /* what was known is written */
 		vm_down(gate.vms);
+	events_host_stop(&gate);
 	while (gate.bridges)
 		bridge_down(&gate, gate.bridges->name);
 	if (err)

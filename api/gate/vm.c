@@ -121,6 +121,10 @@ static int get_texts(struct vm *vm, const struct wire_msg *m, struct fault *f)
 		vm->bridge[0] = '\0';
 	else if (err)
 		return fault_set(f, err, "that is no bridge's name");
+	uint64_t ruled = 0;
+
+	wire_get_u64(m, G_T_RULED, &ruled);
+	vm->ruled = !vm->bridge[0] || ruled;
 	err = get_addr(m, G_T_IP4, 4, &vm->ip[0], f);
 	if (!err)
 		err = get_addr(m, G_T_IP6, 6, &vm->ip[1], f);
@@ -293,7 +297,7 @@ void vm_tick(struct vm *vm, uint64_t now_ms)
 		vm->swept_ms = now_ms;
 		opened_sweep(vm, now_ms);
 		conns_tick(vm, now_ms);
-		if (vm->over_rate && !vm->bridge[0]) /* there is no record */
+		if (vm->over_rate && vm->ruled) /* else there is no record */
 			record_lost(vm, vm->over_rate, "DNS questions beyond the limit");
 		vm->over_rate = 0;
 	}

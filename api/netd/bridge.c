@@ -34,6 +34,8 @@ int host_up(struct request *r, struct fault *f)
 int host_down(struct request *r, struct fault *f)
 {
 	int err = nft_host_none(r->n);
+	if (!err)
+		err = nft_bridge_sweep(r->n, NULL, NULL);
 	r->n->synced = false;
 	return err ? fault_errno(f, err, "the host's rules cannot be removed") : 0;
 }
@@ -46,8 +48,9 @@ struct sweep {
 	char names[SWEEP_MAX][IFNAMSIZ];
 };
 
-static bool is_kept(const struct request *r, const char *name)
+static bool is_kept(const void *arg, const char *name)
 {
+	const struct request *r = arg;
 	struct wire_iter it;
 	struct wire_field f;
 	wire_iter_init(&it, r->m->p, r->m->n);
@@ -80,6 +83,8 @@ int host_sync(struct request *r, struct fault *f)
 	static struct sweep s; /* one thread; too large for the stack */
 	struct netd *n = r->n;
 	int err = nft_host_all(n);
+	if (!err)
+		err = nft_bridge_sweep(n, is_kept, r);
 	if (err)
 		return fault_errno(f, err, "the host's rules cannot be written anew");
 	n->synced = true;

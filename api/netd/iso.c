@@ -75,8 +75,7 @@ static int unpack(const struct wire_field *f, struct iso_rule *out)
 	return fits && (!out->explicit_ || out->net.bits) ? 0 : -EINVAL;
 }
 
-/* The rules of a request: *out is malloc'ed (NULL for none). */
-static int take_rules(const struct request *r, struct iso_rule **out, size_t *n, bool *default_allow, struct fault *f)
+int take_rules(const struct request *r, struct iso_rule **out, size_t *n, bool *default_allow, struct fault *f)
 {
 	struct wire_iter it;
 	struct wire_field field;
@@ -110,7 +109,7 @@ static void tell_peers(struct netd *n, const struct iso *was, const struct iso *
 {
 	const struct iso *me = is ? is : was;
 	for (struct iso *o = n->isos; o; o = o->next) {
-		if (strcmp(o->vm, me->vm) == 0 || o->nft.fd < 0)
+		if (strcmp(o->vm, me->vm) == 0 || o->nft.fd < 0 || o->bridge[0])
 			continue;
 		bool now4 = is && iso_names(is, &o->guest4), now6 = is && iso_names(is, &o->guest6);
 		if (now4 != (was && iso_names(was, &o->guest4)))
@@ -126,7 +125,7 @@ int iso_policy(struct request *r, struct fault *f)
 	struct iso_rule *rules;
 	size_t n_rules;
 	bool default_allow;
-	if (!i)
+	if (!i || i->bridge[0])
 		return fault_set(f, -ENOENT, "VM %s has no isolated network", r->name);
 	int err = take_rules(r, &rules, &n_rules, &default_allow, f);
 	if (err)
@@ -159,7 +158,7 @@ int iso_open(struct request *r, struct fault *f)
 	uint64_t port = 0, rule = 0, ttl_s = 0;
 	struct net_addr addr = {0};
 	if (!i)
-		return fault_set(f, -ENOENT, "VM %s has no isolated network", r->name);
+		return fault_set(f, -ENOENT, "no rules stand for VM %s", r->name);
 	wire_get_u64(r->m, N_T_PORT, &port);
 	if (!wire_get(r->m, N_T_ADDR, &a) || (a.n != 4 && a.n != 16) || port > 65535 || !wire_get_u64(r->m, N_T_RULE, &rule) || rule > 255 ||
 	    !wire_get_u64(r->m, N_T_TTL_S, &ttl_s) || !ttl_s || ttl_s > 86400)
@@ -167,7 +166,7 @@ int iso_open(struct request *r, struct fault *f)
 	addr.family = a.n == 16 ? 6 : 4;
 	addr.bits = (uint8_t)(8 * a.n);
 	memcpy(addr.a, a.p, a.n);
-	int err = nft_ns_open(i, &addr, (uint16_t)port, (unsigned)rule, ttl_s);
+	int err = nft_policy_open(i, &addr, (uint16_t)port, (unsigned)rule, ttl_s);
 	return err ? fault_errno(f, err, "the address cannot be opened") : 0;
 }
 
@@ -175,7 +174,7 @@ int iso_counters(struct request *r, struct fault *f)
 {
 	struct iso *i = iso_find(r->n, r->name);
 	if (!i)
-		return fault_set(f, -ENOENT, "VM %s has no isolated network", r->name);
+		return fault_set(f, -ENOENT, "no rules stand for VM %s", r->name);
 	int err = nft_ns_counters(i, &r->n->out);
 	return err ? fault_errno(f, err, "counters") : 0;
 }
@@ -316,6 +315,7 @@ static int iso_describe(struct request *r, struct iso *i, struct fault *f)
 	}
 	if (take_addresses(r, i))
 		return fault_set(f, -EINVAL, "an isolated VM needs its MAC, its addresses and its gateway's");
+	snprintf(i->table, sizeof i->table, NETD_ALIAS);
 	nft_take(&i->nft, r->fds[1]);
 	r->fds[1] = -1;
 	int err = take_rules(r, &i->rules, &i->n_rules, &i->default_allow, f);
@@ -381,9 +381,13 @@ int iso_adopt(struct request *r, struct fault *f)
 int vm_down(struct request *r, struct fault *f)
 {
 	struct iso *i = iso_find(r->n, r->name);
-	(void)f;
 	if (!i)
 		return 0;
+	if (i->bridge[0]) {
+		int err = nft_bridge_none(r->n, i->table);
+		iso_drop(r->n, i);
+		return err ? fault_errno(f, err, "the VM's rules cannot be removed") : 0;
+	}
 	tell_peers(r->n, i, NULL);
 	undo(r->n, i);
 	return 0;

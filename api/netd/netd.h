@@ -2,8 +2,8 @@
  * api/netd: the process that changes the host's network, and the only one that may. It holds CAP_NET_ADMIN, /dev/net/tun and netlink sockets, those of
  * VMs' namespaces too (jail opened them), and parses only frames of lib/wire/netd.h from core and the kernel's answers. Everything it makes says so:
  * the ifalias "mica …" on links, the nf_tables tables "mica…". It touches nothing else. main.c starts it, serve.c takes the frames, bridge.c, macvtap.c
- * and iso.c do what they ask, state.c is what netd knows; rtnl*.c speak rtnetlink, nft_msg.c and nft_rule.c nf_tables; nft_host.c, nft_ns.c and nft_tap.c say
- * which rules there are on the host, in a VM's namespace and on a bridge's tap; ct.c running flows, tap.c taps, sysctl.c forwarding. One thread.
+ * iso.c and ruled.c do what they ask, state.c is what netd knows; rtnl*.c speak rtnetlink, nft_msg.c and nft_rule.c nf_tables; nft_host.c, nft_ns.c, nft_bridge.c, nft_policy.c
+ * and nft_tap.c say which rules there are on the host, in a VM's namespace, for one on a bridge, for both, and on a tap; ct.c running flows, tap.c taps, sysctl.c forwarding. One thread.
  */
 #ifndef API_NETD_NETD_H
 #define API_NETD_NETD_H
@@ -73,9 +73,12 @@ int tap_open(const char *name, unsigned queues, int *fds);
 
 /* -- ct.c: running flows of the namespace behind that NETLINK_NETFILTER socket -- */
 int ct_flush(struct nft *n);
+/* Those that that address began, on the host. */
+int ct_flush_from(struct nft *n, const struct net_addr *a);
 
 /* -- sysctl.c: files of /proc/sys/net. Switches once, never off again -- */
 int sysctl_forward4(struct fault *f);
+int sysctl_count_flows(struct fault *f); /* bytes and times of flows */
 /* IPv6 as well; links that take router advertisements go on taking them (accept_ra 2). */
 int sysctl_forward6(struct rtnl *r, struct fault *f);
 bool sysctl_has_ipv6(void);
@@ -103,14 +106,17 @@ struct iso_rule {             /* RULE, unpacked */
 };
 struct iso {
 	struct iso *next;
-	char vm[64], link[IFNAMSIZ];
+	char vm[64], link[IFNAMSIZ]; /* of the veth on the host; of one on a bridge: its tap */
+	char bridge[IFNAMSIZ]; /* "": isolated */
+	char table[32];       /* of its rules; on a bridge: on the host, beside ours */
 	uint8_t mac[6];
 	struct net_addr guest4, gw4, guest6, gw6; /* …6.family 0: none */
-	struct nft nft;       /* owned: of its namespace */
+	struct nft nft;       /* owned: of its namespace, or the host */
 	struct iso_rule *rules; /* owned */
 	size_t n_rules;
 	bool default_allow;
 	bool on_host;         /* its rules stand in the host's table */
+	uint16_t log_group;   /* of NFLOG on the host; 0: the namespace's */
 	uint8_t opened[32];   /* bit i: chain +allow[i] was made for a name */
 };
 struct netd {
@@ -146,7 +152,15 @@ int nft_host_none(struct netd *n);                           /* no table of ours
 int nft_tap_guard(struct netd *n, const struct guard *g, bool up);
 void nft_tap_put(struct nft_batch *b, const struct guard *g);
 int nft_ns_policy(struct netd *n, struct iso *i);            /* the namespace's table anew; names that were opened are closed */
-int nft_ns_open(struct iso *i, const struct net_addr *a, uint16_t port, unsigned rule, uint64_t ttl_s);
+int nft_bridge_policy(struct netd *n, struct iso *i);        /* the same of a VM on a bridge */
+int nft_bridge_none(struct netd *n, const char *table);      /* such a table goes */
+/* Those of this owner go that belong to no VM that is known, nor to a tap that is kept (kept may be NULL). */
+int nft_bridge_sweep(struct netd *n, bool (*kept)(const void *arg, const char *tap), const void *arg);
+int nft_policy_put(struct nft_batch *b, struct netd *n, const struct iso *i); /* into an empty table: all but base chains */
+int nft_policy_open(struct iso *i, const struct net_addr *a, uint16_t port, unsigned rule, uint64_t ttl_s);
+#define NFT_LAN "-builtin:lan"     /* chains of it */
+#define NFT_FLOWS "-builtin:flows"
+#define NFT_FLOWS_MAX 8192
 int nft_ns_peer(struct iso *i, const struct net_addr *a, bool in); /* that VM may begin flows to this one */
 int nft_ns_counters(struct iso *i, struct buf *out);         /* COUNTER fields of N_COUNTERS */
 
@@ -178,6 +192,10 @@ int vm_down(struct request *r, struct fault *f);
 int iso_policy(struct request *r, struct fault *f);
 int iso_open(struct request *r, struct fault *f);
 int iso_counters(struct request *r, struct fault *f);
+int tap_rules(struct request *r, struct fault *f);    /* ruled.c */
+int events_open(struct request *r, struct fault *f);
+/* The rules of a request: *out is malloc'ed (NULL for none). */
+int take_rules(const struct request *r, struct iso_rule **out, size_t *n, bool *default_allow, struct fault *f);
 /* A link of that name that is not ours is somebody's: never touched. */
 int find_ours(struct netd *n, const char *name, struct link_info *l, struct fault *f);
 bool link_name_is_valid(const char *s);

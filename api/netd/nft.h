@@ -26,6 +26,7 @@ struct nft_batch {
 	uint8_t family;      /* NFPROTO_INET, NFPROTO_NETDEV */
 	uint32_t first_seq;
 	uint32_t set_id;
+	uint16_t log_group;  /* of NFLOG; 0: NFT_LOG_GROUP */
 	size_t msg, last;    /* offsets: the message being written, the last command */
 	struct buf out;
 };
@@ -108,6 +109,13 @@ void nft_rule(struct nft_batch *b, const struct nft_rule *r);
 #define NFT_LOG_GROUP 1u   /* lib/wire/gate.h */
 #define NFT_LOG_SNAPLEN 128u
 #define NFT_LOG_BURST 500u
+
+/* -- nft_dump.c: what the kernel lists -- */
+struct nft_bytes { const uint8_t *p; size_t n; };
+/* The first attribute of that type. false: there is none, or what stands before it is broken. */
+bool nft_attr(const void *attrs, size_t n, unsigned type, struct nft_bytes *out);
+/* Sends the one request in b (a dump; b is ended) and calls take with the attributes of each answer. 0 or -errno. */
+int nft_dump(struct nft_batch *b, void (*take)(void *arg, const struct nft_bytes *attrs), void *arg);
 
 /* What the kernel lacks, found by trying each part alone: a name as "CONFIG_NFT_MASQ", or NULL. */
 const char *nft_missing(struct nft *n);

@@ -199,7 +199,8 @@ int nft_host_all(struct netd *n)
 	for (const struct range *r = n->ranges; r; r = r->next)
 		put_range(&b, r);
 	for (const struct iso *i = n->isos; i; i = i->next)
-		put_iso(&b, i);
+		if (!i->bridge[0])
+			put_iso(&b, i);
 	if (n->guards) {
 		nft_family(&b, NFPROTO_NETDEV);
 		nft_table_add(&b);
@@ -208,6 +209,6 @@ int nft_host_all(struct netd *n)
 	}
 	int err = nft_commit(&b);
 	for (struct iso *i = n->isos; i && !err; i = i->next)
-		i->on_host = true;
+		i->on_host = !i->bridge[0];
 	return err;
 }

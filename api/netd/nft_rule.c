@@ -256,7 +256,7 @@ static void put_u16(struct nft_batch *b, uint16_t type, uint16_t v)
 static void tell(struct nft_batch *b, const char *prefix)
 {
 	struct expr e = open_expr(b, "log");
-	put_u16(b, NFTA_LOG_GROUP, NFT_LOG_GROUP);
+	put_u16(b, NFTA_LOG_GROUP, b->log_group ? b->log_group : NFT_LOG_GROUP);
 	nft_put_str(b, NFTA_LOG_PREFIX, prefix);
 	nft_put_u32(b, NFTA_LOG_SNAPLEN, NFT_LOG_SNAPLEN);
 	put_u16(b, NFTA_LOG_QTHRESHOLD, 1);

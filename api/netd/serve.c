@@ -79,6 +79,8 @@ static const struct row {
 	{N_ISO_UP, N_T_VM, VM_NAME, 4, iso_up},
 	{N_ISO_ADOPT, N_T_VM, VM_NAME, 4, iso_adopt},
 	{N_VM_DOWN, N_T_VM, VM_NAME, 0, vm_down},
+	{N_TAP_RULES, N_T_VM, VM_NAME, 0, tap_rules},
+	{N_EVENTS, 0, NOBODY, 0, events_open},
 	{N_POLICY, N_T_VM, VM_NAME, 0, iso_policy},
 	{N_OPEN, N_T_VM, VM_NAME, 0, iso_open},
 	{N_COUNTERS, N_T_VM, VM_NAME, 0, iso_counters},

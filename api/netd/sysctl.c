@@ -41,6 +41,13 @@ int sysctl_forward4(struct fault *f)
 	return switch_on(SYS_NET "ipv4/ip_forward", "net.ipv4.ip_forward", f);
 }
 
+int sysctl_count_flows(struct fault *f)
+{
+	int err = switch_on(SYS_NET "netfilter/nf_conntrack_acct", "net.netfilter.nf_conntrack_acct", f);
+	int also = switch_on(SYS_NET "netfilter/nf_conntrack_timestamp", "net.netfilter.nf_conntrack_timestamp", f);
+	return err ? err : also;
+}
+
 bool sysctl_has_ipv6(void)
 {
 	char now;

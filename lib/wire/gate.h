@@ -17,7 +17,7 @@ enum gate_type {
 	G_VM_UP = 16,    /* VM GROUP [IP4 GW4] [IP6 GW6] DNS* ALLOW* DROP* OWN* [LOG_BYTES] + descriptors, told by their index in FD_EVENTS, FD_UDP* (≤ 2),
 	                    FD_TCP* (≤ 2), FD_LOG → OK. All but VM and GROUP may be absent: without sockets the name is answered to siblings only. The same VM
 	                    again: texts are replaced, descriptors where new ones are given. BRIDGE: it asks at that bridge's sockets (known by its
-	                    addresses, which netd guards), has no policy and no record; unknown names go to DNS*, whatever they are. */
+	                    addresses, which netd guards), and has a policy and a record only with RULED(1); without them unknown names go to DNS*, whatever they are. */
 	G_VM_DOWN = 17,  /* VM → OK, when what was known of it is written and its sockets are closed; also when it is not known */
 	G_POLICY = 18,   /* VM ALLOW* DROP* → OK: both lists whole; addresses that a name opened and that no entry names any more are forgotten */
 	G_LOG = 19,      /* VM FD_LOG + fd → OK: write here from now on (after a full disk, after a rotation by core's own will) */
@@ -27,6 +27,7 @@ enum gate_type {
 	G_GROUP_UP = 22, /* BRIDGE FD_UDP* (≤ 2) FD_TCP* (≤ 2) + these descriptors → OK: the VMs of this bridge (of one group or several) are served at them.
 	                    Before or after their G_VM_UP. The same again: the sockets are replaced */
 	G_GROUP_DOWN = 23, /* BRIDGE → OK, also when it is not known */
+	G_HOST_EVENTS = 24, /* FD_EVENTS + this descriptor → OK: the host's events (N_EVENTS of netd.h): flows of VMs with RULED are told by their addresses */
 	/* gate → core */
 	G_OPEN = 32,     /* VM NAME RULE PORT TTL_S ADDR* (4 or 16 bytes each) → OK once packets to them pass; ERR: not in that VM's policy, or netd failed */
 	G_ROTATE = 33,   /* VM → OK + fd: the new file (append); ERR: there is none, go on with the old one */
@@ -40,7 +41,7 @@ enum gate_tag { /* u64 unless said */
 	G_T_OWN, /* str, CIDR that counts as builtin:lan */ G_T_LOG_BYTES, /* a file is rotated beyond this; default GATE_LOG_BYTES */
 	G_T_FD_EVENTS, G_T_FD_UDP, G_T_FD_TCP, G_T_FD_LOG, G_T_NAME, /* str */ G_T_RULE, /* index in allow */ G_T_PORT, /* 0: any */ G_T_TTL_S,
 	G_T_ADDR, /* 4 or 16 bytes */ G_T_OPENED, /* record */ G_T_ERRNO, G_T_LOST, G_T_FLOWS_ALLOWED, G_T_FLOWS_DENIED, G_T_BYTES_OUT, G_T_BYTES_IN,
-	G_T_QUERIES, G_T_REFUSED, G_T_BRIDGE, /* str, ≤ 15 */
+	G_T_QUERIES, G_T_REFUSED, G_T_BRIDGE, /* str, ≤ 15 */ G_T_RULED,
 };
 #define GATE_LIVE_MAX 64u
 #define GATE_LOG_BYTES (8ull << 20)

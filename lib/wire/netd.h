@@ -28,7 +28,7 @@ enum netd_type {
 	                       J_NETNS (rtnetlink, netfilter for rules, netfilter for events, namespace) → OK + tap fd(s). The events socket is subscribed
 	                       (nf_subscribe). Links, addresses, routes and rules stand before the reply */
 	N_ISO_ADOPT = 26,   /* as N_ISO_UP for a VM that runs: no tap is made, flows go on, rules are written anew → OK */
-	N_VM_DOWN = 27,     /* VM → OK, also when it is not known: its host end, route and rules go */
+	N_VM_DOWN = 27,     /* VM → OK, also when it is not known: its host end, route and rules go (of one on a bridge: the rules of N_TAP_RULES) */
 	N_POLICY = 28,      /* VM DEFAULT RULE*: the whole policy, in one transaction; addresses opened by name are closed (open again what still holds);
 	                       then running flows are judged again → OK */
 	N_OPEN = 29,        /* VM ADDR (4 or 16 bytes) PORT (0: any) RULE (index in allow) TTL_S → OK once packets pass. Never opens what builtin rules deny */
@@ -38,6 +38,10 @@ enum netd_type {
 	N_PARENT = 33,      /* [PARENT] → OK; TEXT: what is missing now for macvtap links on that link of the host (absent: the one of its default route) */
 	N_MACVTAP_UP = 34,  /* TAP (≤15) MAC [PARENT] → OK INDEX: a macvtap link of that index, mode bridge, on the parent, up; what was left of that name goes before.
 	                       jail opens it (J_TAP). It goes by N_TAP_DOWN only, not with its descriptors; N_SYNC takes it unless LINK names it */
+	N_TAP_RULES = 36,   /* VM TAP BRIDGE MAC GUEST4 "a.b.c.d/len" GW4 [GUEST6 GW6] DEFAULT RULE*: what that VM on a bridge may reach beyond its bridge, the host
+	                       included, in one transaction; flows that run are judged again. Before its tap is up, and again for every change → OK.
+	                       Then N_OPEN and N_COUNTERS are of it, N_VM_DOWN takes the rules away */
+	N_EVENTS = 37,      /* → OK + a netfilter socket of the host: NFLOG of what N_TAP_RULES decides, and the end of all of the host's flows (nf_subscribe) */
 };
 enum netd_tag { /* str unless said */
 	N_T_BRIDGE = 16, N_T_GATEWAY, N_T_TAP, /* repeats in lists */ N_T_QUEUES, /* u64, 1–4; default 1 */

@@ -589,7 +589,7 @@ def test_serving(w):
 def test_create(w):
     for fields, word in (([(T_CPUS, 3)], 'cpus'), ([(T_RAM, 65 << 20)], 'ram_bytes'), ([(T_RAM, 4096)], 'ram_bytes'), ([(T_IP, 'x')], 'ip'),
                          ([(T_IP, '10.99.0.5')], 'ip'), ([(T_TAG, 'a\nb')], 'tag'), ([(T_TAG, '')], 'tag'), ([(T_SECRET, 's')], 'secrets'),
-                         ([(T_TAG, 'name=ok-7')], 'ok'), ([(T_TAG, 'x' * 300)], 'tag'), ([(T_NET_BYTES_S, 999)], 'bytes_per_s'), ([(T_NET_PACKETS_S, 1 << 60)], 'packets_per_s'), ([(T_SET_ALLOW, 1)], 'isolated')):
+                         ([(T_TAG, 'name=ok-7')], 'ok'), ([(T_TAG, 'x' * 300)], 'tag'), ([(T_NET_BYTES_S, 999)], 'bytes_per_s'), ([(T_NET_PACKETS_S, 1 << 60)], 'packets_per_s'), ([(T_ALLOW, '10.77.0.7')], 'lies in the network of bridge')):
         m = w.create('ok', *fields)
         ok(refused(m, 400, word), f'create refused: {word}', says(m))
     ok(refused(w.create('ok', wait='later'), 400, 'wait'), 'create refused: wait')

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""DNS on bridges end to end without KVM: real core, front, netd, gate, CLI and, for port 53, the real jail; a VM's process is made up, its guest is a
+"""DNS and rules on bridges end to end without KVM: real core, front, netd, gate, CLI and, for port 53, the real jail; a VM's process is made up, its guest is a
 namespace with real dig behind a real bridge; upstream is dnsmasq. Guests are found by name, and nobody but they is answered.
 
 usage: gate_bridge.py BIN-FOLDER AGENT   (needs root; re-executes itself in namespaces of its own)
@@ -9,13 +9,14 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import gate_net, netlab, stack
 from frames import Chan, ERR, OK, STATUS, TEXT, Tap
 from gate_net import DNS, LAN, WEB, until, world
-from netlab import Guest, ping
+from netlab import Guest, Servers, ping, tcp, udp
 
 N_TAP_UP, MAC, GUEST4, GUEST6 = 18, 27, 28, 30
 J_DNS, ADDR4, ADDR6, LINK = stack.J_DNS, 25, 26, 27
 t = Tap()
 
-# web and db name no network, so they share a bridge; far has one of its own; mute's guests have no DNS at all, own's a server that somebody else runs
+# web and db name no network, so they share a bridge; far has one of its own; mute's guests have no DNS at all, own's a server that somebody else runs;
+# what ruled's VMs may reach is limited
 CONFIG = """config:
   host_groups:
   - {name: web, count: 0, vcpu: 1, ram_mb: 64, storage_size: 2M, dns_servers: [198.51.100.53]}
@@ -23,6 +24,8 @@ CONFIG = """config:
   - {name: far, count: 0, vcpu: 1, ram_mb: 64, storage_size: 2M, dns_servers: [198.51.100.53], network: {bridge: brfar, gateway: 10.77.2.1/24}}
   - {name: mute, count: 0, vcpu: 1, ram_mb: 64, storage_size: 2M, dns_servers: [127.0.0.1, 127.0.0.1], network: {bridge: brmute, gateway: 10.77.3.1/24}}
   - {name: own, count: 0, vcpu: 1, ram_mb: 64, storage_size: 2M, dns_servers: [10.77.4.1], network: {bridge: brown, gateway: 10.77.4.1/24}}
+  - {name: ruled, count: 0, vcpu: 1, ram_mb: 64, storage_size: 2M, dns_servers: [198.51.100.53],
+     network: {bridge: brruled, gateway: 10.77.5.1/24, allow: ["web.example.com:80", "198.51.100.9"]}}
   api:
     port: %(port)d
     tls: {enabled: %(tls)s}
@@ -74,9 +77,9 @@ gate_net.Jail, gate_net.Relay, gate_net.CONFIG = Jail, Relay, CONFIG
 
 
 class Daemon(gate_net.Daemon):
-    def launch(self, group):
+    def launch(self, group, *words):
         before, files = set(self.netd.taps), set(self.cmdlines())
-        name = re.search(r'Hostname:\s+(\S+)', self.mica('vm', 'launch', group).stdout).group(1)
+        name = re.search(r'Hostname:\s+(\S+)', self.mica('vm', 'launch', group, *words).stdout).group(1)
         ip = next(iter(until(lambda: set(self.netd.taps) - before)))
         path = next(iter(until(lambda: set(self.cmdlines()) - files)))
         text = until(lambda: open(path).read())
@@ -103,6 +106,8 @@ class Vm:
         self.guest = Guest(fd, ':'.join('%02x' % b for b in q.get(MAC)), q.text(GUEST4), self.gw, q.text(GUEST6), self.gw6)
         self.g = self.guest.ns
         until(lambda: ping(self.g, self.gw) and ping(self.g, self.gw6))
+
+    record = gate_net.Vm.record
 
     def dig(self, *words, at=None):
         return status(self.g, at or self.gw, *words)
@@ -160,7 +165,12 @@ def flood(a, b):
             except BlockingIOError:
                 pass
             s.setblocking(True)
-        return failed
+        s.settimeout(1)
+        try:
+            while True: # what is still on its way, on a busy machine
+                failed += s.recv(999)[3] & 15 == 2
+        except TimeoutError:
+            return failed
     failed = a.g.inside(go)
     t.ok(failed, f'who asks too much is told so: {failed}')
     t.ok(b.short(a.name) == [a.ip], 'and others do not notice')
@@ -190,6 +200,54 @@ def others(d):
     t.ok(bad((ADDR4, '10.77.3.1'), (LINK, 'brmute')), 'a second time it is refused')
     for x in s:
         x.close()
+
+
+def rules(d, a, host):
+    """a and b have the group's rules, free none that hold: its lists are empty."""
+    gate_net.t = t
+    b, free = d.launch('ruled'), d.launch('ruled', '--allow', 'none')
+    t.ok(a.dns == a.gw and tcp(a.g, WEB, 80) == 'refused' and tcp(a.g, '198.51.100.9', 80) == 'ok', f'with rules a guest asks its gateway alone, and reaches what they name: {a.dns}')
+    gate_net.policy_and_packets(d, a)
+    t.ok(a.short('web.example.com') == [WEB] and tcp(a.g, WEB, 80) == 'ok' and tcp(a.g, WEB, 81) == 'refused', 'a name opens its address')
+    gate_net.policy_and_packets(d, a)
+    t.ok(a.dig('also.example.com') == 'REFUSED' and status(a.g, DNS, 'also.example.com', seconds=2) != 'NOERROR', 'another name is refused, and no other server is asked')
+    t.ok(a.short(b.name) == [b.ip] and tcp(b.g, a.ip, 80) == 'ok' and d.explain(a.name, b.ip + ':80')['rule'] == 'bridge', 'VMs of the bridge are reached, by name too')
+    t.ok(tcp(host, a.ip, 80) == 'ok' and tcp(a.g, '192.168.50.1', 80) == 'refused', 'the host reaches them, they not the host')
+    t.ok(tcp(free.g, LAN, 80) == 'ok' and tcp(free.g, WEB, 81) == 'ok' and free.dig('also.example.com') == 'NOERROR' and
+         'nothing is denied' in d.mica('policy', 'show', free.name).stdout, 'one without any entry is not judged')
+    find = lambda vm, **k: next((l for l in reversed(vm.record()) if all(l.get(x) == v for x, v in k.items())), None)
+    t.ok(until(lambda: find(a, event='denied', dst=LAN, dport=80, rule='builtin:lan') and find(a, event='denied', dst='169.254.169.254', rule='builtin:metadata') and
+         find(a, event='dns', name='also.example.com', verdict='denied')), 'what was denied is on record')
+    t.ok(until(lambda: find(a, event='start', dst=WEB, dport=80, rule='allow[0]', name='web.example.com')), 'so is what was allowed')
+    t.ok(not free.record(), 'of one without rules nothing is')
+    r = d.mica('policy', 'set', free.name, '--allow', '198.51.100.9')
+    t.ok(r.returncode == 0 and tcp(free.g, WEB, 81) == 'refused' and tcp(free.g, '198.51.100.9', 80) == 'ok' and tcp(a.g, WEB, 80) == 'ok', 'rules that come later hold at once')
+    t.ok(until(lambda: find(free, event='denied', dst=WEB, dport=81, rule='default:deny')), 'and its record begins')
+    d.mica('policy', 'set', free.name, '--allow', 'none')
+    t.ok(tcp(free.g, WEB, 81) == 'ok' and tcp(free.g, LAN, 80) == 'ok', 'and go again')
+    d.mica('policy', 'set', '--group', 'ruled', '--allow', '198.51.100.3')
+    t.ok(all(tcp(x.g, '198.51.100.3', 80) == 'ok' and tcp(x.g, '198.51.100.9', 80) == 'refused' for x in (a, b)) and tcp(free.g, LAN, 80) == 'ok', 'those of the group reach all that have none of their own')
+    end = until(lambda: find(a, event='end', dst=WEB, rule='allow[0]', name='web.example.com'))
+    t.ok(end and end['bytes_out'] > 0 and end['bytes_in'] > 0, f'flows that were judged again ended, with their bytes: {end}')
+    gate_net.policy_and_packets(d, a)
+    for entry, word in ((b.ip, "lies in the network of bridge 'brruled'"), ('10.77.5.0/25', 'mode: isolated')):
+        r = d.mica('policy', 'set', a.name, '--drop', entry, ok=False)
+        t.ok(r.returncode == 1 and word in r.stderr, f'what would not hold on a bridge is refused: {r.stderr.splitlines()[1:2]}')
+    r = d.mica('policy', 'set', '--group', 'own', '--allow', 'web.example.com', ok=False)
+    t.ok(r.returncode == 1 and 'names are enforced by mica' in r.stderr, 'so are names where another resolver is used')
+    return b, free
+
+
+def rules_again(d, a, b, free):
+    d.end()
+    t.ok(tcp(a.g, '198.51.100.3', 80) == 'ok' and tcp(a.g, WEB, 81) == 'refused', 'while no daemon runs rules hold on bridges')
+    d.begin()
+    t.ok(until(lambda: a.short(b.name) == [b.ip]) and tcp(a.g, '198.51.100.3', 80) == 'ok' and tcp(a.g, WEB, 81) == 'refused' and tcp(free.g, WEB, 81) == 'ok', 'and after it, as they were changed')
+    t.ok(until(lambda: tcp(b.g, WEB, 81) == 'refused' and any(l['event'] == 'denied' and l['dport'] == 81 for l in b.record())), 'their record goes on')
+    d.mica('policy', 'set', '--group', 'ruled', '--reset')
+    t.ok(tcp(a.g, '198.51.100.9', 80) == 'ok' and tcp(a.g, '198.51.100.3', 80) == 'refused', 'the file\'s are given back')
+    d.mica('vm', 'delete', b.name)
+    t.ok(until(lambda: 'mica' in netlab.here().run('nft', 'list', 'tables').stdout and netlab.here().run('nft', 'list', 'tables').stdout.count('.vmtap') == 1), 'a VM\'s rules go with it')
 
 
 def again(d, a, b):
@@ -224,6 +282,7 @@ def main(bin_folder, agent):
     inet, lan, dns = world(host)
     for net in ('192.168.137.0/24', '10.77.0.0/16'):
         lan.ip('route', 'add', net, 'via', '192.168.50.1')
+    servers = [Servers(inet, tcp=(80, 81)), Servers(lan, tcp=(80,)), Servers(host, tcp=(80,))]
     folder = stack.tempfile.mkdtemp(prefix='mica-gate-', dir='/var/tmp')
     subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=48m', 'none', folder], check=True)
     os.chmod(folder, 0o755)
@@ -231,12 +290,16 @@ def main(bin_folder, agent):
     try:
         d = Daemon(bin_folder, agent, folder)
         a, b, q, f = d.launch('web'), d.launch('web'), d.launch('db'), d.launch('far')
-        t.ok(sorted(d.jail.asked) == [('brfar', OK), ('brvm0', OK)], f'port 53 of each bridge: {d.jail.asked}')
+        t.ok(sorted(d.jail.asked) == [('brfar', OK), ('brruled', OK), ('brvm0', OK)], f'port 53 of each bridge: {d.jail.asked}')
         names(a, b, q)
         walls(a, f, lan, host)
         flood(a, b)
         counted(d, a)
         others(d)
+        r = d.launch('ruled')
+        servers.append(Servers(r.g, tcp=(80,)))
+        more = rules(d, r, host)
+        rules_again(d, r, *more)
         again(d, a, b)
         taken(d, host)
         d.close()

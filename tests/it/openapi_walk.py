@@ -420,8 +420,10 @@ def isolated(w):
     tap.ok(b'"gap"' in w.call("getNetLog", 200, one), "the record was read")
     w.call("getNetLog", 200, one, lines=1)
     w.call("getNetLog", 400, one, lines="x")
+    bare = {"h": w.call("createNode", 201, {"group": "none"}, {}, wait="agent", timeout="60s")["hostname"]}
     for name in ("getNetPolicy", "putNetPolicy", "explainNet"):
-        w.call(name, 409, body=BODIES.get(name))
+        w.call(name, 409, bare, BODIES.get(name))
+    w.call("deleteNode", 200, {"group": "none", "node": bare["h"]})
     w.call("getNetLog", 404)
     group = {"group": "iso"}
     tap.ok(w.call("getGroupPolicy", 200, group)["source"] == "yaml", "the file's rules")

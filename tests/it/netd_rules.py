@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""netd's rules for VMs on a bridge with real packets: what passes beyond the bridge and to the host, by rule, both families; policy changed while flows run; the
+record's events; names that are opened; netd killed; nothing left behind.
+
+usage: netd_rules.py PATH-OF-netd   (needs root; re-executes itself under `unshare -n`)
+"""
+import os, select, socket, sys, time
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from frames import Tap, start, ERR, OK, TEXT
+import netlab
+from netlab import Servers, connect, ping, tcp, udp
+from netd_bridge import PREFIX6, Vm
+from netd_iso import (ADDR, BRIDGE, BRIDGE_DOWN, BRIDGE_UP, COUNTERS, DEFAULT, GATEWAY, GATEWAY6, GW4, GW6, HOST_DOWN, HOST_UP, LAN4, LAN6, OPEN, OWNER, PORT, PUBLIC_HOST4,
+                      RULE, SYNC, TAPNAME, TAP_ADOPT, TAP_DOWN, TTL, VM, VM_DOWN, WEB4, WEB6, policy, snapshot, world)
+
+TAP_RULES, EVENTS = 36, 37
+t = Tap()
+
+
+def rules(c, vm, allow=(), drop=()):
+    return c.ask(TAP_RULES, [(VM, f'vm-{vm.tap}'), *vm.fields, (BRIDGE, 'brmica0'), (GW4, '10.77.0.1'), (GW6, PREFIX6 + '::1'), *policy(allow, drop)])
+
+
+def events(fd, seconds=5):
+    """What the kernel tells until nothing comes for a moment that begins after the first."""
+    out, end = b'', time.monotonic() + seconds
+    while time.monotonic() < end and select.select([fd], [], [], 0.3 if out else seconds)[0]:
+        try:
+            out += socket.socket(fileno=os.dup(fd)).recv(1 << 16)
+        except BlockingIOError:
+            pass
+    return out
+
+
+def tells(fd, *words, seconds=10):
+    got, end = b'', time.monotonic() + seconds
+    while time.monotonic() < end and not all(w in got for w in words):
+        got += events(fd, 0.5)
+    return all(w in got for w in words)
+
+
+def beyond(c, a, b, fd):
+    t.ok(rules(c, a, allow=[(WEB4, 80), WEB6]).kind == OK, 'a list of what is allowed')
+    t.ok([tcp(a.g, WEB4, 80), tcp(a.g, WEB6, 80)] == ['ok'] * 2, 'what it names passes, both families')
+    t.ok([tcp(a.g, x, 80) for x in (LAN4, LAN6)] == ['refused'] * 2 and tcp(a.g, WEB4, 81) == 'refused', 'nothing else, refused at once')
+    t.ok(udp(a.g, WEB4, 53) == 'prohibited' and not ping(a.g, LAN4), 'of no protocol')
+    t.ok([tcp(a.g, x, 80) for x in ('10.77.0.1', PREFIX6 + '::1', PUBLIC_HOST4)] == ['refused'] * 3, 'nor the host, by any of its addresses')
+    t.ok(udp(a.g, '10.77.0.1', 53) == 'ok' and ping(a.g, '10.77.0.1') and ping(a.g, PREFIX6 + '::1'), 'but for DNS and ping at its gateway')
+    t.ok([tcp(a.g, x, 80) for x in (b.ip4, b.ip6)] == ['ok'] * 2, 'VMs of its bridge see each other')
+    t.ok(tcp(netlab.here(), a.ip4, 80) == 'ok' and tcp(b.g, a.ip4, 80) == 'ok' and tcp(netlab.here(), a.ip6, 80) == 'ok', 'and it is reached')
+    t.ok([tcp(b.g, x, 80) for x in (LAN4, LAN6, WEB4, '10.77.0.1')] == ['ok'] * 4, 'the other one is not judged')
+    t.ok(tells(fd, b'+allow[0]', b'-default:deny', b'-builtin:lan'), 'each flow is told, with its rule')
+    m = c.ask(COUNTERS, [(VM, 'vm-vmtap2')])
+    t.ok(m.kind == OK and any(b'-default:deny' in v for _, v in m.list), 'and counted')
+
+
+def changes(c, a, b):
+    s, other = connect(a.g, WEB4, 80), connect(b.g, WEB4, 80)
+    s.recv(100), other.recv(100)
+    own = connect(netlab.here(), WEB4, 80)
+    own.recv(100)
+    t.ok(rules(c, a, drop=[WEB4]).kind == OK, 'another policy')
+    s.settimeout(3)
+    try:
+        s.send(b'more')
+        word = 'goes on' if s.recv(100) else 'ended'
+    except OSError as e:
+        word = type(e).__name__
+    t.ok(word != 'goes on' and tcp(a.g, WEB4, 80) == 'refused' and tcp(a.g, WEB6, 80) == 'ok', f'holds at once, for a flow that runs too: {word}')
+    for x in (other, own):
+        x.sendall(b'still')
+    t.ok(other.recv(10) == b'still' and own.recv(10) == b'still', 'flows of another VM and of the host go on')
+    t.ok(tcp(a.g, LAN4, 80) == 'refused' and rules(c, a, allow=['0.0.0.0/0', LAN4]).kind == OK and tcp(a.g, LAN4, 80) == 'ok' and tcp(a.g, WEB4, 80) == 'ok' and
+         tcp(a.g, LAN6, 80) == 'refused', 'the LAN is reached by who names it')
+    t.ok(rules(c, a, allow=[('10.77.0.1', 80)]).kind == OK and tcp(a.g, '10.77.0.1', 80) == 'ok' and tcp(a.g, '10.77.0.1', 53) != 'ok', 'so is the host')
+    c.ask(OPEN, [(VM, 'vm-vmtap2'), (ADDR, socket.inet_pton(socket.AF_INET, WEB4)), (PORT, 80), (RULE, 3), (TTL, 60)])
+    t.ok(tcp(a.g, WEB4, 80) == 'ok' and tcp(a.g, WEB4, 81) == 'refused', 'an address that a name opened')
+    t.ok(c.ask(VM_DOWN, [(VM, 'vm-vmtap2')]).kind == OK and tcp(a.g, LAN4, 80) == 'ok', 'without rules all is open again')
+    bad = c.ask(TAP_RULES, [(VM, 'vm-x'), *a.fields, (BRIDGE, 'brmica0'), (DEFAULT, 1)])
+    t.ok(bad.kind == ERR and "gateway's" in bad.text(TEXT), 'a request that lacks something is refused')
+
+
+def main(program):
+    if os.geteuid() != 0:
+        t.skip('rules on bridges', 'needs root to make network namespaces')
+        return t.done()
+    if os.environ.get('MICA_NETNS') != '1':
+        os.environ['MICA_NETNS'] = '1'
+        os.execvp('unshare', ['unshare', '-n', sys.executable, os.path.abspath(__file__), program])
+    host = netlab.here()
+    host.ip('link', 'set', 'lo', 'up')
+    inet, lan = world(host)
+    servers = [Servers(inet, tcp=(80, 81), udp=(53,)), Servers(lan, tcp=(80,)), Servers(host, tcp=(80,), udp=(53,))]
+    begun = snapshot(host)
+    up = lambda c: [c.ask(HOST_UP, [(OWNER, 't3')]), c.ask(BRIDGE_UP, [(BRIDGE, 'brmica0'), (GATEWAY, '10.77.0.1/24'), (GATEWAY6, PREFIX6 + '::1/64')])]
+    p, c = start([program])
+    t.ok(all(m.kind == OK for m in up(c) + [c.ask(SYNC)]), 'a bridge')
+    e = c.ask(EVENTS)
+    t.ok(e.kind == OK and len(e.fds) == 1, f'the host\'s events: {e.text(TEXT) or ""}')
+    a, b = Vm(c, 2), Vm(c, 3)
+    for vm in (a, b):
+        vm.plug()
+        servers.append(Servers(vm.g, tcp=(80,), udp=(53,)))
+    beyond(c, a, b, e.fds[0])
+    changes(c, a, b)
+    rules(c, a, allow=[WEB4])
+    rules(c, b, drop=[WEB4])
+    s = connect(a.g, WEB4, 80)
+    s.recv(100)
+    os.kill(p.pid, 9)
+    p.wait()
+    c.close()
+    t.ok(tcp(a.g, WEB6, 80) == 'refused' and tcp(a.g, WEB4, 80) == 'ok' and tcp(b.g, WEB4, 80) == 'refused', 'netd killed: the rules hold')
+    p, c = start([program])
+    ok = up(c) + [rules(c, a, allow=[WEB4])] + [c.ask(TAP_ADOPT, vm.fields) for vm in (a, b)] + [c.ask(SYNC)]
+    t.ok(all(m.kind == OK for m in ok), f'a new netd adopts them: {[m.text(TEXT) for m in ok]}')
+    t.ok(tcp(a.g, WEB6, 80) == 'refused' and tcp(a.g, WEB4, 80) == 'ok' and tcp(b.g, WEB4, 80) == 'ok', 'and takes away what nobody claims')
+    for vm in (a, b):
+        vm.guest.close()
+        c.ask(VM_DOWN, [(VM, f'vm-{vm.tap}')])
+        t.ok(c.ask(TAP_DOWN, [(TAPNAME, vm.tap)]).kind == OK, f'{vm.tap} goes')
+    t.ok(c.ask(BRIDGE_DOWN, [(BRIDGE, 'brmica0')]).kind == OK and c.ask(HOST_DOWN).kind == OK, 'all goes')
+    now = snapshot(host)
+    t.ok(now == begun and 'mica' not in host.run('nft', 'list', 'tables').stdout, f'nothing is left: {[x ^ y for x, y in zip(now, begun)]}')
+    for x in servers:
+        x.close()
+    c.close()
+    t.ok(p.wait(5) == 0, 'netd ends')
+    return t.done()
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1]))
