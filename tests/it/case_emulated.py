@@ -32,3 +32,11 @@ def case_up(env):
     status, _, body = env.main.delete(name)
     same((status, json.loads(body)["error"]), (200, ""))
     del env.vms[1]
+
+
+@limit(60)
+def case_no_full(env):
+    """the kernel full cannot boot here: said before a VM is made, with why"""
+    done = env.alone("run", "--kernel", "full", "--", "true", limit_s=50)
+    same(done.returncode, 125, done.stderr)
+    must(b"[E_KVM_EMULATED]" in done.stderr and b"'emulated' boots here" in done.stderr, done.stderr)

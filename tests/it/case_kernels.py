@@ -15,8 +15,8 @@ DONE = [
                                   "/sys/class/net/br7/brif | grep -q v7"),
     ("one end in another namespace", "unshare -n sleep 60 & sleep_pid=$!; p=$(ls -d /sys/class/net/veth*) && ip link set ${p##*/} netns $sleep_pid; r=$?; "
                                      "kill $sleep_pid; exit $r"),
-    ("macvlan, ipvlan", "ip link add link v7 mac7 type macvlan && ip link add link br7 ipv7 type ipvlan"),
-    ("dummy, wireguard, ifb", "ip link add d7 type dummy && ip link add wg7 type wireguard && ip link add ifb7 type ifb"),
+    ("dummy, wireguard, ifb", "ip link add d7 type dummy && ip link add e7 type dummy && ip link add wg7 type wireguard && ip link add ifb7 type ifb"),
+    ("macvlan, ipvlan", "ip link add link d7 mac7 type macvlan && ip link add link e7 ipv7 type ipvlan"),
     ("tun and fuse", "test -c /dev/net/tun && test -c /dev/fuse && tunctl -t tap7 >/dev/null"),
     ("netfilter's bridge hooks", "test $(cat /proc/sys/net/bridge/bridge-nf-call-iptables) = 1 && test -e /proc/sys/net/netfilter/nf_conntrack_max"),
     ("iptables and ip6tables", "test -e /proc/net/ip_tables_matches && test -e /proc/net/ip6_tables_targets && grep -qx addrtype /proc/net/ip_tables_matches && "
@@ -34,7 +34,7 @@ DONE = [
     ("freezer", "cd /sys/fs/cgroup/k && mkdir -p c && echo 1 >c/cgroup.freeze && grep -q 'frozen 1' c/cgroup.events && echo 0 >c/cgroup.freeze"),
     ("swap", "dd if=/dev/zero of=/swap bs=1M count=16 2>/dev/null && mkswap /swap >/dev/null && swapon /swap && grep -q /swap /proc/swaps && swapoff /swap && "
              "rm /swap"),
-    ("loop", "dd if=/dev/zero of=/t/img bs=1M count=4 2>/dev/null && losetup -f /t/img && losetup | grep -q /t/img"),
+    ("loop", "dd if=/dev/zero of=/t/img bs=1M count=4 2>/dev/null && dev=$(losetup -f) && losetup $dev /t/img && losetup -a | grep -q /t/img && losetup -d $dev"),
     ("binfmt_misc", "mount -t binfmt_misc b /proc/sys/fs/binfmt_misc && grep -q enabled /proc/sys/fs/binfmt_misc/status"),
     ("device mapper", "grep -q device-mapper /proc/misc && test -c /dev/mapper/control"),
     ("mqueue, hugetlbfs, configfs, securityfs", "mkdir -p /t/q /t/h && mount -t mqueue q /t/q && mount -t hugetlbfs h /t/h && mount -t configfs c "
@@ -71,6 +71,21 @@ def case_full(env):
         env.api.call("DELETE", "/hostgroup/fk", timeout_s=60)
 
 
+@limit(120)
+def case_run(env):
+    """mica run --kernel: full where the file has it, else why not; an unknown one is refused"""
+    done = env.alone("run", "--kernel", "huge", "--", "true", limit_s=60)
+    same(done.returncode, 125, done.stderr)
+    must(b"unknown kernel 'huge'" in done.stderr, done.stderr)
+    done = env.alone("run", "--kernel", "full", "--", "cat", "/proc/filesystems", limit_s=100)
+    if carries(env):
+        same(done.returncode, 0, done.stderr)
+        must(b"squashfs" in done.stdout, done.stdout)
+    else:
+        same(done.returncode, 125, done.stderr)
+        must(b"E_KERNEL_ABSENT" in done.stderr and b"make full" in done.stderr, done.stderr)
+
+
 def root(env, vm, script):
     return env.api.run(vm, "/bin/sh", ["-c", script], uid=0, gid=0, timeout_s=30 * env.patience)
 
@@ -80,6 +95,8 @@ def look(env, vm):
     same(code, 0, err)
     wrong = kernel_audit.audit(kernel_audit.read(out.decode()))
     must(not wrong, "the configuration that runs:", wrong)
+    for kernel, which in (("full", vm), ("min", env.vm(2))):
+        print("# %s: %s" % (kernel, root(env, which, "dmesg | grep 'Run /sbin/init'; uname -v; grep MemTotal /proc/meminfo")[1].decode().replace("\n", "; ")))
     have = root(env, vm, "cat /proc/filesystems")[1].decode().split()
     must(set(FILE_SYSTEMS.split()) <= set(have), "file systems", sorted(set(FILE_SYSTEMS.split()) - set(have)))
     have = root(env, vm, "cat /sys/fs/cgroup/cgroup.controllers")[1].decode().split()
