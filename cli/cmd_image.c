@@ -10,6 +10,11 @@
 
 #define NAME_MAX_BYTES 256u
 
+static const struct opt list_opts[] = {
+	{ "all", 'a', OPT_FLAG, NULL, "also the steps that builds keep" },
+	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" },
+	{ 0 },
+};
 static const struct opt json_opts[] = { { "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" }, { 0 } };
 
 /* One request about the store; the caller ends *an when 0 is returned. */
@@ -31,12 +36,24 @@ static int ask(const struct remote *r, const char *method, const char *name, con
 	return code;
 }
 
+/* The name behind `at` (NULL: the first) that a person gave, or with all any; *found is where it stands, for the next. */
+static const char *next_name(const struct json_val *names, const struct json_val *at, bool all, const struct json_val **found)
+{
+	for (at = at ? json_next(names, at) : json_first(names); at; at = json_next(names, at))
+		if (json_str(at) && (all || !cache_name_is(json_str(at)))) {
+			if (found)
+				*found = at;
+			return json_str(at);
+		}
+	return NULL;
+}
+
 void image_print(const struct json_val *v)
 {
 	char name[NAME_MAX_BYTES] = "", size[WORDS_MAX];
-	const struct json_val *names = json_get(v, "names");
-	if (json_first(names) && json_str(json_first(names)))
-		out_clean(name, sizeof(name), json_str(json_first(names)));
+	const char *first = next_name(json_get(v, "names"), NULL, false, NULL);
+	if (first)
+		out_clean(name, sizeof(name), first);
 	printf("%s %s, %s on disk\n", name[0] ? name : "-", json_text(v, "id", "-"), words_bytes((uint64_t)json_int(v, "stored_bytes"), size));
 }
 
@@ -59,16 +76,20 @@ static int run_list(struct args *a)
 	table_init(&t, ARRAY_LEN(titles), titles);
 	const struct json_val *root = an.json.v ? json_root(&an.json) : NULL;
 	for (const struct json_val *v = json_first(root); v; v = json_next(root, v)) {
-		const struct json_val *names = json_get(v, "names"), *n = json_first(names);
+		const struct json_val *names = json_get(v, "names"), *at = NULL;
+		bool all = arg_flag(a, "all", false);
+		const char *n = next_name(names, NULL, all, &at);
+		if (!n && json_first(names))
+			continue; /* a step that a build keeps */
 		do { /* a row for each name, one without when there is none */
-			out_clean(name, sizeof(name), n && json_str(n) ? json_str(n) : "-");
+			out_clean(name, sizeof(name), n ? n : "-");
 			table_cell(&t, "%s", name);
 			table_cell(&t, "%s", json_text(v, "id", "-"));
 			table_cell(&t, "%s", words_bytes((uint64_t)json_int(v, "size_bytes"), w[0]));
 			table_cell(&t, "%s", words_bytes((uint64_t)json_int(v, "stored_bytes"), w[1]));
 			table_cell(&t, "%s", words_age(rfc3339_age_s(json_text(v, "created_at", "")), w[2]));
 			table_cell(&t, "%lld", (long long)json_int(v, "vms"));
-		} while (n && (n = json_next(names, n)));
+		} while (n && (n = next_name(names, at, all, &at)));
 	}
 	answer_done(&an);
 	return table_print(&t, stdout) ? EXIT_FAIL : 0;
@@ -131,8 +152,61 @@ static int run_remove(struct args *a)
 	return code;
 }
 
+/* A name that a build keeps; others of the image stay. *bytes grows by what is free then. */
+static int prune_name(const struct remote *r, const struct json_val *image, const char *name, uint64_t *bytes)
+{
+	struct answer an;
+	struct buf target;
+	char text[1024];
+	buf_init(&target, 1024);
+	buf_adds(&target, "/images/");
+	http_escape(&target, name);
+	int code = remote_ask(r, "DELETE", buf_cstr(&target), NULL, &an);
+	buf_done(&target);
+	if (code)
+		return code;
+	if (an.status == 409) { /* a VM stands on it */
+		remote_error_text(&an.text, text, sizeof(text));
+		out_note("note: %s stays: %s", json_text(image, "id", "?"), text);
+	} else if (an.status >= 300 && an.status != 404) {
+		code = remote_refused(r, EXIT_FAIL, an.status, &an.text, "cannot remove a step");
+	} else if (strstr(json_text(an.json.v ? json_root(&an.json) : NULL, "message", ""), "image was removed")) {
+		*bytes += (uint64_t)json_int(image, "stored_bytes");
+	}
+	answer_done(&an);
+	return code;
+}
+
+static int run_prune(struct args *a)
+{
+	struct remote r;
+	struct answer an;
+	uint64_t bytes = 0;
+	char w[WORDS_MAX];
+	int code = remote_init(&r, a);
+	if (!code)
+		code = ask(&r, "GET", NULL, NULL, &an, "cannot list images");
+	if (code)
+		return code;
+	const struct json_val *root = an.json.v ? json_root(&an.json) : NULL;
+	for (const struct json_val *v = json_first(root); v && !code; v = json_next(root, v)) {
+		const struct json_val *names = json_get(v, "names");
+		for (const struct json_val *n = json_first(names); n && !code; n = json_next(names, n))
+			if (json_str(n) && cache_name_is(json_str(n)))
+				code = prune_name(&r, v, json_str(n), &bytes);
+	}
+	answer_done(&an);
+	if (!code)
+		printf("%s freed\n", words_bytes(bytes, w));
+	return code;
+}
+
+const struct cmd cmd_image_prune = {
+	.group = "image", .name = "prune", .synopsis = "", .summary = "remove the steps that builds keep", .examples = "mica image prune",
+	.max_pos = 0, .command_at = -1, .flags = CMD_REMOTE, .run = run_prune,
+};
 const struct cmd cmd_image_list = {
-	.group = "image", .name = "list", .aliases = "ls l", .synopsis = "", .summary = "images of the store", .opts = json_opts, .examples = "mica image list",
+	.group = "image", .name = "list", .aliases = "ls l", .synopsis = "", .summary = "images of the store", .opts = list_opts, .examples = "mica image list",
 	.max_pos = 0, .command_at = -1, .flags = CMD_REMOTE, .run = run_list,
 };
 const struct cmd cmd_image_inspect = {

@@ -228,7 +228,7 @@ static void put_names(struct json_out *o, const struct args *a, const char *repo
 	if (!n && json_parse(&j, report, strlen(report), 100000, NULL) == 0) {
 		const struct json_val *names = json_get(json_root(&j), "names");
 		for (const struct json_val *s = json_first(names); s; s = json_next(names, s))
-			if (json_str(s) && *json_str(s) && n++ < 16)
+			if (json_str(s) && *json_str(s) && !cache_name_is(json_str(s)) && n++ < 16) /* an archive cannot pass itself off as a build's step */
 				json_put_str(o, NULL, json_str(s));
 		json_done(&j);
 	}

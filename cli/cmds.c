@@ -10,7 +10,7 @@ const struct cmd *const cmds[] = {
 	&cmd_policy_show, &cmd_policy_set, &cmd_policy_explain, &cmd_policy_learn,
 	&cmd_fs_ls, &cmd_fs_stat, &cmd_fs_mkdir, &cmd_fs_rm, &cmd_fs_watch,
 	&cmd_group_list, &cmd_group_create, &cmd_group_update, &cmd_group_delete, &cmd_config_check, &cmd_config_show,
-	&cmd_image_import, &cmd_image_list, &cmd_image_inspect, &cmd_image_export, &cmd_image_tag, &cmd_image_remove,
+	&cmd_image_import, &cmd_image_build, &cmd_image_list, &cmd_image_inspect, &cmd_image_export, &cmd_image_tag, &cmd_image_remove, &cmd_image_prune,
 	&cmd_disk_list, &cmd_disk_df, &cmd_disk_grow, &cmd_disk_export, &cmd_disk_sparsify, &cmd_disk_import,
 	&cmd_secret_create, &cmd_secret_list, &cmd_secret_update, &cmd_secret_remove,
 	&cmd_token_create, &cmd_token_list, &cmd_token_revoke,

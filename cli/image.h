@@ -9,6 +9,8 @@ int image_import(struct args *a, bool raw_disk);
 /* Runs a program as root in a VM and waits; its output in *out (owned by an). doing: "cannot unpack the archive". 0, or EXIT_FAIL after saying why. */
 int image_exec(const struct remote *r, const char *vm, const char *const *argv, struct answer *an, const char **out, const char *doing, const char *fix);
 
+/* "build-cache:" and digits: the name of a step that a build keeps (build_cache.c), no person's. */
+bool cache_name_is(const char *name);
 /* One line about an image, from the daemon's JSON. */
 void image_print(const struct json_val *v);
 

@@ -84,7 +84,7 @@ int tar_reader_finish(struct tar_reader *r, struct fault *f);
 /* ---- writing ---- */
 
 /* Appends the header block of e, with a pax block before it when name, size or mtime do not fit (mtime_ns is written only
- * then). TAR_FILE and TAR_DIR only. 0; -EINVAL name not clean; -ENOBUFS/-ENOMEM. After it: size bytes, then padding. */
+ * then). TAR_FILE, TAR_DIR and symbolic links (TAR_OTHER of kind '2') only. 0; -EINVAL name not clean; -ENOBUFS/-ENOMEM. After it: size bytes, then padding. */
 int tar_header(struct buf *out, const struct tar_entry *e);
 /* Zero bytes that follow size bytes of data. */
 static inline size_t tar_padding(uint64_t size)

@@ -86,6 +86,11 @@ static int pax_header(struct buf *out, const struct tar_entry *e, const struct b
 	return 0;
 }
 
+static bool is_link(const struct tar_entry *e)
+{
+	return e->type == TAR_OTHER && e->kind == '2';
+}
+
 /* Adds what the header cannot hold. */
 static int pax_for(struct buf *out, const struct tar_entry *e, bool name_fits)
 {
@@ -95,6 +100,8 @@ static int pax_for(struct buf *out, const struct tar_entry *e, bool name_fits)
 	buf_init(&rec, TAR_HEADER_MAX);
 	if (!name_fits)
 		pax_add(&rec, "path", e->name);
+	if (is_link(e) && strlen(e->link) > 100)
+		pax_add(&rec, "linkpath", e->link);
 	if (e->size > SIZE_MAX_OCTAL) {
 		snprintf(num, sizeof num, "%llu", (unsigned long long)e->size);
 		pax_add(&rec, "size", num);
@@ -116,8 +123,8 @@ static int pax_for(struct buf *out, const struct tar_entry *e, bool name_fits)
 int tar_header(struct buf *out, const struct tar_entry *e)
 {
 	uint8_t h[TAR_BLOCK_BYTES] = {0};
-	bool dir = e->type == TAR_DIR, fits;
-	if (e->type == TAR_OTHER || !tar_name_is_clean(e->name))
+	bool dir = e->type == TAR_DIR, link = is_link(e), fits;
+	if ((e->type == TAR_OTHER && (!link || !e->link[0])) || !tar_name_is_clean(e->name))
 		return -EINVAL;
 	fits = put_name(h, e->name, dir);
 	int rc = pax_for(out, e, fits);
@@ -125,7 +132,9 @@ int tar_header(struct buf *out, const struct tar_entry *e)
 		return rc;
 	if (!fits) /* readers without pax get at least its beginning */
 		memcpy(h, e->name, strnlen(e->name, 99));
-	header(h, e, dir ? '5' : '0', dir ? 0 : e->size);
+	if (link)
+		memcpy(h + 157, e->link, strnlen(e->link, 100));
+	header(h, e, dir ? '5' : link ? '2' : '0', dir || link ? 0 : e->size);
 	return buf_add(out, h, sizeof h);
 }
 

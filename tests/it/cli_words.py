@@ -46,7 +46,7 @@ SERVED = {
     "vm tag": "--tag", "vm route": "--os", "route": "", "fs watch": "--stream", "vm fs watch": "",
     "secret create": "--from-literal --from-file --permissions --uid --gid --name --value", "secret list": "-v", "secret update": "--permissions",
     "secret remove": "",
-    "image list": "--json", "image remove": "", "image import": "--name --size", "image inspect": "", "image export": "-f --output --quiet", "image tag": "",
+    "image list": "--json --all", "image build": "-f --file -t --tag --build-arg --target --network --no-cache -o --output", "image prune": "", "image remove": "", "image import": "--name --size", "image inspect": "", "image export": "-f --output --quiet", "image tag": "",
     "disk list": "--json", "disk df": "--json", "disk grow": "--json", "disk export": "-f --output --quiet", "disk sparsify": "--json", "disk import": "--name --size",
 }
 # said with a reason, not "unknown command"

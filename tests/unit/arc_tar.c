@@ -238,7 +238,14 @@ static void test_round_trips(void)
 	struct buf b;
 	buf_init(&b, 1 << 20);
 	entry(&e, "x", TAR_OTHER, 0);
-	ok(tar_header(&b, &e) == -EINVAL, "a link is not written");
+	ok(tar_header(&b, &e) == -EINVAL, "a device is not written");
+	e.kind = '2';
+	ok(tar_header(&b, &e) == -EINVAL, "nor a link to nowhere");
+	strcpy(e.link, "../y");
+	ok(tar_header(&b, &e) == 0 && buf_len(&b) == 512 && buf_data(&b)[156] == '2' && strcmp((const char *)buf_data(&b) + 157, "../y") == 0, "a link is");
+	buf_clear(&b);
+	memset(e.link, 'l', 300);
+	ok(tar_header(&b, &e) == 0 && buf_len(&b) == 3 * 512 && memmem(buf_data(&b), 1024, "314 linkpath=l", 14), "one with a long target, too");
 	entry(&e, "../x", TAR_FILE, 0);
 	ok(tar_header(&b, &e) == -EINVAL, "an unclean name is not written");
 	buf_done(&b);
