@@ -68,7 +68,7 @@ VMM_MACHINE := vmm/machine/machine.o vmm/machine/virtio.o vmm/machine/devices.o 
 VMM_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(DEVICE_ROOMS) $(VMM_X86) $(VMM_MACHINE) \
 	vmm/kvm/vm.o vmm/kvm/vcpu.o vmm/bus/bus.o vmm/main.o
 JAIL_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) vmm/jail/cage.o vmm/jail/cgroup.o vmm/jail/netns.o vmm/jail/macvtap.o vmm/jail/jail.o vmm/jail/walls.o vmm/jail/main.o
-NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) lib/nfnl/subscribe.o api/netd/main.o api/netd/serve.o api/netd/state.o api/netd/bridge.o api/netd/macvtap.o api/netd/iso.o api/netd/ruled.o api/netd/nft_policy.o api/netd/nft_bridge.o api/netd/nft_dump.o \
+NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) lib/nfnl/subscribe.o api/netd/main.o api/netd/serve.o api/netd/state.o api/netd/bridge.o api/netd/macvtap.o api/netd/iso.o api/netd/ruled.o api/netd/stale.o api/netd/nft_policy.o api/netd/nft_bridge.o api/netd/nft_dump.o \
 	api/netd/rtnl.o api/netd/rtnl_link.o api/netd/nft_msg.o api/netd/nft_rule.o api/netd/nft_probe.o api/netd/nft_host.o api/netd/nft_ns.o \
 	api/netd/nft_tap.o api/netd/nft_count.o api/netd/ct.o api/netd/sysctl.o api/netd/tap.o
 CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/policy.o api/core/gate.o api/core/gate_bridge.o api/core/ask_policy.o api/core/tls.o api/core/main.o api/core/walls.o api/core/core.o api/core/listen.o \

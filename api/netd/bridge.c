@@ -28,6 +28,8 @@ int host_up(struct request *r, struct fault *f)
 	snprintf(n->owner, sizeof n->owner, "%s", owner);
 	snprintf(n->table, sizeof n->table, "mica-%s", owner);
 	snprintf(n->rtnl.alias, sizeof n->rtnl.alias, NETD_ALIAS " %s", owner);
+	stale_hold(n);
+	stale_sweep(n);
 	return nft_host_base(n, f);
 }
 

@@ -21,7 +21,7 @@ enum { CORE_FD = 3, OUT_MAX = 1 << 20 };
 /* What it takes: netlink and tun requests, and the switches of forwarding. */
 static const struct sandbox_rule rules[] = {
 	SANDBOX_ALLOW(sendto), SANDBOX_ALLOW(recvfrom), SANDBOX_ALLOW(sendmsg), SANDBOX_ALLOW(recvmsg), SANDBOX_ALLOW(poll), SANDBOX_ALLOW(setsockopt),
-	SANDBOX_ALLOW_ARG(socket, 0, AF_NETLINK),
+	SANDBOX_ALLOW_ARG(socket, 0, AF_NETLINK), SANDBOX_ALLOW_ARG(socket, 0, AF_UNIX), SANDBOX_ALLOW(bind),
 	SANDBOX_ALLOW_ARG(ioctl, 1, TUNSETIFF), SANDBOX_ALLOW_ARG(ioctl, 1, TUNSETVNETHDRSZ),
 	SANDBOX_ALLOW(open), SANDBOX_ALLOW(openat), SANDBOX_ALLOW(close), SANDBOX_ALLOW(dup), SANDBOX_ALLOW(fcntl), SANDBOX_ALLOW(pread64), SANDBOX_ALLOW(pwrite64),
 	SANDBOX_ALLOW(write), SANDBOX_ALLOW(writev), SANDBOX_ALLOW(mmap), SANDBOX_ALLOW(munmap), SANDBOX_ALLOW(mremap), SANDBOX_ALLOW(brk), SANDBOX_ALLOW(mprotect),
@@ -48,7 +48,7 @@ static void allow_many_files(void)
 
 int main(int argc, char **argv)
 {
-	struct netd n = {.table = NETD_ALIAS};
+	struct netd n = {.table = NETD_ALIAS, .held_fd = -1};
 	struct fault f = {""};
 	uint64_t uid = SANDBOX_UID_BASE + 2;
 	if (argc == 3 && strcmp(argv[1], "--uid") == 0 ? parse_u64(argv[2], INT32_MAX, &uid) : argc != 1) {

@@ -2,7 +2,7 @@
  * api/netd: the process that changes the host's network, and the only one that may. It holds CAP_NET_ADMIN, /dev/net/tun and netlink sockets, those of
  * VMs' namespaces too (jail opened them), and parses only frames of lib/wire/netd.h from core and the kernel's answers. Everything it makes says so:
  * the ifalias "mica …" on links, the nf_tables tables "mica…". It touches nothing else. main.c starts it, serve.c takes the frames, bridge.c, macvtap.c
- * iso.c and ruled.c do what they ask, state.c is what netd knows; rtnl*.c speak rtnetlink, nft_msg.c and nft_rule.c nf_tables; nft_host.c, nft_ns.c, nft_bridge.c, nft_policy.c
+ * iso.c and ruled.c do what they ask, stale.c tidies up after the dead, state.c is what netd knows; rtnl*.c speak rtnetlink, nft_msg.c and nft_rule.c nf_tables; nft_host.c, nft_ns.c, nft_bridge.c, nft_policy.c
  * and nft_tap.c say which rules there are on the host, in a VM's namespace, for one on a bridge, for both, and on a tap; ct.c running flows, tap.c taps, sysctl.c forwarding. One thread.
  */
 #ifndef API_NETD_NETD_H
@@ -129,6 +129,7 @@ struct netd {
 	struct range *ranges; /* owned lists */
 	struct guard *guards;
 	struct iso *isos;
+	int held_fd;          /* owned: says that this owner lives (stale.c); negative: none */
 	bool synced;
 	bool no_flow_limit;   /* the kernel cannot count a VM's flows */
 };
@@ -163,6 +164,10 @@ int nft_policy_open(struct iso *i, const struct net_addr *a, uint16_t port, unsi
 #define NFT_FLOWS_MAX 8192
 int nft_ns_peer(struct iso *i, const struct net_addr *a, bool in); /* that VM may begin flows to this one */
 int nft_ns_counters(struct iso *i, struct buf *out);         /* COUNTER fields of N_COUNTERS */
+
+/* -- stale.c: what killed `mica run`s left -- */
+void stale_hold(struct netd *n);  /* this owner lives, as long as this process does */
+void stale_sweep(struct netd *n); /* what belongs to those that do not */
 
 /* -- bridge.c, iso.c: the requests. fds: what the frame brought (taken descriptors are set to -1) -- */
 struct request {

@@ -60,6 +60,7 @@ enum netd_tag { /* str unless said */
 /* RULE, little endian: u8 verdict (0 deny, 1 allow), u8 family (4, 6), u8 prefix, u8 proto (0 any; with a port: TCP and UDP), u16 port (0: any), u16 index in
  * its list, 16 bytes address (network order, from the left), u32 flags. policy_pack() of lib/policy makes them. */
 #define NETD_RULE_BYTES 28u
+#define NETD_PASSING "x" /* an OWNER that begins so is not waited for once its netd is gone: the next one of any owner takes away what it left */
 #define NETD_RULE_EXPLICIT 1u /* flags: it names less than everything; such an allow stands before the builtin denials */
 #define NETD_RULES_MAX 1024u
 #define NETD_QUEUES_MAX 4u

@@ -80,6 +80,39 @@ def changes(c, a, b):
     t.ok(bad.kind == ERR and "gateway's" in bad.text(TEXT), 'a request that lacks something is refused')
 
 
+def passing(program, host, begun):
+    """What a killed `mica run` left goes at the next start of anybody; what a living one has does not, nor what a daemon may come back for."""
+    def run(owner, bridge, net):
+        p, c = start([program])
+        ok = [c.ask(HOST_UP, [(OWNER, owner)]), c.ask(BRIDGE_UP, [(BRIDGE, bridge), (GATEWAY, net)]), c.ask(SYNC)]
+        t.ok(all(m.kind == OK for m in ok), f'{owner} begins')
+        return p, c
+    def kill(p, c):
+        p.kill()
+        p.wait()
+        c.close()
+    dead, living, daemon = run('x0000001', 'brone', '10.81.0.1/24'), run('x0000002', 'brtwo', '10.82.0.1/24'), run('d0000003', 'brthree', '10.83.0.1/24')
+    dead[1].ask(TAP_RULES, [(VM, 'vm-1'), (TAPNAME, 'vmtap1'), (2 + 25, netlab.mac_bytes('02:00:00:00:00:01')), (28, '10.81.0.2/24'), (BRIDGE, 'brone'), (GW4, '10.81.0.1'), *policy()])
+    t.ok('mica-x0000001.vmtap1' in host.run('nft', 'list', 'tables').stdout, 'a table of a VM')
+    kill(*dead)
+    kill(*daemon)
+    t.ok('brone' in snapshot(host)[0], 'killed: its bridge stands')
+    last = run('e0000004', 'brfour', '10.84.0.1/24')
+    links, tables, _ = snapshot(host)
+    t.ok('brone' not in links and not any('x0000001' in x for x in tables), f'the next one takes it away: {tables}')
+    t.ok({'brtwo', 'brthree'} <= links and any('x0000002' in x for x in tables) and any('d0000003' in x for x in tables), 'but nothing of others')
+    kill(*living)
+    p, c = run('d0000003', 'brthree', '10.83.0.1/24')
+    t.ok('brtwo' not in snapshot(host)[0], 'until they are dead, too')
+    for (p, c), bridge in (((p, c), 'brthree'), (last, 'brfour')):
+        c.ask(BRIDGE_DOWN, [(BRIDGE, bridge)])
+        c.ask(HOST_DOWN)
+        c.close()
+        p.wait(5)
+    now = snapshot(host)
+    t.ok(now == begun, f'nothing is left: {[x ^ y for x, y in zip(now, begun)]}')
+
+
 def main(program):
     if os.geteuid() != 0:
         t.skip('rules on bridges', 'needs root to make network namespaces')
@@ -126,6 +159,7 @@ def main(program):
         x.close()
     c.close()
     t.ok(p.wait(5) == 0, 'netd ends')
+    passing(program, host, begun)
     return t.done()
 
 
