@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -21,6 +22,8 @@ static void become(const struct spawn_ask *ask, const int *want, unsigned n)
 	sigset_t none;
 	if (ask->own_group)
 		setpgid(0, 0);
+	if (ask->nice)
+		setpriority(PRIO_PROCESS, 0, ask->nice); /* only root may go below 0: else it is as others */
 	for (unsigned i = 0; i < n; i++)
 		high[i] = want[i] >= 0 ? fcntl(want[i], F_DUPFD_CLOEXEC, HIGH) : -1;
 	for (unsigned i = 0; i < n; i++) {

@@ -13,6 +13,7 @@ struct spawn_ask {
 	unsigned n_fds;
 	int in, out, err;        /* become 0, 1, 2; -1: /dev/null */
 	bool own_group;          /* keeps the terminal's Ctrl-C to us */
+	int nice;                /* of its threads, where we may; below 0: before others */
 };
 /* pid or -errno. */
 pid_t spawn(const struct spawn_ask *ask);

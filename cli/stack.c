@@ -82,6 +82,8 @@ static int text_fd(const char *text)
 	return out;
 }
 
+/* Each request of one VM's user passes front and core, which a busy VM must not keep waiting. jail is not among them: its VMs would be as nice. */
+#define NICE_SERVING (-5)
 struct ends {
 	int front[2], jail[2], netd[2], gate[2], status[2], control[2], config;
 };
@@ -103,7 +105,7 @@ static int start_one(struct stack *s, int i, char *const *argv, const int *fds, 
 {
 	int err_fd = ask->log_fd >= 0 ? ask->log_fd : 2;
 	pid_t pid = spawn(&(struct spawn_ask){ .program = s->program[i], .argv = argv, .fds = fds, .n_fds = n_fds, .in = in, .out = err_fd,
-		.err = err_fd, .own_group = true });
+		.err = err_fd, .own_group = true, .nice = i == STACK_FRONT || i == STACK_CORE ? NICE_SERVING : 0 });
 	if (pid < 0)
 		return pid;
 	s->pids[i] = pid;

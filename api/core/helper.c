@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,6 +39,7 @@ static void child(int out, pid_t parent, int (*work)(void *), void *arg)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGTERM, SIG_IGN);
+	setpriority(PRIO_PROCESS, 0, 0); /* core is preferred to VMs (cli/stack.c), its copying is not */
 	if (getppid() == parent)
 		err = work(arg);
 	write_full(out, &err, sizeof(err));

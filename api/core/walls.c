@@ -18,7 +18,7 @@
  * Syscalls: of records, images, secrets, logs (all beneath the state folder): open openat openat2 access faccessat close fstat newfstatat stat lstat lseek
  *           pread64 pwrite64 preadv pwritev readv write writev fsync fdatasync ftruncate fallocate ioctl mkdirat unlinkat renameat fchmod fchmodat fchdir getdents64
  *           fstatfs
- * Syscalls: of helper.c, whose children have this filter too: fork gettid prctl rt_sigaction rt_sigprocmask getpid getppid kill wait4 pipe2
+ * Syscalls: of helper.c, whose children have this filter too: fork gettid setpriority prctl rt_sigaction rt_sigprocmask getpid getppid kill wait4 pipe2
  * Syscalls: of processes that jail gave: pidfd_open pidfd_send_signal
  * Syscalls: of everybody: clock_gettime getrandom geteuid uname prlimit64 brk mmap mprotect munmap mremap madvise futex exit exit_group
  */
@@ -35,7 +35,7 @@ static const struct sandbox_rule rules[] = {
 	SANDBOX_ALLOW(renameat), SANDBOX_ALLOW(fchmod), SANDBOX_ALLOW(fchmodat), SANDBOX_ALLOW(fchdir), SANDBOX_ALLOW(getdents64), SANDBOX_ALLOW(fstatfs),
 	/* a disk that shares its image's extents; the size of a block device */
 	SANDBOX_ALLOW_ARG(ioctl, 1, FICLONE), SANDBOX_ALLOW_ARG(ioctl, 1, FS_IOC_FIEMAP), SANDBOX_ALLOW_ARG(ioctl, 1, BLKGETSIZE64),
-	SANDBOX_ALLOW(fork), SANDBOX_ALLOW(gettid), SANDBOX_ALLOW_ARG(prctl, 0, PR_SET_PDEATHSIG), SANDBOX_ALLOW(rt_sigaction), SANDBOX_ALLOW(rt_sigprocmask),
+	SANDBOX_ALLOW(fork), SANDBOX_ALLOW(setpriority), SANDBOX_ALLOW(gettid), SANDBOX_ALLOW_ARG(prctl, 0, PR_SET_PDEATHSIG), SANDBOX_ALLOW(rt_sigaction), SANDBOX_ALLOW(rt_sigprocmask),
 	SANDBOX_ALLOW(getpid), SANDBOX_ALLOW(getppid), SANDBOX_ALLOW(kill), SANDBOX_ALLOW(wait4), SANDBOX_ALLOW(pipe2),
 	SANDBOX_ALLOW(pidfd_open), SANDBOX_ALLOW(pidfd_send_signal),
 	SANDBOX_ALLOW(clock_gettime), SANDBOX_ALLOW(getrandom), SANDBOX_ALLOW(geteuid), SANDBOX_ALLOW(uname), SANDBOX_ALLOW(prlimit64), SANDBOX_ALLOW(brk),

@@ -101,6 +101,7 @@ def check(row, pid, beside):
     tap.ok(status(pid, "NoNewPrivs") == "1" and row["no_new_privs"] == "yes", "%s: no new privileges" % name)
     if name in ("front", "gate", "vmm"):
         tap.ok(os.listdir("/proc/%d/root" % pid) == [], "%s: its root is empty" % name)
+    tap.ok(os.getpriority(os.PRIO_PROCESS, pid) == (-5 if name in ("front", "core") else 0), "%s: front and core are preferred, VMs are not" % name)
     tap.ok(os.stat("/proc/%d/fd/0" % pid).st_rdev == os.makedev(1, 3), "%s: nothing on standard input" % name)
 
 

@@ -13,6 +13,7 @@
 
 #define FOLDER "mica"
 #define DAEMON "daemon"           /* in a delegated group: where we ourselves are, because a group with limited children may hold no processes */
+#define DAEMON_WEIGHT 1000u       /* of ten VMs: the daemon serves all of them, and uses little */
 #define LEAF "vm-"
 #define PERIOD_US 100000u
 enum { FILE_MAX = 1 << 20, LEFTOVERS_MAX = 65536, MOVES = 8 };
@@ -211,6 +212,8 @@ void cgroups_init(struct cgroups *c)
 	}
 	c->memory = enable(c->dir_fd, "memory");
 	c->cpu = enable(c->dir_fd, "cpu");
+	if (c->cpu)
+		write_text(c->dir_fd, DAEMON "/cpu.weight", "%llu", DAEMON_WEIGHT, 0); /* not there when the folder is our own: then it is elsewhere */
 	c->pids = enable(c->dir_fd, "pids");
 	c->io = enable(c->dir_fd, "io");
 	if (!c->memory || !c->cpu || !c->pids)
