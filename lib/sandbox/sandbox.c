@@ -30,8 +30,8 @@ static int set_caps(uint64_t keep)
 static void shrink_bounding_set(uint64_t keep)
 {
 	for (unsigned cap = 0; cap < 64; cap++)
-		if (!(keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno == EINVAL)
-			break; /* past the last capability this kernel knows */
+		if (!(keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && (errno == EINVAL || errno == EPERM))
+			break; /* past the last capability this kernel knows; or CAP_SETPCAP is gone, and with it every other try: half of a cage's system calls were such tries */
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 }
 
