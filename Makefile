@@ -477,8 +477,9 @@ test-all: all $(UNIT_BINS) $(FUZZ_BINS) $(KVMCHECK) $(O)/asan/vmm ## everything:
 	@$(TAP_RUN) -a -j 2 $(IT_ITEM) $(PROC_ITEMS) $(UNIT_BINS) $(FUZZ_ITEMS)
 
 .PHONY: test-heavy
-test-heavy: progs ## what takes minutes: 200 kills of the daemon's processes (CRASH_KILLS=), with a seed that is printed
+test-heavy: all ## what takes minutes: 200 kills of the daemon's processes (CRASH_KILLS=), with a seed that is printed; how fair VMs are to each other
 	@tests/it/crash.py $(O)/bin $(O)/guest/agent -n $(CRASH_KILLS)
+	@$(TAP_RUN) '@1500 =fair tests/it/fair.sh $(O)/mica'
 CRASH_KILLS ?= 200
 
 test-unit: $(UNIT_BINS) $(FUZZ_BINS) ## unit tests and the fuzz corpus
