@@ -1,4 +1,5 @@
 #include "cli/checks.h"
+#include "cli/out.h"
 #include "lib/base/base.h"
 
 #include <errno.h>
@@ -71,6 +72,14 @@ static void check_user_ns(struct check *c, const char *state)
 	if (err)
 		lacks(c, CHECK_LESS, "E_USERNS");
 	snprintf(c->found, sizeof(c->found), "user namespaces: %s%s", err ? strerror(err) : "there", geteuid() ? "" : " (root needs none)");
+}
+
+void checks_note_rootless(void)
+{
+	int err = geteuid() ? in_child(try_user_ns) : 0;
+	if (geteuid())
+		out_note("note: not root: processes of VMs have your user id, %s; rlimits alone bound a VM, unless the daemon has a cgroup of its own (a unit with Delegate=yes)",
+			 err ? "and no namespaces of their own (this host refuses user namespaces) [E_USERNS]" : "each in namespaces of its own");
 }
 
 static int try_seccomp(void)

@@ -15,6 +15,8 @@ struct check {
 };
 /* Fills at most CHECKS_MAX; how many. state: the daemon's folder, may be missing; "": not looked at. */
 unsigned checks_run(struct check *out, const char *state);
+/* Where root did not start us: a note on stderr of what VMs go without, beside the network. */
+void checks_note_rootless(void);
 const char *check_word(enum check_state s); /* "ok" "less" "bad" */
 
 #endif

@@ -1,5 +1,6 @@
 /* up: the supervisor. Starts the daemon's processes, starts them afresh when one dies, and passes our signals to core. VMs are no
  * children of ours: they live on through all of it. */
+#include "cli/checks.h"
 #include "cli/cli.h"
 #include "cli/files.h"
 #include "cli/notify.h"
@@ -178,14 +179,13 @@ static void announce(struct up *u, const char *addresses)
 	printf("mica %s is up\n", MICA_VERSION);
 	printf("  API    %s\n", addresses);
 	if (u->fingerprint[0]) {
-		printf("  TLS    fingerprint %s\n", u->fingerprint);
-		printf("  join   'mica join --host NAME' prints what another machine needs\n");
+		printf("  TLS    fingerprint %s\n  join   'mica join --host NAME' prints what another machine needs\n", u->fingerprint);
 	}
-	printf("  token  %s/auth/token\n", u->ask.state);
-	printf("  state  %s\n", u->ask.state);
+	printf("  token  %s/auth/token\n  state  %s\n", u->ask.state, u->ask.state);
 	printf("  guests %s KVM, kernel %s%s%s\n", route_name(u->host.route), route_kernel(u->host.route) + 7, u->stack.kernel_full >= 0 ? " or full" : "",
 	       u->ask.with_netd ? "" : ", no network (not root)");
 	fflush(stdout);
+	checks_note_rootless();
 	print_vms(u);
 }
 
