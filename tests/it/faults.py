@@ -81,6 +81,10 @@ def no_seccomp():
     refuse(317, 22)
 
 
+def no_landlock():
+    refuse(444, 95)
+
+
 def no_nft():
     refuse(41, 93, 2, 12)
 
@@ -351,10 +355,12 @@ def records():
 
 def walls():
     up_fails("E_SECCOMP", "a kernel that refuses filters", before=no_seccomp)
-    for code, name, before, words in (("E_SECCOMP", "seccomp", no_seccomp, []), ("E_FD_LIMIT", "files", lambda: files_max(200), [])):
+    for code, name, before, words in (("E_SECCOMP", "seccomp", no_seccomp, []), ("E_FD_LIMIT", "files", lambda: files_max(200), []),
+                                      ("E_LANDLOCK", "landlock", no_landlock, [])):
         text = mica("doctor", "--json", "--kvm", "/nonexistent", *words, before=before)[1]
         found = [c.get("code") for c in json.loads(text[text.index("{"):])["checks"] if c["name"] == name]
         tap.ok(found == [code], "… doctor finds %s: %s" % (code, found))
+        induced.add(code)
     if not ROOT:
         return
     def look(code, name, before, after):
@@ -405,6 +411,7 @@ def vms(bin_folder, agent):
   - {name: demo, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, network: {bridge: brdemo, gateway: 10.77.1.1/29}}
   - {name: huge, count: 0, vcpu: 1, ram_mb: RAM, storage_size: 4M, network: {mode: none}}
   - {name: none, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, image: nowhere, network: {mode: none}}
+  - {name: few, count: 0, vcpu: 1, ram_mb: 64, storage_size: 4M, max_ram: 100M, network: {mode: none}}
   api: {port: %(port)d, tls: {enabled: %(tls)s}}
 """
     with open("/proc/meminfo") as f:
@@ -414,6 +421,8 @@ def vms(bin_folder, agent):
         sock = ["--socket", stack.unix]
         check("E_NO_RAM", "more RAM than there is", *mica("vm", "launch", "huge", *sock), serving=True, why="memory|RAM")
         check("E_IMAGE_MISSING", "an image that is not in the store", *mica("vm", "launch", "none", *sock), serving=True)
+        post(stack, "/hostgroup/few/nodes", {})
+        check("E_QUOTA", "a host group's quota is used up", *mica("vm", "launch", "few", *sock), serving=True, why="max_ram is 100")
         check("E_TOKEN_REFUSED", "no token", *mica("vm", "list", "--url", stack.base("http"), "--token", "wrong"), serving=True)
         twice = ["secret", "create", "one", "--from-literal", "a-value", *sock]
         mica(*twice)
