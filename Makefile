@@ -490,6 +490,15 @@ test-it: all $(KVMCHECK) ## whole-guest tests alone
 
 bench: all $(KVMCHECK) $(O)/tests/bench/firstrun $(O)/tests/bench/nettool ## what a VM costs, beside QEMU's microvm with the same kernel and image
 	@tests/bench/bench.sh $(O)
+	@$(MAKE) --no-print-directory loc
+
+# PROGRAM=LIST: the programs of the product by the names of their object lists
+LOC_LISTS := vmm=VMM_OBJS jail=JAIL_OBJS core=CORE_OBJS front=FRONT_OBJS netd=NETD_OBJS gate=GATE_OBJS mica=CLI_OBJS init=INIT_OBJS agent=AGENT_OBJS unpack=UNPACK_OBJS
+COMMA := ,
+BLANK := $(subst ,, )
+.PHONY: loc
+loc: progs ## lines of code per program, and of all that a guest can reach
+	@tools/loc $(O) $(foreach p,$(LOC_LISTS),$(firstword $(subst =, ,$(p)))=$(subst $(BLANK),$(COMMA),$(strip $($(lastword $(subst =, ,$(p)))))))
 
 # Real fuzzing (clang, ASan, UBSan; glibc): every target for FUZZ_SEC seconds.
 FUZZ_SEC ?= 20

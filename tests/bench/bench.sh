@@ -36,6 +36,10 @@ if "$here/../rig/setup.sh" >/dev/null; then
 		"$here/../rig/rig.sh" -I "$BENCH_ICOUNT" -m 1536 -t 1800 -d "$dir" -- 'BENCH_NO_STEPS=1 BENCH_RUNS=3 BENCH_NET_MIB=16 BENCH_NET_ROUNDS=1 BENCH_NET_ASKS=100 python3 bench.py start boot net' || rc=1
 	fi
 fi
+echo "== system calls allowed, per process and kind of thread (aims: vCPU 10, I/O 14)"
+"$here/../../tools/walls" list | cut -c1-15
+echo "== the cage, on this machine"
+timeout 100 python3 "$here/cage.py" "$build/bin/jail" "$build/bin/vmm" || rc=1
 echo "== sizes in bytes"
 for f in "$build"/bin/* "$build"/guest/* "$build/kernel/min/vmlinux" "$build/image/min.ext4" "$build/mica"; do
 	[ -f "$f" ] && printf '%10d  %s\n' "$(stat -c %s "$f")" "${f#"$build"/}"
