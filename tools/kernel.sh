@@ -91,7 +91,9 @@ kmake() {
 	KBUILD_BUILD_TIMESTAMP=2026-01-01 KBUILD_BUILD_USER=mica KBUILD_BUILD_HOST=mica KBUILD_BUILD_VERSION=1 LC_ALL=C \
 		MAKEFLAGS= MAKELEVEL= make -s -C "$src" ARCH=x86_64 CC="$cc" O="$work/b" "$@"
 }
-echo "kernel: building $flavour (10 to 20 minutes on two cores, once; log: $log)" >&2
+takes="10 to 20 minutes"
+[ "$flavour" != full ] || takes="half an hour"
+echo "kernel: building $flavour ($takes on two cores, once; log: $log)" >&2
 start=$(date +%s)
 kmake KCONFIG_ALLCONFIG="$work/fragment" allnoconfig > "$log" 2>&1 || { tail -n 20 "$log" >&2; die "configuring the kernel failed"; }
 "$here/kernel-config-check.sh" -c "$work/b/.config" "$work/fragment"
