@@ -52,6 +52,8 @@ struct build {
 	bool have_images;
 	/* the builder that runs; "" */
 	char vm[VM_NAME_MAX], group[VM_NAME_MAX];
+	int remote_code;       /* the daemon could not be asked, which was said: what to return */
+	bool told;             /* an error event was written */
 	/* progress */
 	enum { SAY_TEXT, SAY_JSONL, SAY_NOTHING } say;
 	unsigned step, steps;
@@ -109,6 +111,8 @@ void say_output(struct build *b, bool is_stderr, const void *p, size_t n);
 /* The step's command failed with that exit code; returns EXIT_FAIL. */
 int say_failed(struct build *b, const struct df_op *op, int status);
 void say_image(struct build *b, const struct json_val *image, const char *key, bool cached);
+/* The end of a build that failed for a reason told on stderr alone: with jsonl an event says so. Returns code. */
+int say_ended(struct build *b, int code);
 /* A refusal: one line of JSON as well where that is asked for; returns EXIT_FAIL. */
 int say_refused(struct build *b, const struct fault *f, const char *fix);
 

@@ -56,7 +56,8 @@ const char *cache_find(const struct build *b, const char *key)
 static int builtin(struct build *b, char id[64], struct fault *f)
 {
 	struct answer an;
-	if (remote_ask(&b->r, "GET", "/info", NULL, &an))
+	b->remote_code = remote_ask(&b->r, "GET", "/info", NULL, &an);
+	if (b->remote_code)
 		return fault_set(f, -EIO, "the daemon does not answer");
 	const struct json_val *v = an.json.v ? json_root(&an.json) : NULL;
 	snprintf(id, 64, "min %.18s %.40s", json_text(v, "version", "?"), json_text(v, "git_commit", "?"));
@@ -112,7 +113,10 @@ int cache_base(void *arg_build, const char *name, struct df_config *into, char i
 	buf_init(&target, 4096);
 	buf_adds(&target, "/images/");
 	http_escape(&target, name);
-	err = !buf_cstr(&target) ? -ENOENT : remote_ask(&b->r, "GET", buf_cstr(&target), NULL, &an) ? fault_set(f, -EIO, "the daemon does not answer") : 0;
+	if (!buf_cstr(&target))
+		err = -ENOENT;
+	else if ((b->remote_code = remote_ask(&b->r, "GET", buf_cstr(&target), NULL, &an)))
+		err = fault_set(f, -EIO, "the daemon does not answer");
 	buf_done(&target);
 	if (err)
 		return err;

@@ -185,6 +185,7 @@ int say_failed(struct build *b, const struct df_op *op, int status)
 	const struct failure w = { said, b->tail, b->n_tail, op->line, status };
 	if (b->say == SAY_JSONL)
 		event(b, "error", put_failure, &w);
+	b->told = true;
 	if (b->say == SAY_NOTHING && b->n_tail) { /* the others have seen it as it came */
 		fwrite(b->tail, 1, b->n_tail, stderr);
 		if (b->tail[b->n_tail - 1] != '\n')
@@ -200,8 +201,17 @@ int say_refused(struct build *b, const struct fault *f, const char *fix)
 	char clean[1024];
 	if (b->say == SAY_JSONL)
 		event(b, "error", put_failure, &w);
+	b->told = true;
 	out_clean(clean, sizeof(clean), f->text);
 	return out_error(EXIT_FAIL, NULL, fix, "%s", clean);
+}
+
+int say_ended(struct build *b, int code)
+{
+	const struct failure w = { .text = code == 130 ? "cancelled" : "standard error says why" };
+	if (code && b->say == SAY_JSONL && !b->told)
+		event(b, "error", put_failure, &w);
+	return code;
 }
 
 struct result {

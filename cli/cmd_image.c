@@ -177,6 +177,19 @@ static int prune_name(const struct remote *r, const struct json_val *image, cons
 	return code;
 }
 
+/* An image that a later build took the names from. */
+static int prune_nameless(const struct remote *r, const struct json_val *image, uint64_t *bytes)
+{
+	const char *id = json_text(image, "id", "");
+	struct answer an;
+	int code = ask(r, "GET", id, NULL, &an, "cannot inspect the image");
+	if (code)
+		return code;
+	bool built = strcmp(json_text(json_get(an.json.v ? json_root(&an.json) : NULL, "report"), "format", ""), "build") == 0;
+	answer_done(&an);
+	return built ? prune_name(r, image, id, bytes) : 0;
+}
+
 static int run_prune(struct args *a)
 {
 	struct remote r;
@@ -191,6 +204,8 @@ static int run_prune(struct args *a)
 	const struct json_val *root = an.json.v ? json_root(&an.json) : NULL;
 	for (const struct json_val *v = json_first(root); v && !code; v = json_next(root, v)) {
 		const struct json_val *names = json_get(v, "names");
+		if (!json_first(names))
+			code = prune_nameless(&r, v, &bytes);
 		for (const struct json_val *n = json_first(names); n && !code; n = json_next(names, n))
 			if (json_str(n) && cache_name_is(json_str(n)))
 				code = prune_name(&r, v, json_str(n), &bytes);
@@ -202,7 +217,7 @@ static int run_prune(struct args *a)
 }
 
 const struct cmd cmd_image_prune = {
-	.group = "image", .name = "prune", .synopsis = "", .summary = "remove the steps that builds keep", .examples = "mica image prune",
+	.group = "image", .name = "prune", .synopsis = "", .summary = "remove the steps that builds keep, and built images without a name", .examples = "mica image prune",
 	.max_pos = 0, .command_at = -1, .flags = CMD_REMOTE, .run = run_prune,
 };
 const struct cmd cmd_image_list = {

@@ -193,6 +193,8 @@ static int plan(struct build *b)
 	for (unsigned i = 0; !code && !err && i < b->plan.n; i++)
 		if (b->plan.stage[i].needed)
 			err = key_stage(b, i, &f);
+	if (b->remote_code)
+		return b->remote_code;
 	if (code || err)
 		return code ? code : say_refused(b, &f, "");
 	df_key_image(&b->plan.stage[b->plan.target].config, b->stage[b->plan.target].key[b->plan.stage[b->plan.target].n], b->image_key);
@@ -230,6 +232,7 @@ static int work(struct build *b)
 	if (!code)
 		code = build_run(b);
 	guest_drop(b);
+	say_ended(b, code);
 	struct signalfd_siginfo si;
 	while (b->r.cancel_fd >= 0 && read(b->r.cancel_fd, &si, sizeof(si)) > 0) /* taken, or it would end us when unblocked */
 		;

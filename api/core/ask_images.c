@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "api/core/auth.h"
@@ -220,6 +221,7 @@ void builder_group(struct host_group *g)
 static int take_wish(const struct ask *a, struct vm_wish *w, struct fault *f)
 {
 	char name[IMAGE_NAME_MAX + 1];
+	struct stat st = { 0 };
 	uint64_t v = 0;
 	int err = wire_get_str(a->m, C_T_NAME, name, sizeof(name));
 
@@ -246,7 +248,8 @@ static int take_wish(const struct ask *a, struct vm_wish *w, struct fault *f)
 		return 0;
 	w->target_min = !err && strcmp(name, "min") == 0;
 	if (w->target_min)
-		return 0;
+		return fstat(CORE_FD_IMAGE, &st) == 0 && (uint64_t)st.st_size <= w->target_bytes ? 0 :
+			fault_set(f, -EINVAL, "'size' is less than the %llu bytes of the built-in image", (unsigned long long)st.st_size);
 	w->image = err ? NULL : images_find(&a->core->images, name);
 	if (!w->image)
 		return fault_set(f, -ENOENT, "'from' names no image: 'mica image list' shows all");
