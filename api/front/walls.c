@@ -9,9 +9,10 @@
 #include "lib/sandbox/sandbox.h"
 
 /*
- * Used by: lib/ev (epoll_*), lib/wire/chan (recvmsg sendmsg dup fcntl setsockopt), conn.c (accept4 read write shutdown getsockname
- * setsockopt), h_vm.c (fstat pread64), lib/base/time (clock_gettime, when there is no vDSO), musl's malloc (brk mmap mprotect munmap
- * mremap madvise futex), getrandom for a client's masks and malloc's secret, and what ends a process.
+ * Syscalls: of lib/ev: epoll_ctl epoll_pwait epoll_wait rt_sigprocmask rt_sigreturn restart_syscall
+ * Syscalls: of lib/wire/chan and connections: recvmsg sendmsg dup fcntl setsockopt accept4 read readv write writev shutdown getsockname close
+ * Syscalls: of files that core hands over: fstat newfstatat pread64
+ * Syscalls: of everybody, with getrandom for masks of WebSockets: clock_gettime getrandom brk mmap mprotect munmap mremap madvise futex exit exit_group
  */
 static const struct sandbox_rule rules[] = {
 	SANDBOX_ALLOW(epoll_ctl), SANDBOX_ALLOW(epoll_pwait), SANDBOX_ALLOW(epoll_wait),

@@ -10,9 +10,11 @@
 #include "lib/sandbox/sandbox.h"
 
 /*
- * Used by: lib/ev (epoll_*), lib/wire/chan (recvmsg sendmsg dup fcntl setsockopt), serve.c (recvmsg sendmsg accept4 read write shutdown setsockopt),
- * upstream.c (socket of IPv4 and IPv6, connect, send as sendto, recv as recvfrom, read, write, getsockopt), events.c (recvfrom), record.c (write fstat),
- * lib/base/time (clock_gettime, when there is no vDSO), getrandom, musl's malloc (brk mmap mprotect munmap mremap madvise futex), and what ends a process.
+ * Syscalls: of lib/ev: epoll_ctl epoll_pwait epoll_wait rt_sigprocmask rt_sigreturn restart_syscall
+ * Syscalls: of lib/wire/chan, of serve.c and events.c: recvmsg sendmsg dup fcntl setsockopt accept4 read readv write writev shutdown close recvfrom
+ * Syscalls: of upstream.c: socket connect sendto getsockopt
+ * Syscalls: of record.c: fstat newfstatat
+ * Syscalls: of everybody: clock_gettime getrandom brk mmap mprotect munmap mremap madvise futex exit exit_group
  */
 static const struct sandbox_rule rules[] = {
 	SANDBOX_ALLOW(epoll_ctl), SANDBOX_ALLOW(epoll_pwait), SANDBOX_ALLOW(epoll_wait),

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -18,7 +19,12 @@
 
 enum { CORE_FD = 3, OUT_MAX = 1 << 20 };
 
-/* What it takes: netlink and tun requests, and the switches of forwarding. */
+/*
+ * What it takes: netlink and tun requests, and the switches of forwarding.
+ * Syscalls: of lib/wire/chan and netlink: socket bind sendto recvfrom sendmsg recvmsg poll setsockopt dup fcntl
+ * Syscalls: of taps, and files of /proc/sys: open openat close ioctl pread64 pwrite64 write writev
+ * Syscalls: of everybody: mmap munmap mremap mprotect madvise brk clock_gettime rt_sigreturn restart_syscall exit_group
+ */
 static const struct sandbox_rule rules[] = {
 	SANDBOX_ALLOW(sendto), SANDBOX_ALLOW(recvfrom), SANDBOX_ALLOW(sendmsg), SANDBOX_ALLOW(recvmsg), SANDBOX_ALLOW(poll), SANDBOX_ALLOW(setsockopt),
 	SANDBOX_ALLOW_ARG(socket, 0, AF_NETLINK), SANDBOX_ALLOW_ARG(socket, 0, AF_UNIX), SANDBOX_ALLOW(bind),
@@ -26,6 +32,9 @@ static const struct sandbox_rule rules[] = {
 	SANDBOX_ALLOW(open), SANDBOX_ALLOW(openat), SANDBOX_ALLOW(close), SANDBOX_ALLOW(dup), SANDBOX_ALLOW(fcntl), SANDBOX_ALLOW(pread64), SANDBOX_ALLOW(pwrite64),
 	SANDBOX_ALLOW(write), SANDBOX_ALLOW(writev), SANDBOX_ALLOW(mmap), SANDBOX_ALLOW(munmap), SANDBOX_ALLOW(mremap), SANDBOX_ALLOW(brk), SANDBOX_ALLOW(mprotect),
 	SANDBOX_ALLOW(madvise), SANDBOX_ALLOW(exit_group), SANDBOX_ALLOW(clock_gettime), SANDBOX_ALLOW(rt_sigreturn), SANDBOX_ALLOW(restart_syscall),
+	/* memory, never code */
+	SANDBOX_ALLOW_ARG(mmap, 2, PROT_NONE), SANDBOX_ALLOW_ARG(mmap, 2, PROT_READ | PROT_WRITE),
+	SANDBOX_ALLOW_ARG(mprotect, 2, PROT_NONE), SANDBOX_ALLOW_ARG(mprotect, 2, PROT_READ | PROT_WRITE),
 };
 
 /* Every tap is a fresh open of /dev/net/tun. Debian leaves it to everybody (0666); where it is root's alone, the right to pass file modes stays. */
