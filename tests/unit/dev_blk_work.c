@@ -225,6 +225,27 @@ static void test_beside(void)
 	ok(completes(2), "the two are done");
 }
 
+/* Each completion is followed by an interrupt, whoever did it. */
+static void test_interrupts(void)
+{
+	unsigned lost = 0;
+
+	start(VDEV_F(VIRTIO_BLK_F_MQ) | VDEV_F(VIRTIO_RING_F_EVENT_IDX));
+	for (unsigned i = 0; i < 120 && !lost; i++) {
+		unsigned before = d.irqs, n = i % 3 == 2 ? SLOTS : 1, q = i % QUEUES;
+
+		gm_write_u16(&gm, d.q[q].avail + 4 + 2u * 64, (uint16_t)(d.q[q].used_seen + n - 1)); /* used_event: when the last is done */
+		never_now = i % 2;
+		for (unsigned j = 0; j < n; j++)
+			submit(q, j, i % 5 == 4 ? VIRTIO_BLK_T_OUT : VIRTIO_BLK_T_IN, 8 * j, SLOT_BYTES);
+		for (int t = 0; t < LIMIT_MS && d.irqs == before; t++)
+			usleep(1000);
+		lost += d.irqs == before || !completes(n);
+	}
+	never_now = false;
+	ok(!lost, "an interrupt comes after the completion that the driver waits for");
+}
+
 static void *reset_now(void *arg)
 {
 	vdrv_wr(arg, VIRTIO_MMIO_STATUS, 0);
@@ -360,6 +381,7 @@ int main(void)
 	set_up();
 	test_queues();
 	test_beside();
+	test_interrupts();
 	test_reset();
 	test_hold();
 	test_trouble();

@@ -49,6 +49,7 @@ struct blk {
 	unsigned n_out;        /* jobs that are not free */
 	unsigned n_workers, n_waiting; /* threads for blk_work(); of those: in want of work */
 	unsigned held;         /* > 0: no request is taken */
+	unsigned untold;       /* bit of each queue with completions that the driver has had no interrupt for yet */
 	unsigned turn;         /* queue that is looked at first */
 	bool quit;
 	pthread_cond_t work;   /* ready has one, or quit */

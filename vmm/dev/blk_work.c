@@ -5,6 +5,7 @@
 #include <time.h>
 
 #define TURN_MAX 64 /* requests before the loop looks at other events */
+#define TELL_EVERY 8 /* completions of the loop's own, for one interrupt */
 
 void blk_jobs_init(struct blk *b)
 {
@@ -128,9 +129,17 @@ static void complete(struct blk *b, struct blk_job *j, uint8_t status)
 		vq_chain_write(j->q, &j->chain, j->chain.write_bytes - 1, &status, 1);
 		/* `written` promises that many bytes from the start of the buffers: the status byte only counts when all before it does. */
 		vq_push(j->q, j->chain.head, j->written == j->chain.write_bytes - 1 ? j->chain.write_bytes : j->written);
-		vdev_used(v, j->q);
+		b->untold |= 1u << (j->q - v->q);
 	}
 	give_back(b, j);
+}
+
+/* Interrupts, for whoever wants one. Each thread does it before it waits for anything. */
+static void tell(struct blk *b)
+{
+	for (unsigned i = 0; b->untold; i++, b->untold >>= 1)
+		if (b->untold & 1)
+			vdev_used(&b->v, &b->v.q[i]);
 }
 
 /* Drops the lock meanwhile. false: it must be done by somebody who may wait. */
@@ -177,11 +186,16 @@ void blk_kick(struct vdev *v, unsigned queue)
 	for (int i = 0; i < TURN_MAX; i++) {
 		struct blk_job *j = take(b, true);
 
-		if (!j)
+		if (!j) {
+			tell(b);
 			return;
+		}
 		if (!perform(b, j, b->n_workers == 0))
 			hand_over(b, j);
+		if (i % TELL_EVERY == TELL_EVERY - 1)
+			tell(b);
 	}
+	tell(b);
 	vdev_kick_again(v, queue);
 }
 
@@ -204,6 +218,7 @@ void blk_work(struct blk *b)
 			j = take(b, false);
 		if (j) {
 			perform(b, j, true);
+			tell(b);
 			continue;
 		}
 		b->n_waiting++;
