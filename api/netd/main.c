@@ -30,7 +30,7 @@ static const struct sandbox_rule rules[] = {
 	SANDBOX_ALLOW_ARG(socket, 0, AF_NETLINK), SANDBOX_ALLOW_ARG(socket, 0, AF_UNIX), SANDBOX_ALLOW(bind),
 	SANDBOX_ALLOW_ARG(ioctl, 1, TUNSETIFF), SANDBOX_ALLOW_ARG(ioctl, 1, TUNSETVNETHDRSZ),
 	SANDBOX_ALLOW(open), SANDBOX_ALLOW(openat), SANDBOX_ALLOW(close), SANDBOX_ALLOW(dup), SANDBOX_ALLOW(fcntl), SANDBOX_ALLOW(pread64), SANDBOX_ALLOW(pwrite64),
-	SANDBOX_ALLOW(write), SANDBOX_ALLOW(writev), SANDBOX_ALLOW(mmap), SANDBOX_ALLOW(munmap), SANDBOX_ALLOW(mremap), SANDBOX_ALLOW(brk), SANDBOX_ALLOW(mprotect),
+	SANDBOX_ALLOW(write), SANDBOX_ALLOW(writev), SANDBOX_ALLOW(munmap), SANDBOX_ALLOW(mremap), SANDBOX_ALLOW(brk),
 	SANDBOX_ALLOW(madvise), SANDBOX_ALLOW(exit_group), SANDBOX_ALLOW(clock_gettime), SANDBOX_ALLOW(rt_sigreturn), SANDBOX_ALLOW(restart_syscall),
 	/* memory, never code */
 	SANDBOX_ALLOW_ARG(mmap, 2, PROT_NONE), SANDBOX_ALLOW_ARG(mmap, 2, PROT_READ | PROT_WRITE),
