@@ -113,6 +113,13 @@ static void put_addresses(struct buf *b, const struct vm *vm, bool with_gateway)
 		wire_str(b, N_T_GW6, six.gateway);
 }
 
+static void put_lan(struct buf *b, const struct vm *vm)
+{
+	wire_bytes(b, N_T_MAC, vm->r.mac, sizeof(vm->r.mac));
+	if (!net_is_dhcp(vm))
+		wire_str(b, N_T_GUEST4, vm->r.ip);
+}
+
 /* ---- what is under way for a VM ---- */
 
 static void ns_close(struct vm *vm)
@@ -262,7 +269,10 @@ static int ask_tap(struct vm *vm, bool adopt)
 	wire_str(b, N_T_TAP, tap);
 	if (!adopt)
 		wire_str(b, N_T_BRIDGE, vm->group->bridge);
-	put_addresses(b, vm, false);
+	if (is_macvtap(vm))
+		put_lan(b, vm);
+	else
+		put_addresses(b, vm, false);
 	if (!adopt)
 		wire_u64(b, N_T_QUEUES, vm_net_queues(vm));
 	return peer_call(&c->netd, NULL, 0, on_tap, vm);
@@ -401,7 +411,7 @@ static int ask_link(struct vm *vm)
 
 	tap_of(vm, tap);
 	wire_str(b, N_T_TAP, tap);
-	wire_bytes(b, N_T_MAC, vm->r.mac, sizeof(vm->r.mac));
+	put_lan(b, vm);
 	if (vm->group->parent[0])
 		wire_str(b, N_T_PARENT, vm->group->parent);
 	return peer_call(&c->netd, NULL, 0, on_link, vm);
@@ -428,12 +438,12 @@ void net_vm_adopt(struct vm *vm, void (*done)(struct vm *))
 {
 	int err;
 
-	if (!net_has_card(vm) || is_macvtap(vm)) { /* on the LAN nothing stands but its link: net_sync() names it */
+	if (!net_has_card(vm)) {
 		done(vm);
 		return;
 	}
 	vm->net_done = done;
-	err = net_is_isolated(vm) ? ask_netns(vm) : ask_bridge(vm, true);
+	err = net_is_isolated(vm) ? ask_netns(vm) : is_macvtap(vm) ? ask_tap(vm, true) : ask_bridge(vm, true);
 	if (err)
 		step(vm, NULL, "netd");
 }

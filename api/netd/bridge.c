@@ -175,7 +175,8 @@ static int guard_of(struct request *r, struct guard **out, struct fault *f)
 	int err = request_mac(r, g.mac);
 	if (err == -ENOENT)
 		return 0;
-	if (err || request_addr(r, N_T_GUEST4, 4, 8, &g.guest4) || request_addr(r, N_T_GUEST6, 6, 48, &g.guest6) == -EINVAL)
+	int four = err ? err : request_addr(r, N_T_GUEST4, 4, 8, &g.guest4);
+	if (err || four == -EINVAL || (four && !r->lan) || request_addr(r, N_T_GUEST6, 6, 48, &g.guest6) == -EINVAL)
 		return fault_set(f, -EINVAL, "a guarded tap needs the guest's MAC and addresses");
 	struct guard *kept = guard_make(r->n, r->name);
 	if (!kept)
@@ -183,6 +184,7 @@ static int guard_of(struct request *r, struct guard **out, struct fault *f)
 	memcpy(kept->mac, g.mac, sizeof kept->mac);
 	kept->guest4 = g.guest4;
 	kept->guest6 = g.guest6;
+	kept->lan = r->lan;
 	*out = kept;
 	return 0;
 }
@@ -195,6 +197,21 @@ static int guard_on(struct request *r, const struct guard *g, struct fault *f)
 	guard_drop(r->n, r->name);
 	return fault_set(f, err, "cannot guard tap %s against false addresses: %s%s", r->name, strerror(-err),
 			 err == -EOPNOTSUPP || err == -ENOENT ? " (the host's kernel needs CONFIG_NF_TABLES_NETDEV and CONFIG_NETFILTER_INGRESS)" : "");
+}
+
+int guard_lan(struct request *r, struct fault *f)
+{
+	struct fault why;
+	struct guard *g;
+	r->lan = true;
+	int err = guard_of(r, &g, f);
+	if (err || !g || !(err = nft_tap_guard(r->n, g, true)))
+		return err;
+	guard_drop(r->n, r->name);
+	fault_set(&why, err, "%s", strerror(-err));
+	fault_set(&r->said, 0, "nothing guards which addresses it uses on the LAN: %s%s", why.text,
+		  err == -EOPNOTSUPP || err == -ENOENT ? " (the host's kernel needs CONFIG_NETFILTER_EGRESS and CONFIG_NF_TABLES_NETDEV)" : "");
+	return 0;
 }
 
 /* Attached and up, with its guard before the first frame. */
@@ -248,6 +265,8 @@ int tap_adopt(struct request *r, struct fault *f)
 	int err = find_ours(r->n, r->name, &l, f);
 	if (err || !l.index)
 		return err ? err : fault_set(f, -ENODEV, "tap %s is not there", r->name);
+	if (l.macvtap)
+		return guard_lan(r, f);
 	err = guard_of(r, &g, f);
 	return err || !r->n->synced ? err : guard_on(r, g, f); /* before: host_sync() writes it with the others */
 }

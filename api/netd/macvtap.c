@@ -72,6 +72,8 @@ int macvtap_up(struct request *r, struct fault *f)
 		return fault_set(f, err, "cannot make macvtap link %s on %s: %s%s", r->name, parent, strerror(-err), hint(err));
 	err = rtnl_link_find(rt, r->name, &l);
 	if (!err)
+		err = guard_lan(r, f); /* before the first frame */
+	if (!err)
 		err = rtnl_link_set(rt, l.index, 0, true, true);
 	if (err) {
 		if (l.index)

@@ -92,11 +92,12 @@ struct range {                /* a bridge's subnet, or a group's range of isolat
 	bool bridge;
 	struct net_addr net4, net6; /* net6.family 0: none */
 };
-struct guard {                /* a bridge's tap whose guest may not lie about who it is */
+struct guard {                /* a tap whose guest may not lie about who it is */
 	struct guard *next;
 	char tap[IFNAMSIZ];
 	uint8_t mac[6];
 	struct net_addr guest4, guest6; /* guest6.family 0: none */
+	bool lan;             /* a macvtap link: IPv6 is not looked at, IPv4 with guest4.family 0 neither */
 };
 struct iso_rule {             /* RULE, unpacked */
 	bool allow, explicit_;
@@ -178,6 +179,7 @@ struct request {
 	int out_fds[NETD_QUEUES_MAX]; /* go with the reply, owned */
 	unsigned n_out;
 	struct fault said;    /* goes with an OK as TEXT */
+	bool lan;             /* about a link on the LAN */
 };
 int bridge_up(struct request *r, struct fault *f);
 int bridge_down(struct request *r, struct fault *f);
@@ -186,6 +188,7 @@ int tap_down(struct request *r, struct fault *f);
 int tap_adopt(struct request *r, struct fault *f);
 int parent_look(struct request *r, struct fault *f);  /* macvtap.c */
 int macvtap_up(struct request *r, struct fault *f);
+int guard_lan(struct request *r, struct fault *f);    /* bridge.c; a kernel that cannot is only told */
 int host_up(struct request *r, struct fault *f);
 int host_down(struct request *r, struct fault *f);
 int host_sync(struct request *r, struct fault *f);

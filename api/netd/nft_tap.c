@@ -1,7 +1,9 @@
 /*
- * What a guest on a bridge may say of itself: table netdev "mica…", chain "tap-NAME" where frames come in from the guest. Its own MAC, its own IPv4 address
+ * What a guest may say of itself. On a bridge: table netdev "mica…", chain "tap-NAME" where frames come in from the guest. Its own MAC, its own IPv4 address
  * in packets and in ARP, its own IPv6 address (and the link-local one of its MAC, RFC 4291 appendix A) in packets and in neighbour discovery. Other
  * kinds of frames do not pass: tagged or tunnelled ones could carry what these rules would not see.
+ * On the LAN (macvtap) the chain stands where the link sends: its own MAC, in ARP too, and its own IPv4 address where we gave it one. What DHCP gave is not known here,
+ * nor which IPv6 addresses it made from what the LAN's router announces.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -13,6 +15,14 @@
 #include "api/netd/netd.h"
 
 enum { LINK = 1, NET = 2, TRANSPORT = 3, GUARD_PRIORITY = -500, SOLICITATION = 135, ADVERTISEMENT = 136, MLD_REPORT = 143 };
+
+/* On the LAN: what is not known of it cannot be held against it. */
+static void put_unknown(struct nft_batch *b, const struct guard *g, const char *chain)
+{
+	static const uint16_t kinds[] = {ETH_P_IPV6, ETH_P_IP, ETH_P_ARP};
+	for (size_t i = 0; i < (g->guest4.family ? 1 : ARRAY_LEN(kinds)); i++)
+		nft_rule(b, &(struct nft_rule){.chain = chain, .ethertype = kinds[i], .then = NFT_THEN_ACCEPT});
+}
 
 /* Frames that match go on to the next test; what is left at the end of a kind is dropped. */
 void nft_tap_put(struct nft_batch *b, const struct guard *g)
@@ -26,7 +36,7 @@ void nft_tap_put(struct nft_batch *b, const struct guard *g)
 		/* ARP (RFC 826): addresses of Ethernet and IPv4 only; the sender is the guest, or nobody yet (RFC 5227) */
 		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 4, 2, sizes, true}}, .then = NFT_THEN_DROP},
 		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 8, 6, g->mac, true}}, .then = NFT_THEN_DROP},
-		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 14, 4, guest4, false}}, .then = NFT_THEN_ACCEPT},
+		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 14, 4, guest4, false}}, .then = NFT_THEN_ACCEPT}, /* guest4 0.0.0.0: not known */
 		{.ethertype = ETH_P_ARP, .n_raw = 1, .raw = {{NET, 14, 4, zero, false}}, .then = NFT_THEN_ACCEPT},
 		{.ethertype = ETH_P_IP, .n_raw = 1, .raw = {{NET, 12, 4, guest4, false}}, .then = NFT_THEN_ACCEPT},
 		/* neighbour discovery (RFC 4861 §4.3, §4.4): an advertisement speaks for its target, whatever headers stand before it */
@@ -40,11 +50,13 @@ void nft_tap_put(struct nft_batch *b, const struct guard *g)
 		{.then = NFT_THEN_DROP},
 	};
 	snprintf(chain, sizeof chain, "tap-%s", g->tap);
-	nft_chain_add(b, chain, &(struct nft_hook){.type = "filter", .hook = NF_NETDEV_INGRESS, .priority = GUARD_PRIORITY, .device = g->tap});
+	nft_chain_add(b, chain, &(struct nft_hook){.type = "filter", .hook = g->lan ? NF_NETDEV_EGRESS : NF_NETDEV_INGRESS, .priority = GUARD_PRIORITY, .device = g->tap});
 	nft_chain_flush(b, chain);
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++) {
 		struct nft_rule r = rules[i];
 		r.chain = chain;
+		if (g->lan && r.then == NFT_THEN_DROP && !r.n_raw)
+			put_unknown(b, g, chain);
 		if (r.ethertype != ETH_P_IPV6 || g->guest6.family)
 			nft_rule(b, &r);
 	}

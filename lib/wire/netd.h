@@ -34,9 +34,10 @@ enum netd_type {
 	N_OPEN = 29,        /* VM ADDR (4 or 16 bytes) PORT (0: any) RULE (index in allow) TTL_S → OK once packets pass. Never opens what builtin rules deny */
 	N_COUNTERS = 30,    /* VM → OK COUNTER*: new flows by rule since that VM's policy was set */
 	N_HOST_DOWN = 32,   /* → OK: our tables go; when no VM is left */
-	N_TAP_ADOPT = 31,   /* TAP MAC GUEST4 GUEST6, as in N_TAP_UP, of a VM that runs → OK */
+	N_TAP_ADOPT = 31,   /* TAP MAC GUEST4 GUEST6, as in N_TAP_UP, or TAP MAC [GUEST4] as in N_MACVTAP_UP, of a VM that runs → OK */
 	N_PARENT = 33,      /* [PARENT] → OK; TEXT: what is missing now for macvtap links on that link of the host (absent: the one of its default route) */
-	N_MACVTAP_UP = 34,  /* TAP (≤15) MAC [PARENT] → OK INDEX: a macvtap link of that index, mode bridge, on the parent, up; what was left of that name goes before.
+	N_MACVTAP_UP = 34,  /* TAP (≤15) MAC [GUEST4] [PARENT] → OK INDEX [TEXT: it is not guarded, and why]: a macvtap link of that index, mode bridge, on the parent, up; what was left of that name goes before. What leaves the guest with another MAC, or
+	                       another IPv4 address than GUEST4 (absent: it is not known), in ARP too, is dropped.
 	                       jail opens it (J_TAP). It goes by N_TAP_DOWN only, not with its descriptors; N_SYNC takes it unless LINK names it */
 	N_TAP_RULES = 36,   /* VM TAP BRIDGE MAC GUEST4 "a.b.c.d/len" GW4 [GUEST6 GW6] DEFAULT RULE*: what that VM on a bridge may reach beyond its bridge, the host
 	                       included, in one transaction; flows that run are judged again. Before its tap is up, and again for every change → OK.

@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from frames import Tap, start, ERR, OK, TEXT
 import netlab
 from netlab import Guest, Ns, Servers, ping, tcp, udp
-from netd_iso import HOST_DOWN, HOST_UP, LINK, MAC, OWNER, SYNC, TAPNAME, TAP_DOWN, snapshot
+from netd_iso import GUEST4, HOST_DOWN, HOST_UP, LINK, MAC, OWNER, SYNC, TAPNAME, TAP_ADOPT, TAP_DOWN, snapshot
 
 PARENT_LOOK, MACVTAP_UP, J_TAP = 33, 34, 23
 PARENT, INDEX = 41, 42
@@ -60,6 +60,46 @@ class Dhcp(threading.Thread):
             reply = bytes([2]) + m[1:16] + socket.inet_aton(self.give) + socket.inet_aton(self.router) + bytes(4) + m[28:44] + bytes(192) + m[236:240]
             reply += bytes([53, 1, 2 if kind == 1 else 5, 54, 4]) + socket.inet_aton(self.router) + bytes([51, 4, 0, 0, 14, 16]) + self.options + b'\xff'
             self.sock.sendto(reply, ('255.255.255.255', 68))
+
+
+def check_forged(t, lan, a, b=None):
+    """a has an address that we gave, b one that DHCP could have given."""
+    lan_mac = mac_of(lan, 'lan0')
+
+    def passes(vm, mac, kind, body, marker):
+        s = lan.inside(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)))
+        s.bind(('lan0', 3))
+        s.settimeout(0.5)
+        vm.raw(netlab.ethernet(lan_mac, mac, kind, body))
+        try:
+            while marker not in s.recv(4096):
+                pass
+            return True
+        except OSError:
+            return False
+        finally:
+            s.close()
+    n = [0]
+
+    def v4(vm, mac, src):
+        n[0] += 1
+        marker = b'marker-%d-' % n[0]
+        return passes(vm, mac, 0x800, netlab.ipv4(src, LAN4, 17, netlab.udp_packet(1, 9, marker)), marker)
+
+    def arp(vm, mac, who, ip):
+        n[0] += 1
+        marker = b'marker-%d-' % n[0]
+        return passes(vm, mac, 0x806, netlab.arp(who, ip, lan_mac, LAN4) + marker, marker)
+    t.ok(v4(a, MACS[0], '192.168.50.220') and arp(a, MACS[0], MACS[0], '192.168.50.220'), 'what is true arrives')
+    t.ok(not v4(a, MACS[1], '192.168.50.220') and not (b and v4(b, '02:66:66:66:66:66', '192.168.50.221')), 'another MAC does not')
+    t.ok(not v4(a, MACS[0], LAN4) and not v4(a, MACS[0], '192.168.50.221'), 'another IPv4 address does not, where we gave it')
+    t.ok(not arp(a, MACS[0], MACS[0], LAN4) and not arp(a, MACS[0], mac_of(lan, 'lan0'), '192.168.50.220') and not (b and arp(b, MACS[1], MACS[0], '192.168.50.221')), 'nor ARP for another')
+    if b:
+        t.ok(v4(b, MACS[1], '192.168.50.77') and arp(b, MACS[1], MACS[1], '192.168.50.77'), 'what DHCP gave is not known, so not held against it')
+
+
+def mac_of(ns, link):
+    return ns.ip('-o', 'link', 'show', link).split('link/ether ')[1].split()[0]
 
 
 def check_dhcp(t, lan, vm):
@@ -126,7 +166,8 @@ def main(netd, jail):
         m = c.ask(MACVTAP_UP, fields)
         t.ok(m.kind == ERR, f'{what} is refused: {m.text(TEXT)}')
     t.ok(snapshot(host)[0] == begun[0], 'and leaves nothing')
-    ups = [c.ask(MACVTAP_UP, [(TAPNAME, f'vmtap{i + 1}'), (MAC, netlab.mac_bytes(mac))]) for i, mac in enumerate(MACS)]
+    guards = [[(TAPNAME, f'vmtap{i + 1}'), (MAC, netlab.mac_bytes(mac)), *([(GUEST4, '192.168.50.220/24')] if not i else [])] for i, mac in enumerate(MACS)]
+    ups = [c.ask(MACVTAP_UP, f) for f in guards]
     said = alias_of(host, 'vmtap1')
     t.ok(all(m.kind == OK and m.num(INDEX) for m in ups), f'two links on the default route\'s: {[m.text(TEXT) for m in ups]}')
     t.ok('vmtap1@eth7' in said and MACS[0] in said and 'alias mica t2' in said and ',UP' in said and 'mode bridge' in host.ip('-d', 'link', 'show', 'vmtap1'),
@@ -148,6 +189,11 @@ def main(netd, jail):
     inside = Servers(a.ns, tcp=(81,))
     t.ok(tcp(lan, '192.168.50.220', 81) == 'ok' and ping(lan, '192.168.50.221'), 'the LAN reaches VMs')
     t.ok(tcp(b.ns, '192.168.50.220', 81) == 'ok', 'and they each other')
+    guarded = not any('nothing guards' in (m.text(TEXT) or '') for m in ups)
+    if guarded:
+        check_forged(t, lan, a, b)
+    else:
+        t.skip('guards on the LAN', ups[0].text(TEXT))
     t.ok(MACS[0] in lan.ip('neigh'), 'by the VM\'s own MAC')
     t.ok(not ping(host, '192.168.50.220', 1), 'the host does not (macvlan)')
     os.kill(p.pid, 9)
@@ -160,8 +206,11 @@ def main(netd, jail):
     t.ok(c.ask(MACVTAP_UP, asked).kind == ERR and c.ask(TAP_DOWN, [asked[0]]).kind == OK and tcp(a.ns, LAN4, 80) == 'ok', 'not by name either')
     c.ask(HOST_DOWN)
     c.ask(HOST_UP, [(OWNER, 't2')])
-    t.ok(c.ask(SYNC, [(LINK, 'vmtap1')]).kind == OK, 'the own one tidies up')
+    t.ok(c.ask(TAP_ADOPT, guards[0]).kind == OK and c.ask(SYNC, [(LINK, 'vmtap1')]).kind == OK, 'the own one tidies up')
     t.ok('vmtap1' in snapshot(host)[0] and 'vmtap2' not in snapshot(host)[0] and tcp(a.ns, LAN4, 80) == 'ok', 'what is named stays and works, what is not goes')
+    if guarded:
+        check_forged(t, lan, a)
+    t.ok(c.ask(TAP_ADOPT, guards[0][:2]).kind == OK, 'an address that is not known any more')
     check_dhcp(t, lan, a.ns)
     inside.close()
     a.close(), b.close()
