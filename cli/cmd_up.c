@@ -58,9 +58,8 @@ struct up {
 	char fingerprint[100]; /* of the API's certificate; "": no TLS */
 	char addresses[512];   /* of the API, as core said them */
 	char cert_file[PATH_MAX], key_file[PATH_MAX]; /* read again at SIGHUP; "": those of the state folder */
-	uint64_t deaths_ms[RESTARTS_MAX]; /* when, newest last */
+	uint64_t deaths_ms[RESTARTS_MAX], again_ms; /* deaths: when, newest last */
 	unsigned n_deaths, backoff_ms;
-	uint64_t again_ms;
 	int code;
 };
 
