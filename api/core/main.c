@@ -364,10 +364,10 @@ int main(int argc, char **argv)
 	commits_load(c);
 	builder_group(&c->builder);
 	groups_load(c);
+	group_rules_load(c);
 	core_net_start(c);
 	err = ev_run(c->loop);
 	registry_done(&c->reg);
-	group_rules_load(c);
 	secrets_done(&c->secrets);
 	tokens_done(&c->tokens);
 	metrics_done(&c->metrics);
