@@ -18,7 +18,7 @@ SHELL := /bin/bash
 # What a fresh Debian 12 needs to build and to test. `make deps` installs what is missing.
 PKGS_BUILD := gcc libc6-dev make patch musl-dev linux-libc-dev binutils flex bison bc libelf-dev libssl-dev xz-utils lz4 cpio \
 	busybox-static e2fsprogs python3 dpkg-dev kmod ca-certificates git
-PKGS_TEST := dnsmasq-base qemu-system-x86 nftables curl iproute2 iputils-ping iperf3 dnsutils tcpdump clang llvm libclang-rt-14-dev strace openssl procps zsh fish groff-base btrfs-progs
+PKGS_TEST := dnsmasq-base qemu-system-x86 nftables curl iproute2 iputils-ping iperf3 dnsutils tcpdump clang llvm libclang-rt-14-dev strace openssl procps zsh fish groff-base btrfs-progs mmdebstrap
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 MUSL := /usr/lib/x86_64-linux-musl
@@ -480,7 +480,12 @@ test-all: all $(UNIT_BINS) $(FUZZ_BINS) $(KVMCHECK) $(O)/asan/vmm ## everything:
 test-heavy: all ## what takes minutes: 200 kills of the daemon's processes (CRASH_KILLS=), with a seed that is printed; how fair VMs are to each other
 	@tests/it/crash.py $(O)/bin $(O)/guest/agent -n $(CRASH_KILLS)
 	@$(TAP_RUN) '@1500 =fair tests/it/fair.sh $(O)/mica'
+	@$(MAKE) --no-print-directory test-recipes
 CRASH_KILLS ?= 200
+
+.PHONY: test-recipes
+test-recipes: all $(KVMCHECK) ## Debian guests with systemd, and PostgreSQL, Redis, Docker, containerd, ffmpeg and Chromium in them (rootfs/RECIPES.md)
+	@$(TAP_RUN) '@5700 =recipes tests/it/heavy.sh $(KVMCHECK) $(O)/mica'
 
 test-unit: $(UNIT_BINS) $(FUZZ_BINS) ## unit tests and the fuzz corpus
 	@$(TAP_RUN) -j 2 $(UNIT_BINS) $(FUZZ_ITEMS)

@@ -328,7 +328,7 @@ static int run_import(struct args *a)
 }
 
 const struct cmd cmd_image_import = {
-	.group = "image", .name = "import", .synopsis = "FILE|FOLDER|-", .summary = "make an image of a docker-save or OCI archive, a root file system or a raw disk",
+	.group = "image", .name = "import", .aliases = "adopt", .synopsis = "FILE|FOLDER|-", .summary = "make an image of a docker-save or OCI archive, a root file system or a raw disk",
 	.opts = import_opts, .examples = "docker save web:1 | mica image import -\nmica image import --name debian:12 rootfs.tar.gz\nmica image import ./rootfs --size 4G",
 	.min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE, .run = run_import,
 };

@@ -4,6 +4,7 @@
  * running, reaps orphans, and stops the machine on a signal: SIGUSR1 and SIGUSR2 power off, SIGTERM and SIGINT
  * reboot. Never exits, never allocates, never parses a file; stands on lib/base alone. One thread.
  * Whatever fails is said in one line on the console, and the boot goes on: a guest with an agent can be mended.
+ * `init --network` sets name and network alone: where another init came first, as a service of it (rootfs/unpack/adopt.c).
  */
 #ifndef INIT_INIT_H
 #define INIT_INIT_H

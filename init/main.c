@@ -192,9 +192,20 @@ static void hand_over(void)
 	sigprocmask(SIG_SETMASK, &set, NULL);
 }
 
-int main(void)
+static void network(void)
+{
+	net_up(&(struct net_words){.host = getenv("MICA_HOST"), .ip = getenv("MICA_IP"), .gateway = getenv("MICA_GW"), .ip6 = getenv("MICA_IP6"),
+				   .gateway6 = getenv("MICA_GW6"), .dns = getenv("MICA_DNS")});
+}
+
+int main(int argc, char **argv)
 {
 	sigset_t set;
+	if (argc == 2 && strcmp(argv[1], "--network") == 0) { /* another init was the first program; no words: we were, and have done it */
+		if (getenv("MICA_HOST"))
+			network();
+		return 0;
+	}
 	if (getpid() != 1) {
 		say("only for PID 1 of a guest", 0);
 		return 1;
@@ -208,8 +219,7 @@ int main(void)
 		say("limit of open files", -errno);
 	mounts_make(false);
 	console_open();
-	net_up(&(struct net_words){.host = getenv("MICA_HOST"), .ip = getenv("MICA_IP"), .gateway = getenv("MICA_GW"), .ip6 = getenv("MICA_IP6"),
-				   .gateway6 = getenv("MICA_GW6"), .dns = getenv("MICA_DNS")});
+	network();
 	hand_over();
 	mounts_make(true);
 	serve(&set);

@@ -33,6 +33,34 @@ static const char unit[] =
 	"[Install]\n"
 	"WantedBy=multi-user.target\n";
 
+/* For a disk whose first program is systemd itself (a group's `image: FILE`, a kernel with other words): name and network come with the environment that the
+ * kernel hands to it. After our init there are no such words, and nothing is left to do. */
+static const char network_unit[] =
+	"[Unit]\n"
+	"Description=name and network of a mica guest\n"
+	"DefaultDependencies=no\n"
+	"After=systemd-remount-fs.service systemd-sysctl.service\n"
+	"Before=network-pre.target sysinit.target\n"
+	"Wants=network-pre.target\n"
+	"\n"
+	"[Service]\n"
+	"Type=oneshot\n"
+	"RemainAfterExit=yes\n"
+	"PassEnvironment=MICA_HOST MICA_IP MICA_GW MICA_IP6 MICA_GW6 MICA_DNS\n"
+	"ExecStart=/" INIT " --network\n"
+	"\n"
+	"[Install]\n"
+	"WantedBy=sysinit.target\n";
+
+/* Names of network devices stay the kernel's: eth0 is what init sets up. */
+static const char link_file[] =
+	"[Match]\n"
+	"Driver=virtio_net\n"
+	"\n"
+	"[Link]\n"
+	"NamePolicy=keep\n"
+	"MACAddressPolicy=none\n";
+
 static int make_folders(int root_fd, const char *path)
 {
 	char part[256];
@@ -114,11 +142,27 @@ static int put_link(int root_fd, const char *target, const char *path, struct fa
 
 /* ---- init and agent ---- */
 
-static int add_unit(int root_fd, struct fault *f)
-{
-	int err = put_file(root_fd, "etc/systemd/system/slicer-agent.service", unit, sizeof(unit) - 1, 0644, f);
+#define SYSTEMD "etc/systemd/system/"
 
-	return err ? err : put_link(root_fd, "/etc/systemd/system/slicer-agent.service", "etc/systemd/system/multi-user.target.wants/slicer-agent.service", f);
+static int add_unit(int root_fd, const char *name, const char *text, const char *target, struct fault *f)
+{
+	char path[128], link[160];
+	int err;
+
+	snprintf(path, sizeof(path), SYSTEMD "%s", name);
+	snprintf(link, sizeof(link), SYSTEMD "%s.wants/%s", target, name);
+	err = put_file(root_fd, path, text, strlen(text), 0644, f);
+	snprintf(path, sizeof(path), "/" SYSTEMD "%s", name);
+	return err ? err : put_link(root_fd, path, link, f);
+}
+
+static int add_units(int root_fd, struct fault *f)
+{
+	int err = add_unit(root_fd, "slicer-agent.service", unit, "multi-user.target", f);
+
+	if (!err)
+		err = add_unit(root_fd, "mica-network.service", network_unit, "sysinit.target", f);
+	return err ? err : put_file(root_fd, "etc/systemd/network/10-mica.link", link_file, sizeof(link_file) - 1, 0644, f);
 }
 
 /* Other inits are not known to start an agent for us: then ours stays the first program, and the image's is not run. */
@@ -139,7 +183,7 @@ static int add_init(int root_fd, struct json_out *o, struct fault *f)
 		return err;
 	memcpy(target + 1, systemd, strlen(systemd) + 1);
 	err = put_link(root_fd, target, NEXT, f);
-	return err ? err : add_unit(root_fd, f);
+	return err ? err : add_units(root_fd, f);
 }
 
 /* ---- network files: written by init into /run at each boot ---- */

@@ -225,6 +225,9 @@ def adoption(t, w):
     t.ok(r and r['systemd'] is True and r['user_added'] is False and os.readlink(w.at('usr/lib/mica/next')) == '/lib/systemd/systemd', f'a root file system with systemd: {r} {w.error}')
     t.ok(os.readlink(w.at('etc/systemd/system/multi-user.target.wants/slicer-agent.service')) == '/etc/systemd/system/slicer-agent.service'
          and b'ExecStart=/usr/local/bin/slicer-agent' in w.read('etc/systemd/system/slicer-agent.service'), 'has the agent as a unit')
+    t.ok(os.readlink(w.at('etc/systemd/system/sysinit.target.wants/mica-network.service')) == '/etc/systemd/system/mica-network.service'
+         and b'ExecStart=/usr/lib/mica/init --network' in w.read('etc/systemd/system/mica-network.service') and b'NamePolicy=keep' in w.read('etc/systemd/network/10-mica.link'),
+         'and one for name and network, should systemd be the first program')
     t.ok(w.read('etc/hosts') == b'127.0.0.1 me\n' and not os.path.exists(w.at('home/ubuntu')), "keeps its own user and hosts")
     w.unpack(tar([sym('etc', '/proc/self'), sym('usr', '../../..'), sym('home', '/tmp')]), '--adopt')
     t.ok(open(w.root + '/sbin/init', 'rb').read(4) == b'\x7fELF' and os.listdir(w.root + '/tmp') == ['archive'], f'links in the way lead nowhere outside {w.error[:100]}')
