@@ -90,9 +90,10 @@ struct machine {
 	struct machine_vcpu vcpu[VMM_VCPUS_MAX];
 	unsigned n_vcpus;
 	_Atomic bool pause;             /* vCPUs shall stand */
-	pthread_mutex_t stand_lock;     /* covers n_standing */
+	pthread_mutex_t stand_lock;     /* covers n_standing, n_begun */
 	pthread_cond_t stand_changed;
 	unsigned n_standing;
+	unsigned n_begun;               /* vCPUs that are about to run for the first time */
 
 	int note_fd;                    /* owned eventfd: an end, a panic, pending console output or news of a disk for the main thread */
 	_Atomic bool console_pending;
@@ -110,7 +111,8 @@ int machine_build(struct machine *m, int kvm_fd, struct ev_loop *loop, struct bo
 /* Gives up what is not needed any more and starts the threads. */
 int machine_start(struct machine *m, struct fault *f);
 
-/* Main thread. 0 once every vCPU stands and no disk has a request under way (they run); -ETIMEDOUT; -EALREADY when it is so already. */
+/* Main thread. 0 once every vCPU stands and no disk has a request under way (they run); -ETIMEDOUT; -EALREADY when it is so already;
+ * -ECANCELED when the VM ends meanwhile. */
 int machine_pause(struct machine *m);
 int machine_resume(struct machine *m);
 

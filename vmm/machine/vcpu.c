@@ -174,6 +174,7 @@ static void vcpu_stand(struct machine_vcpu *v)
 static void park(struct machine *m)
 {
 	pthread_mutex_lock(&m->stand_lock);
+	pthread_cond_broadcast(&m->stand_changed); /* a pause that waits for this thread waits in vain */
 	for (;;)
 		pthread_cond_wait(&m->stand_changed, &m->stand_lock);
 }
@@ -194,6 +195,10 @@ static void *vcpu_main(void *arg)
 	struct machine *m = v->m;
 
 	machine_sandbox_vcpu(m);
+	pthread_mutex_lock(&m->stand_lock);
+	m->n_begun++;
+	pthread_cond_broadcast(&m->stand_changed);
+	pthread_mutex_unlock(&m->stand_lock);
 	while (atomic_load(&m->state) != MACHINE_ENDED) {
 		int err;
 
@@ -252,12 +257,16 @@ static unsigned workers_of_a_disk(const struct machine *m)
 	return each < BLK_WORKERS_MAX ? each : BLK_WORKERS_MAX;
 }
 
-/* After the vCPUs, which have no need of them so soon. */
+/* Once the vCPUs run, which have no need of them so soon: making threads holds up those that start. */
 static int start_disk_workers(struct machine *m, struct fault *f)
 {
 	pthread_t unused;
 	int err = 0;
 
+	pthread_mutex_lock(&m->stand_lock);
+	while (m->n_begun < m->n_vcpus)
+		pthread_cond_wait(&m->stand_changed, &m->stand_lock);
+	pthread_mutex_unlock(&m->stand_lock);
 	for (unsigned i = 0; i < m->n_disks * workers_of_a_disk(m) && !err; i++)
 		err = start_thread(&unused, disk_worker_main, &m->disk[i % m->n_disks], "a disk", f);
 	return err;
@@ -295,10 +304,10 @@ static int wait_standing(struct machine *m)
 	until.tv_nsec += STAND_TRY_MS * 1000000L;
 	until.tv_sec += until.tv_nsec / 1000000000L;
 	until.tv_nsec %= 1000000000L;
-	while (m->n_standing < m->n_vcpus)
+	while (m->n_standing < m->n_vcpus && atomic_load(&m->state) != MACHINE_ENDED)
 		if (pthread_cond_timedwait(&m->stand_changed, &m->stand_lock, &until) == ETIMEDOUT)
 			return -ETIMEDOUT;
-	return 0;
+	return atomic_load(&m->state) == MACHINE_ENDED ? -ECANCELED : 0;
 }
 
 /* All of them, or none and -ETIMEDOUT: what stands still has no I/O under way. */
@@ -325,7 +334,7 @@ int machine_pause(struct machine *m)
 		return -EALREADY;
 	pthread_mutex_lock(&m->stand_lock);
 	atomic_store(&m->pause, true);
-	for (int i = 0; i < STAND_TRIES && err; i++) {
+	for (int i = 0; i < STAND_TRIES && err == -ETIMEDOUT; i++) {
 		for (unsigned j = 0; j < m->n_vcpus; j++) {
 			m->vcpu[j].kvm.run->immediate_exit = 1;
 			pthread_kill(m->vcpu[j].thread, KICK_SIGNAL);
