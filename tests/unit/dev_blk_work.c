@@ -291,9 +291,12 @@ static void test_hold(void)
 	start(VDEV_F(VIRTIO_BLK_F_MQ));
 	gate(true);
 	submit(0, 0, VIRTIO_BLK_T_OUT, 0, SLOT_BYTES);
-	ok(gate_has(1) && blk_hold(b, 20) == -ETIMEDOUT, "a disk with a request that does not end cannot be held");
+	ok(gate_has(1) && blk_hold(b, 20) == -ETIMEDOUT, "a request that does not end is not waited for");
+	submit(1, 3, VIRTIO_BLK_T_IN, 0, 512);
 	gate(false);
-	ok(completes(1) && blk_hold(b, LIMIT_MS) == 0, "one at rest can");
+	ok(completes(1) && status_of(3) == 0xee, "nor is another taken");
+	blk_release(b);
+	ok(completes(1) && blk_hold(b, LIMIT_MS) == 0, "released and held again");
 	kicks = vdev_stats_get(d.v).kicks;
 	submit(3, 1, VIRTIO_BLK_T_OUT, 8, SLOT_BYTES);
 	submit(0, 2, VIRTIO_BLK_T_IN, 8, 512);

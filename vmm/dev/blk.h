@@ -44,7 +44,7 @@ void blk_set_workers(struct blk *b, unsigned n);
 /* The body of a worker's thread: serves requests until blk_quit(). */
 void blk_work(struct blk *b);
 void blk_quit(struct blk *b);
-/* Nothing more is taken out of the rings until blk_release(), and what was is finished: 0, or -ETIMEDOUT and nothing is held. Any thread; nests. */
+/* Nothing more is taken out of the rings until blk_release(). 0: what was taken is finished, too; -ETIMEDOUT: not yet. Any thread; nests. */
 int blk_hold(struct blk *b, unsigned timeout_ms);
 void blk_release(struct blk *b);
 /* Looks at the file's size again and tells the guest when it changed. Any thread. fstat. 0 or -errno. */

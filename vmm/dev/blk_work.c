@@ -266,8 +266,6 @@ int blk_hold(struct blk *b, unsigned timeout_ms)
 	while (b->n_out && !err)
 		err = -pthread_cond_timedwait(&b->idle, &b->v.lock, &until);
 	pthread_mutex_unlock(&b->v.lock);
-	if (err)
-		blk_release(b);
 	return err;
 }
 

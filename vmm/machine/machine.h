@@ -111,7 +111,7 @@ int machine_build(struct machine *m, int kvm_fd, struct ev_loop *loop, struct bo
 /* Gives up what is not needed any more and starts the threads. */
 int machine_start(struct machine *m, struct fault *f);
 
-/* Main thread. 0 once every vCPU stands and no disk has a request under way (they run); -ETIMEDOUT; -EALREADY when it is so already;
+/* Main thread. 0 once every vCPU stands (runs), and no disk takes a request; -ETIMEDOUT; -EALREADY when it is so already;
  * -ECANCELED when the VM ends meanwhile. */
 int machine_pause(struct machine *m);
 int machine_resume(struct machine *m);

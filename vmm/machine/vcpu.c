@@ -310,20 +310,16 @@ static int wait_standing(struct machine *m)
 	return atomic_load(&m->state) == MACHINE_ENDED ? -ECANCELED : 0;
 }
 
-/* All of them, or none and -ETIMEDOUT: what stands still has no I/O under way. */
-static int hold_disks(struct machine *m)
+/* What stands still takes no more I/O. What hangs in the host is waited for a while; it writes to guest memory when it ends. */
+static void hold_disks(struct machine *m)
 {
-	int err = 0;
+	uint64_t until_ms = now_mono_ms() + STAND_TRIES * STAND_TRY_MS;
 
 	for (unsigned i = 0; i < m->n_disks; i++) {
-		err = blk_hold(m->disk[i].blk, STAND_TRIES * STAND_TRY_MS);
-		if (err) {
-			while (i-- > 0)
-				blk_release(m->disk[i].blk);
-			break;
-		}
+		uint64_t now = now_mono_ms();
+
+		(void)blk_hold(m->disk[i].blk, now < until_ms ? (unsigned)(until_ms - now) : 0);
 	}
-	return err;
 }
 
 int machine_pause(struct machine *m)
@@ -341,17 +337,15 @@ int machine_pause(struct machine *m)
 		}
 		err = wait_standing(m);
 	}
-	pthread_mutex_unlock(&m->stand_lock);
-	if (!err)
-		err = hold_disks(m);
 	if (err) {
-		pthread_mutex_lock(&m->stand_lock);
 		atomic_store(&m->pause, false);
 		pthread_cond_broadcast(&m->stand_changed);
-		pthread_mutex_unlock(&m->stand_lock);
-	} else {
+	}
+	pthread_mutex_unlock(&m->stand_lock);
+	if (!err) {
 		enum machine_state running = MACHINE_RUNNING;
 
+		hold_disks(m);
 		atomic_compare_exchange_strong(&m->state, &running, MACHINE_PAUSED);
 	}
 	return err;
