@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """core_admit.py CORE: what the real core refuses for want of room (RAM, disk, places of a group), and the shares that it tells jail, between the made-up
 front, jail, netd and vmm of core_fake.py. TAP."""
-import os, signal, sys
+import os, signal, socket, sys, time
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -23,7 +23,17 @@ class Jail(core_fake.Jail):
         super().serve(m)
 
 
+def flood(self):
+    """Hellos as fast as it can: on a machine that is slow today, too, more than 16 come within a second of core's."""
+    for _ in range(600):
+        a, b = socket.socketpair()
+        self.tell(core_fake.frame(core_fake.V_INCOMING, 0, (core_fake.VT_PORT, 1025)), [a.fileno()])
+        a.close()
+        b.close()
+
+
 core_fake.Jail = Jail
+core_fake.Vmm.rave = flood
 
 
 def config(w, keys, *groups):
@@ -128,9 +138,10 @@ def test_hellos():
     w = World()
     w.start(config=config(w, [], 'name: evil', 'name: ok'))
     try:
+        begin = time.monotonic()
         w.create('evil', wait='')
         ok(w.wait_line('NOTE evil-1: its guest opens streams to the daemon more than 16 times a second'), 'a guest that says hello in a loop is told of and dropped', w.lines)
-        ok(sum('more than 16' in l for l in w.lines) <= 3, 'once a second at most', w.lines)
+        ok(sum('more than 16' in l for l in w.lines) <= 2 + time.monotonic() - begin, 'once a second at most', w.lines)
         ok(w.create('ok').type == OK, 'others go on')
         ok(w.term() == 0, 'stopped')
     finally:

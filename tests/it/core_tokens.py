@@ -29,7 +29,7 @@ C = requests()
 # What each needs; whatever else stands in core.h needs admin.
 NEEDS = dict(C_INFO='read', C_AUTH=None, C_GROUPS='read', C_NODES='read', C_CREATE='vm', C_DELETE='vm', C_DESCRIBE='read', C_LOGS='read', C_SHUTDOWN='vm',
              C_CONNECT=None, C_PAUSE='vm', C_RESUME='vm', C_RELAUNCH='vm', C_TAGS='read', C_READY='read', C_METRICS='read', C_NET='net',
-             C_POLICY='read', C_PUB_CONNECT=None, C_EXPLAIN='net', C_NET_LOG='net', C_IMAGE_LIST='read', C_IMAGE_GET='read', C_IMAGE_EXPORT='files',
+             C_POLICY='read', C_GROUP_POLICY='read', C_PUB_CONNECT=None, C_EXPLAIN='net', C_NET_LOG='net', C_IMAGE_LIST='read', C_IMAGE_GET='read', C_IMAGE_EXPORT='files',
              C_COMMIT='vm', C_COMMIT_LIST='read', C_FORK='vm', C_COMMIT_DELETE='vm', C_DISK_LIST='read', C_DISK_DF='read', C_DISK_GROW='vm',
              C_DISK_EXPORT='files', C_DISK_SPARSIFY='vm')
 
