@@ -47,9 +47,11 @@ static struct peer_call *take_call(struct peer *p, const struct wire_msg *m)
 	return c;
 }
 
-static void dispatch(struct peer *p, const struct wire_msg *m, int *fds, unsigned n_fds)
+/* false: it is no answer, of one that only answers: what it was asked would wait for good. (Answers that nobody waits for are those to peer_send().) */
+static bool dispatch(struct peer *p, const struct wire_msg *m, int *fds, unsigned n_fds)
 {
 	struct peer_call *c = take_call(p, m);
+	bool known = p->on_msg || m->type == WIRE_OK || m->type == WIRE_ERR;
 
 	if (c) {
 		c->fn(c->arg, m, fds, n_fds);
@@ -58,6 +60,7 @@ static void dispatch(struct peer *p, const struct wire_msg *m, int *fds, unsigne
 		p->on_msg(p, m, fds, n_fds);
 	}
 	close_fds(fds, n_fds);
+	return known;
 }
 
 static void on_io(struct ev_io *io, uint32_t events)
@@ -83,7 +86,10 @@ static void on_io(struct ev_io *io, uint32_t events)
 			gone(p, r);
 			return;
 		}
-		dispatch(p, &m, fds, n_fds);
+		if (!dispatch(p, &m, fds, n_fds)) {
+			gone(p, -EPROTO);
+			return;
+		}
 		if (!peer_there(p))
 			return;
 	}

@@ -167,6 +167,18 @@ def test_adoption(w, vm):
        'a refusal is told, the VM goes on', w.lines)
 
 
+def test_broken(w, vm):
+    """netd only answers: one that says something else or nothing that can be read is given up, and nobody waits for it."""
+    for what, data in (('a request', frame(28, 7, (N_VM, vm))), ('a frame that is cut', frame(OK, 1, (TEXT, 'x'))[:-3]), ('junk', b'\xff' * 40)):
+        w.netd.sock.send(data)
+        w.core.wait(20)
+        w.read_lines()
+        ok(any('netd is gone' in x for x in w.lines), f'{what} of netd: core gives it up', w.lines)
+        w.kill9()
+        w.start(config=CONFIG % w.port)
+        ok(w.status_of(vm) == 'Running', 'the next one goes on with the VM')
+
+
 def test_end(w, vm):
     w.ask(C_DELETE, (T_VM, vm))
     del seen[:]
@@ -184,6 +196,7 @@ def main():
         test_refusals(w)
         test_relaunch(w, vm)
         test_adoption(w, vm)
+        test_broken(w, vm)
         test_end(w, vm)
     except (OSError, EOFError, TimeoutError, KeyError, TypeError, AttributeError):
         w.read_lines()
