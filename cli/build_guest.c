@@ -18,7 +18,7 @@
 #define ASK "/root/ask"
 #define TAR "/root/tar"
 #define RAM_DEFAULT_MB 1024u
-#define SCRATCH_BYTES (64ull << 30) /* of the builder's root disk: sparse, for archives on their way */
+#define SCRATCH_MORE (512ull << 20) /* of the builder's root disk, over what the image can hold: archives on their way */
 #define LINE_MAX_BYTES (1u << 20)
 #define TEMP_MAX 256
 
@@ -56,7 +56,7 @@ static void put_builder(const struct build *b, const char *from, struct buf *bod
 	json_out_init(&o, body);
 	json_obj(&o, NULL);
 	json_put_u64(&o, "size", b->disk_bytes & ~4095ull);
-	json_put_u64(&o, "scratch_bytes", SCRATCH_BYTES);
+	json_put_u64(&o, "scratch_bytes", (b->disk_bytes & ~4095ull) + SCRATCH_MORE);
 	json_put_u64(&o, "ram_bytes", arg_u64(b->a, "ram-mb", RAM_DEFAULT_MB) << 20);
 	json_put_u64(&o, "cpus", arg_u64(b->a, "cpu", 1));
 	if (*from)
