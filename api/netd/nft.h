@@ -98,6 +98,7 @@ struct nft_rule {
 	struct { uint8_t base, offset, len; const uint8_t *is; bool not; } raw[4]; /* bytes of a packet: base 1 link, 2 network, 3 transport header */
 	unsigned n_raw;
 	uint16_t ethertype;           /* family netdev */
+	uint32_t uid;                 /* of the socket it comes from; hook output */
 	const char *counter;          /* named counter: counts here, after the match */
 	unsigned flows_over;          /* flows that this rule has let through and that still run are more than that */
 	unsigned limit_per_s;         /* the rest of the rule only so often */

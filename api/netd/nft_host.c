@@ -3,6 +3,7 @@
  *
  *   input     what an isolated VM sends to the host's own addresses: only what its policy names
  *   forward   … and to other VMs; nothing from outside begins a flow to one
+ *   output    what gate sends by UDP: questions to DNS servers, and answers
  *   nat-NAME  address translation of a bridge's subnet or a group's range
  *   vm-LINK   what that VM's policy names
  *
@@ -17,17 +18,22 @@
 #include <string.h>
 
 #include "api/netd/netd.h"
+#include "lib/sandbox/sandbox.h"
 
 #define ANY_VM NETD_LINK_PREFIX "*"
 
 static const struct nft_hook
 	input = {.type = "filter", .hook = NF_INET_LOCAL_IN, .priority = NF_IP_PRI_FILTER},
 	forward = {.type = "filter", .hook = NF_INET_FORWARD, .priority = NF_IP_PRI_FILTER},
+	output = {.type = "filter", .hook = NF_INET_LOCAL_OUT, .priority = NF_IP_PRI_FILTER},
 	postrouting = {.type = "nat", .hook = NF_INET_POST_ROUTING, .priority = NF_IP_PRI_NAT_SRC};
 
 static void put_base(struct nft_batch *b)
 {
+	static const uint8_t dns[2] = {0, 53};
 	static const struct nft_rule rules[] = {
+		/* Landlock holds its TCP to that port, but knows no UDP */
+		{.chain = "output", .uid = SANDBOX_UID_BASE + 4, .proto = IPPROTO_UDP, .n_raw = 2, .raw = {{3, 0, 2, dns, true}, {3, 2, 2, dns, true}}, .then = NFT_THEN_DROP},
 		{.chain = "input", .ct = NFT_CT_ESTABLISHED | NFT_CT_RELATED, .then = NFT_THEN_ACCEPT},
 		{.chain = "input", .vmap_in = "vms"},
 		{.chain = "input", .in_set = "links", .then = NFT_THEN_REFUSE},
@@ -43,6 +49,8 @@ static void put_base(struct nft_batch *b)
 	nft_set_add(b, "vms", NFT_KEY_LINK, NFT_SET_OF_VERDICTS);
 	nft_chain_add(b, "input", &input);
 	nft_chain_add(b, "forward", &forward);
+	nft_chain_add(b, "output", &output);
+	nft_chain_flush(b, "output");
 	nft_chain_flush(b, "input");
 	nft_chain_flush(b, "forward");
 	for (size_t i = 0; i < ARRAY_LEN(rules); i++)

@@ -199,6 +199,13 @@ static void match_raw(struct nft_batch *b, const struct nft_rule *r)
 	}
 }
 
+/* In the kernel's own byte order. */
+static void match_uid(struct nft_batch *b, uint32_t uid)
+{
+	meta(b, NFT_META_SKUID);
+	compare(b, false, &uid, sizeof uid);
+}
+
 static void match_flow(struct nft_batch *b, uint32_t states)
 {
 	static const uint32_t none;
@@ -322,6 +329,8 @@ void nft_rule(struct nft_batch *b, const struct nft_rule *r)
 		match_link(b, NFT_META_IIFNAME, r->in, r->in_not);
 	if (r->out)
 		match_link(b, NFT_META_OIFNAME, r->out, r->out_not);
+	if (r->uid)
+		match_uid(b, r->uid);
 	match_packet(b, r);
 	match_raw(b, r);
 	match_sets(b, r);

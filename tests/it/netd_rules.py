@@ -113,6 +113,23 @@ def passing(program, host, begun):
     t.ok(now == begun, f'nothing is left: {[x ^ y for x, y in zip(now, begun)]}')
 
 
+def gate_is_held(host):
+    """What gate's user may send."""
+    def as_gate(port, uid=1835597824 + 4):
+        pid = os.fork()
+        if not pid:
+            try:
+                os.setuid(uid)
+                s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                s.settimeout(3)
+                s.sendto(b'x', (WEB4, port))
+                os._exit(0 if s.recv(9) else 1)
+            except OSError:
+                os._exit(2)
+        return os.waitpid(pid, 0)[1] == 0
+    t.ok(as_gate(53) and not as_gate(54) and as_gate(54, 1835597824 + 1), 'gate\'s user reaches port 53 by UDP and no other; others are not looked at')
+
+
 def main(program):
     if os.geteuid() != 0:
         t.skip('rules on bridges', 'needs root to make network namespaces')
@@ -123,7 +140,7 @@ def main(program):
     host = netlab.here()
     host.ip('link', 'set', 'lo', 'up')
     inet, lan = world(host)
-    servers = [Servers(inet, tcp=(80, 81), udp=(53,)), Servers(lan, tcp=(80,)), Servers(host, tcp=(80,), udp=(53,))]
+    servers = [Servers(inet, tcp=(80, 81), udp=(53, 54)), Servers(lan, tcp=(80,)), Servers(host, tcp=(80,), udp=(53,))]
     begun = snapshot(host)
     up = lambda c: [c.ask(HOST_UP, [(OWNER, 't3')]), c.ask(BRIDGE_UP, [(BRIDGE, 'brmica0'), (GATEWAY, '10.77.0.1/24'), (GATEWAY6, PREFIX6 + '::1/64')])]
     p, c = start([program])
@@ -135,6 +152,7 @@ def main(program):
         vm.plug()
         servers.append(Servers(vm.g, tcp=(80,), udp=(53,)))
     beyond(c, a, b, e.fds[0])
+    gate_is_held(host)
     changes(c, a, b)
     rules(c, a, allow=[WEB4])
     rules(c, b, drop=[WEB4])
