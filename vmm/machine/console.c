@@ -138,6 +138,14 @@ bool console_panic_text(struct console *c, char out[CONSOLE_PANIC_BYTES])
 	return out[0];
 }
 
+void console_counts(struct console *c, uint64_t *bytes, uint64_t *lost_bytes)
+{
+	pthread_mutex_lock(&c->lock);
+	*bytes = c->bytes;
+	*lost_bytes = c->lost_bytes;
+	pthread_mutex_unlock(&c->lock);
+}
+
 bool console_said_restart(struct console *c)
 {
 	bool said;

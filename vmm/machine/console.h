@@ -42,5 +42,7 @@ void console_flush(struct console *c);
 /* The panic's own words, or "" ; and whether an orderly restart was announced. */
 bool console_panic_text(struct console *c, char out[CONSOLE_PANIC_BYTES]);
 bool console_said_restart(struct console *c);
+/* Bytes seen in all, and those that the host would not take. Any thread, while vCPUs write. */
+void console_counts(struct console *c, uint64_t *bytes, uint64_t *lost_bytes);
 
 #endif

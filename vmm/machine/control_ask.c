@@ -144,7 +144,8 @@ static void do_pause(struct control *c, const struct wire_msg *m)
 	int err = c->built ? (m->type == V_PAUSE ? machine_pause(&c->m) : machine_resume(&c->m)) : -ENODEV;
 
 	if (err && err != -EALREADY)
-		control_err(c, m->id, err == -ENODEV ? 409 : 500, err, err == -ENODEV ? "nothing runs yet" : "a vCPU or a disk does not stop");
+		control_err(c, m->id, err == -ETIMEDOUT ? 500 : 409, err, err == -ENODEV ? "nothing runs yet" :
+			    err == -ECANCELED ? "the VM has ended" : "a vCPU does not stop");
 	else
 		control_ok(c, m->id);
 }
@@ -184,7 +185,7 @@ static void do_stats(struct control *c, const struct wire_msg *m)
 {
 	struct machine *vm = booted(c);
 	size_t mark = wire_begin(&c->out, WIRE_OK, m->id);
-	uint64_t pio = 0, mmio = 0, other = 0, signals = 0, unclaimed = 0, kicks = 0, irqs = 0;
+	uint64_t pio = 0, mmio = 0, other = 0, signals = 0, unclaimed = 0, kicks = 0, irqs = 0, console = 0, lost = 0;
 
 	for (unsigned i = 0; vm && i < vm->n_vcpus; i++) {
 		pio += stats_get(&vm->vcpu[i].stats.pio);
@@ -208,9 +209,11 @@ static void do_stats(struct control *c, const struct wire_msg *m)
 	control_net_stats(c);
 	control_stat(c, "kicks", kicks);
 	control_stat(c, "irqs", irqs);
-	control_stat(c, "routes", vm ? vm->ioapic.route_changes : 0);
-	control_stat(c, "console.bytes", vm ? vm->console.bytes : 0);
-	control_stat(c, "console.lost", vm ? vm->console.lost_bytes : 0);
+	control_stat(c, "routes", vm ? ioapic_route_changes(&vm->ioapic) : 0);
+	if (vm)
+		console_counts(&vm->console, &console, &lost);
+	control_stat(c, "console.bytes", console);
+	control_stat(c, "console.lost", lost);
 	control_stat(c, "vsock.streams", vm && vm->vsock ? vsock_streams(vm->vsock) : 0);
 	control_send(c, mark, NULL, 0);
 }

@@ -107,4 +107,14 @@ static void ioapic_write(void *dev, uint64_t off, const void *src, unsigned len)
 	pthread_mutex_unlock(&io->lock);
 }
 
+uint64_t ioapic_route_changes(struct ioapic *io)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&io->lock);
+	n = io->route_changes;
+	pthread_mutex_unlock(&io->lock);
+	return n;
+}
+
 const struct bus_ops ioapic_bus_ops = { .name = "io-apic", .read = ioapic_read, .write = ioapic_write };

@@ -33,5 +33,7 @@ struct ioapic {
 extern const struct bus_ops ioapic_bus_ops;
 
 void ioapic_init(struct ioapic *io, unsigned pins, void (*set_routes)(void *arg, const struct kvm_route *route, unsigned pins), void *arg);
+/* How often the guest has changed a route. Any thread. */
+uint64_t ioapic_route_changes(struct ioapic *io);
 
 #endif
