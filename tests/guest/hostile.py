@@ -13,7 +13,7 @@ says that it must not have minded (live), and after a reset always. Verdicts:
 --jail: every vmm is started by jail, in its cage. With a vmm of `make asan-vmm` its reports count. TAP; FAIL, WEDGED and an unexpected verdict are failures.
 --full: whole sweeps of ports and memory, ten times the storms, and a guest for each row (else some share one, as long as all goes well).
 """
-import argparse, glob, mmap, os, select, shutil, signal, socket, struct, sys, tempfile, time
+import argparse, glob, mmap, os, select, shutil, signal, socket, sys, tempfile, time, traceback
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -51,7 +51,7 @@ class Caged:
             os.close(self.pidfd)
         return self.returncode
 
-    def wait(self, timeout=10):
+    def wait(self, timeout=60):
         select.select([self.pidfd] if self.returncode is None else [], [], [], timeout)
         if self.poll() is None:
             raise TimeoutError("the process does not end")
@@ -68,6 +68,7 @@ class Cages:
         fd = os.open(vmm, os.O_RDONLY)
         self.proc, self.chan = frames.start([jail], [fd])
         os.close(fd)
+        self.chan.sock.settimeout(60)  # a busy machine
         self.n, self.ends = 0, {}
 
     def spawn(self, listen):
@@ -153,6 +154,8 @@ class Judge:
                     return [self.spoken() or e.args]
                 except (OSError, EOFError, TimeoutError, AssertionError, vmmctl.Refused) as e:
                     return [self.spoken() or ("FAIL" if g.proc.poll() is not None else "WEDGED", "%s: %s%s" % (type(e).__name__, e, self.fate(g)))]
+        except Exception as e:  # of this harness, or of jail
+            return [("FAIL", "%s: %s: %s" % (type(e).__name__, e, traceback.format_exc(-3).replace("\n", "\n# ")))]
         finally:
             for one in (s for p in pairs for s in p):
                 one.close()
@@ -193,7 +196,7 @@ class Judge:
             w.setblocking(False)
         g.listen(LISTEN_PORT)
         self.feed(g, wire)
-        g.start(self.elf, s, ram_bytes=RAM, disks=[(self.disk, False)], nets=[([p[0].fileno() for p in pairs], MAC)])
+        g.start(self.elf, s, **{"ram_bytes": RAM, "disks": [(self.disk, False)], "nets": [([p[0].fileno() for p in pairs], MAC)], **self.extra(row)})
         memory = None
         if self.root:
             memory = self.memory(g)
@@ -225,14 +228,26 @@ class Judge:
             bad = changed(memory, *s.model())
             if bad:
                 raise Bad("FAIL", "memory changed that no device was given: " + " ".join("%x" % a for a in bad))
-        g.call(vmmctl.PAUSE)
-        g.call(vmmctl.RESUME)
-        g.call(vmmctl.QUIT)
-        reason = g.wait_end(30)[0]
-        if reason != "killed":
-            raise Bad("FAIL", "it did not end as asked: %s%s" % (reason, self.fate(g)))
+        if not self.stop(g):
+            return [self.ended(row, g)]
         said = self.spoken()
         return [said] if said else verdicts
+
+    def extra(self, row):
+        """The row's own wishes; a read-only disk is this one."""
+        return {**{k: v for k, v in row.boot.items() if k != "read_only"}, **({"disks": [(self.disk, True)]} if row.boot.get("read_only") else {})}
+
+    def stop(self, g):
+        """Pause, resume, end. False: it has ended by itself meanwhile, which a guest that was not waited for may."""
+        try:
+            for kind in (vmmctl.PAUSE, vmmctl.RESUME, vmmctl.QUIT):
+                g.call(kind)
+        except (EOFError, BrokenPipeError):
+            pass
+        except vmmctl.Refused as e:
+            if e.status != 409:
+                raise Bad("WEDGED", "it does not stop: %s%s" % (e, self.fate(g)))
+        return g.wait_end(30)[0] == "killed"
 
     def feed(self, g, wire):
         """Frames wait for the guest, and what it sends is taken away."""

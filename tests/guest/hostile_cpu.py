@@ -5,6 +5,7 @@ import struct
 from bare import CALL, FLOOD, INS, IOAPIC, IRQ_ON, JUMP, MOVE, MSRS, OUTS, SPIN, SWEEP_IN, SWEEP_OUT, SWEEP_READ, SWEEP_WRITE, TRIPLE, VIRTIO
 from hostile_dev import pauses
 from hostile_kit import ARENA, BLK, RAM, Row, device
+from vmmctl import PAUSE, RESUME, Refused
 
 CODE, LAPIC, HOLE = 0x3e0000, 0xfee00000, 0xc0000000
 ANY = "PASS end:any stops spins"  # the guest may do to itself what it likes
@@ -112,6 +113,25 @@ for name, port, value, width, end in (("power off", 0x600, 0x34, 1, "poweroff"),
     @row("power", name, "port 0x%x, %d bytes, 0x%x" % (port, width, value), "end:" + end)
     def power(s, times, port=port, value=value, width=width):
         s.out(port, value, width).out(port, value, width)
+
+
+def pauses_to_the_end(g):
+    """A pause that meets the end is told so at once; it does not wait for a vCPU that has gone."""
+    try:
+        while g.exited is None:
+            g.call(PAUSE)
+            g.call(RESUME)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    except Refused as e:
+        if e.status != 409:
+            raise
+
+
+for n in range(4):
+    @row("power", "end in a storm of pauses, %d" % n, "a triple fault while vmm is told to pause and go on", "end:triple-fault", during=pauses_to_the_end)
+    def power_pauses(s, times, n=n):
+        s.op(SPIN, 3000 + 1000 * n).op(TRIPLE)
 
 
 @row("power", "every other value", "all 256 values that do not mean the end, in each width")

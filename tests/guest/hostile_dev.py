@@ -2,7 +2,7 @@
 import struct
 
 from bare import SPIN
-from hostile_kit import ARENA, BLK, DEVICES, INDIRECT, NET, RNG, VSOCK, Row, device
+from hostile_kit import ARENA, BLK, DEVICES, DISCARDS, INDIRECT, NET, RNG, VSOCK, Row, device
 from vmmctl import PAUSE, RESUME
 
 TABLE = []
@@ -148,6 +148,100 @@ def blk_reset(s):
     d.reg(0x50, 0)
     d.reg(0x70, 0)
     s.repeat(mark, 20)
+
+
+def blk_read(s, d, q, n):
+    s.put(d.buffer(q, 40 + n), struct.pack("<IIQ", 0, 0, n % 8))
+    d.add(q, [(d.buffer(q, 40 + n), 16, False), (d.buffer(0, 0), 512, True), (d.buffer(0, 8), 1, True)])
+
+
+TWO = dict(boot=dict(cpus=2))  # as many queues
+
+
+@row(BLK, "second queue, not agreed to", "requests in a queue that needs MQ", "PASS", **TWO)
+def blk_no_mq(s):
+    d = device(s, BLK, start=False)
+    d.start(2)
+    for n in range(4):
+        blk_read(s, d, 1, n)
+        d.kick(1)
+
+
+@row(BLK, "two queues, one place", "reads of both into the same buffers with the same status byte", "PASS", True, **TWO)
+def blk_two(s):
+    d = device(s, BLK, start=False, features=1 << 12, size=64)
+    d.start(2)
+    for n in range(16):
+        for q in (0, 1):
+            blk_read(s, d, q, n)
+            d.kick(q)
+    for q in (0, 1):
+        d.wait(q, 16)
+    return d
+
+
+@row(BLK, "second queue not ready", "kicks of it, and its ring where nobody said", "PASS", **TWO)
+def blk_missing(s):
+    d = device(s, BLK, start=False, features=1 << 12)
+    d.start(1)
+    blk_read(s, d, 1, 0)
+    for q in (1, 2, 3, 4):
+        d.reg(0x50, q)
+
+
+@row(BLK, "second queue breaks while the first works", "a loop in one, reads in the other", "REJECT", **TWO)
+def blk_break(s):
+    d = device(s, BLK, start=False, features=1 << 12, size=64)
+    d.start(2)
+    for n in range(16):
+        blk_read(s, d, 0, n)
+    d.raw(1, [(d.buffer(1, 0), 64, 1, 0)])
+    d.kick(0)
+    d.kick(1)
+
+
+@row(BLK, "two rings that are one", "both queues with the same descriptors and rings", "PASS REJECT", **TWO)
+def blk_same(s):
+    d = device(s, BLK, start=False, features=1 << 12)
+    d.begin()
+    for q in (0, 1):
+        d.set_queue(q, desc=d.places(0)[0], avail=d.places(0)[1], used=d.places(0)[2])
+    d.reg(0x70, 15)
+    for n in range(8):
+        blk_read(s, d, 0, n)
+        d.kick(0)
+        d.reg(0x50, 1)
+    s.op(SPIN, 5000)
+
+
+@row(BLK, "start storm with two queues", "started, filled, kicked, reset, forty times", "PASS", **TWO)
+def blk_storm(s):
+    d = device(s, BLK, start=False, features=1 << 12, size=64)
+    for n in range(16):
+        for q in (0, 1):
+            blk_read(s, d, q, n)
+    mark = s.count(40)
+    d.start(2)
+    for q in (0, 1):
+        s.write(d.places(q)[1] + 2, 16, 2)
+        d.reg(0x50, q)
+    d.reg(0x70, 0)
+    s.repeat(mark, 40)
+
+
+@row(BLK, "writes to a read-only disk", "with the feature and without", "PASS", True, boot=dict(read_only=True))
+def blk_read_only(s):
+    d = device(s, BLK, features=1 << 5, without=DISCARDS)
+    s.put(d.buffer(0, 20), one(8, 8))
+    for n, (kind, data) in enumerate(((1, d.buffer(0, 0)), (1, d.buffer(0, 0)), (11, d.buffer(0, 20)), (13, d.buffer(0, 20)))):
+        st = d.buffer(0, 8 + n)
+        s.write(st, 0xee, 1)
+        s.put(d.buffer(0, 40 + n), struct.pack("<IIQ", kind, 0, 0))
+        d.add(0, [(d.buffer(0, 40 + n), 16, False), (data, 512 if kind == 1 else 16, False), (st, 1, True)])
+        d.kick(0)
+        d.wait(0, n + 1)
+        s.read(st, 1, IOERR, what="status of kind %d" % kind)
+    return d
 
 
 # ---- net

@@ -14,7 +14,7 @@ QUEUES = (1, 5, 3, 1)
 SIZES = (256, 256, 256, 64)
 NET_FEATURES = 1 << 5 | 1 << 15 | 1 << 16 | 1 << 17 | 1 << 18 | 1 << 21 | 1 << 22 | 1 << 23
 FEATURES = (1 << 9 | 1 << 13 | 1 << 14, NET_FEATURES, 0, 0)
-INDIRECT, EVENT_IDX = 1 << 28, 1 << 29
+INDIRECT, EVENT_IDX, DISCARDS = 1 << 28, 1 << 29, 1 << 13 | 1 << 14
 MAC = bytes((2, 0, 0, 0, 0, 7))
 LISTEN_PORT, FRAME = 1025, b"\0" * 12 + b"from the wire" + b"." * 47
 
@@ -164,23 +164,24 @@ def vsock_packet(op, src_port, dst_port, length=0, alloc=65536, fwd=0, flags=0, 
                        flags & 0xffffffff, alloc & 0xffffffff, fwd & 0xffffffff)
 
 
-def device(s, index, at=ARENA, features=0, start=True, size=16):
-    d = Hostile(s, index, at, size=size, features=FEATURES[index] | features)
+def device(s, index, at=ARENA, features=0, start=True, size=16, without=0):
+    d = Hostile(s, index, at, size=size, features=(FEATURES[index] | features) & ~without)
     if start:
         d.start(QUEUES[index])
     return d
 
 
 class Row:
-    def __init__(self, dev, name, does, expect, build, live=False, index=None, during=None, watch=True):
+    def __init__(self, dev, name, does, expect, build, live=False, index=None, during=None, watch=True, boot=None):
         """build(s): the payload, on Payload s; returns the device that must go on when live. expect: verdicts, or ends ("end:reboot end:any"), in one string.
-        during(guest): what the harness does meanwhile. watch False: the payload leaves its memory to chance."""
+        during(guest): what the harness does meanwhile. watch False: the payload leaves its memory to chance.
+        boot: what its vmm is told beyond the usual."""
         self.dev, self.name, self.does, self.expect, self.build = dev, name, does, expect.split(), build
-        self.live, self.index, self.during, self.watch = live, index, during, watch
+        self.live, self.index, self.during, self.watch, self.boot = live, index, during, watch, boot or {}
 
     def alone(self):
         """It needs a guest of its own."""
-        return self.index is None or self.during or not self.watch or set(self.expect) - {"PASS", "REJECT"}
+        return self.index is None or self.during or self.boot or not self.watch or set(self.expect) - {"PASS", "REJECT"}
 
     def put(self, s):
         self.first_want = len(s.wants)
@@ -198,7 +199,7 @@ class Row:
         self.status_at = len(s.wants) - 1
         if self.live:
             ASK[self.index](s, d)
-        good = device(s, self.index, at=(ARENA + ARENA_END) // 2)
+        good = device(s, self.index, at=(ARENA + ARENA_END) // 2, without=DISCARDS if self.boot.get("read_only") else 0)
         ASK[self.index](s, good)
         s.read(base + 0x70, 4, 15, what="status after a reset and a correct request")
 

@@ -211,7 +211,7 @@ class Vmm:
             if frame is None:
                 raise TimeoutError("the VM does not end")
             self.event(frame)
-        self.proc.wait(10)
+        self.proc.wait(60)
         return self.exited or ("gone", "exit status %d" % self.proc.returncode)
 
     def close(self):
