@@ -17,9 +17,9 @@ static int take_pairs(struct planning *g, const struct df_step *s, struct df_lis
 	for (unsigned i = 0; i < raw.n && !err && !(old && i); i++) {
 		char *eq = strchr(raw.s[i], '=');
 		size_t n = strcspn(s->rest, " \t");
-		const char *value = old ? s->rest + n + strspn(s->rest + n, " \t") : eq + 1;
+		const char *value = old ? s->rest + n + strspn(s->rest + n, " \t") : eq ? eq + 1 : NULL;
 		char *k, *v;
-		if (old ? !*value : !eq) {
+		if (!value || (old && !*value)) {
 			err = df_refuse(g->d, s->line, g->f, "%s takes NAME=VALUE, with quotes around a VALUE that has blanks", what);
 			break;
 		}
