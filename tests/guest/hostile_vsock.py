@@ -52,7 +52,8 @@ vsock("length less than there is", "4 of 900 bytes", P(1, 15, LISTEN_PORT), P(5,
 vsock("short header", "43 bytes", P(1, 9, 9)[:43], expect="REJECT", live=False)
 vsock("a byte", "1 byte", b"x", expect="REJECT", live=False)
 vsock("header in front of nothing", "resets for streams that are not there: no answer is due", *[P(3, n, 9) for n in range(300)])
-vsock("streams by the hundred", "600 requests to a port that somebody takes", *[P(1, 1000 + n, LISTEN_PORT) for n in range(600)], receive=64, live=False)
+# 64 answers find a buffer and 256 wait at most: with more, the device would rightly stop taking packets
+vsock("streams by the hundred", "300 requests to a port that somebody takes", *[P(1, 1000 + n, LISTEN_PORT) for n in range(300)], receive=64, live=False)
 vsock("questions without room for answers", "200 requests, no receive buffer", *[P(1, 2000 + n, 4444) for n in range(200)], live=False)
 
 
