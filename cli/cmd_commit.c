@@ -19,9 +19,9 @@ static const struct opt commit_opts[] = {
 static const struct opt fork_opts[] = {
 	{ "wait", 0, OPT_FLAG, NULL, "until its agent answers and it is another machine than its source" },
 	{ "timeout", 0, OPT_DURATION, "TIME", "for waiting (default 5m); when it is over the fork is removed" },
-	{ "allow", 0, OPT_LIST, "RULE", "isolated: what it may reach, instead of its source's list" },
-	{ "no-allow", 0, OPT_FLAG, NULL, "isolated: an empty list" },
-	{ "drop", 0, OPT_LIST, "RULE", "isolated: what it may not reach, instead of its source's list" },
+	{ "allow", 0, OPT_LIST, "RULE", "isolated, bridge: what it may reach, instead of its source's list" },
+	{ "no-allow", 0, OPT_FLAG, NULL, "the same: an empty list" },
+	{ "drop", 0, OPT_LIST, "RULE", "isolated, bridge: what it may not reach, instead of its source's list" },
 	{ "fixup", 0, OPT_LIST, "NAME", "only these of hostname, machine-id, ssh-host-keys (default: all)" },
 	{ "no-fixups", 0, OPT_FLAG, NULL, "none: it takes itself for its source" },
 	{ "rm", 0, OPT_FLAG, NULL, "ephemeral: gone with its end" },

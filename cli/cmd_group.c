@@ -80,8 +80,8 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "isolated-range", 0, OPT_TEXT, "CIDR", "isolated: where its /30 networks come from" }, \
 	{ "address", 0, OPT_LIST, "ADDRESS", "pinned address" }, \
 	{ "parent", 0, OPT_TEXT, "NIC", "macvtap: the host's interface on the LAN (default: of its default route)" }, \
-	{ "allow", 0, OPT_LIST, "CIDR", "isolated: destination that is allowed" }, \
-	{ "drop", 0, OPT_LIST, "CIDR", "isolated: destination that is dropped" }, \
+	{ "allow", 0, OPT_LIST, "CIDR", "isolated, bridge: destination that is allowed" }, \
+	{ "drop", 0, OPT_LIST, "CIDR", "isolated, bridge: destination that is dropped" }, \
 	{ "json", 0, OPT_FLAG, NULL, "print the daemon's JSON" }
 
 static const struct opt create_opts[] = { KEY_OPTS, { 0 } };

@@ -30,8 +30,8 @@ static const struct opt new_opts[] = {
 	{ "tap-prefix", 0, OPT_TEXT, "PREFIX", "names of the taps (default vmtap)" },
 	{ "bridge", 0, OPT_TEXT, "NAME", "name of the bridge (default brvm0)" },
 	{ "isolated-range", 0, OPT_TEXT, "CIDR", "isolated: where its /30 networks come from" },
-	{ "allow", 0, OPT_LIST, "CIDR", "isolated: destination that is allowed" },
-	{ "drop", 0, OPT_LIST, "CIDR", "isolated: destination that is dropped" },
+	{ "allow", 0, OPT_LIST, "CIDR", "isolated, bridge: destination that is allowed" },
+	{ "drop", 0, OPT_LIST, "CIDR", "isolated, bridge: destination that is dropped" },
 	{ "dns", 0, OPT_LIST, "ADDRESS", "name server" },
 	{ "publish", 0, OPT_LIST, "SPEC", "with count 1: port of the host that leads into the VM, without token: [ADDRESS:]PORT:GUEST-PORT" },
 	{ "api-bind", 0, OPT_TEXT, "ADDRESS", "where the API listens (default 127.0.0.1)" },
@@ -152,6 +152,10 @@ static void network(struct buf *b, const struct args *a, const char *mode)
 	key(b, "      parent", arg_text(a, "parent"));
 	key(b, "      range", isolated ? arg_text(a, "isolated-range") : arg_text(a, "range"));
 	list(b, "      addresses", a, "address");
+	if (bridge) { /* where there is an entry */
+		list(b, "      drop", a, "drop");
+		list(b, "      allow", a, "allow");
+	}
 	if (!isolated)
 		return;
 	if (arg_text(a, "drop"))
@@ -203,8 +207,8 @@ static int check(const struct args *a, const char *name, const char *mode)
 			"'%s' is no name for a host group", name);
 	if (m == ARRAY_LEN(modes))
 		return out_error(EXIT_USAGE, "there are four modes", "--net bridge, isolated, macvtap or none", "unknown network mode '%s'", mode);
-	if (strcmp(mode, "isolated") && (arg_text(a, "allow") || arg_text(a, "drop")))
-		return out_error(EXIT_USAGE, "they are rules of the mode 'isolated'", "add --net=isolated, or leave them out",
+	if (strcmp(mode, "isolated") && strcmp(mode, "bridge") && (arg_text(a, "allow") || arg_text(a, "drop")))
+		return out_error(EXIT_USAGE, "they are rules of the modes 'isolated' and 'bridge'", "add --net=isolated, or leave them out",
 			"--allow and --drop do not fit --net=%s", mode);
 	if (arg_u64(a, "api-port", 8080) > 65535)
 		return out_error(EXIT_USAGE, "a port is at most 65535", "leave it out for 8080", "--api-port=%s", arg_text(a, "api-port"));

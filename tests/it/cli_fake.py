@@ -899,7 +899,7 @@ def case_new():
         '      drop: ["0.0.0.0/0"]\n', '      allow: ["10.0.0.1:53"]\n',
                  '    bind_address: "./x.sock"\n', '  - "ssh-ed25519 AAA \\"q\\""\n'):
         assert part in text, (part, text)
-    assert run("new", "No").returncode == 2 and run("new", "--net", "x").returncode == 2 and run("new", "--allow", "1.1.1.1").returncode == 2
+    assert run("new", "No").returncode == 2 and run("new", "--net", "x").returncode == 2 and run("new", "--net", "macvtap", "--allow", "1.1.1.1").returncode == 2
 
 
 failed = 0
