@@ -28,7 +28,7 @@ struct finding {
 	unsigned n_checks;
 	int code;             /* of the guest's start and command */
 	bool booted;
-	bool has_full;        /* a kernel of the user's choice */
+	bool has_full;        /* this file carries that kernel */
 	uint64_t exec_ms, stop_ms;
 	uint64_t ram_mb;
 	struct utsname un;
@@ -52,7 +52,7 @@ static void try_guest(struct finding *d)
 	struct private_ask ask = { .cpus = 1, .ram_mb = 256, .kvm = d->kvm };
 	d->code = private_start(d->p, &ask);
 	d->booted = !d->code;
-	d->has_full = d->p->host.route == ROUTE_HARDWARE && part_has(&d->p->parts, KERNEL_FULL);
+	d->has_full = part_has(&d->p->parts, KERNEL_FULL);
 	if (d->booted) {
 		uint64_t t0 = now_mono_ms();
 		d->code = exec_run(&d->p->remote, d->p->vm, &(struct exec_ask){ .words = words, .n_words = 1, .shell = "", .quiet_output = true });
@@ -86,7 +86,12 @@ static void print_json(const struct finding *d)
 	json_put_str(&o, "route", route_name(p->host.route));
 	json_put_str(&o, "reason", p->host.reason);
 	json_put_str(&o, "kernel", p->host.route == ROUTE_NONE ? NULL : route_kernel(p->host.route) + 7);
-	json_put_bool(&o, "kernel_full", d->has_full);
+	json_arr(&o, "kernels"); /* of this file */
+	json_put_str(&o, NULL, "min");
+	json_put_str(&o, NULL, "emulated");
+	if (d->has_full)
+		json_put_str(&o, NULL, "full");
+	json_end(&o);
 	json_put_u64(&o, "open_us", p->host.open_us);
 	json_put_u64(&o, "probe_us", p->host.probe_us);
 	if (p->host.problem[0]) {
@@ -160,7 +165,8 @@ static void print_words(const struct finding *d)
 	printf("kvm     %s opened in %llu µs, probed in %.1f ms\n", d->kvm, (unsigned long long)p->host.open_us, (double)p->host.probe_us / 1000.0);
 	printf("route   %s: %s\n", route_name(p->host.route), p->host.reason[0] ? p->host.reason : "stock kernels run on this KVM");
 	if (p->host.route != ROUTE_NONE)
-		printf("kernel  %s%s\n", route_kernel(p->host.route) + 7, d->has_full ? ", and full for host groups that name it" : "");
+		printf("kernel  %s; in this file: min, emulated%s\n", route_kernel(p->host.route) + 7,
+		       !d->has_full ? "" : p->host.route == ROUTE_HARDWARE ? ", full (for host groups that name it)" : ", full (which needs VMX or SVM)");
 	for (unsigned i = 0; i < d->n_checks; i++) {
 		const struct check *c = &d->checks[i];
 		printf("%-8s%-10s%s%s%s%s\n", check_word(c->state), c->name, c->found, c->code ? " [" : "", c->code ? c->code : "", c->code ? "]" : "");

@@ -13,8 +13,9 @@ DONE = [
                          "lowerdir=/t/l,upperdir=/t/u,workdir=/t/w /t/m && echo up >/t/m/a && grep -q up /t/u/a && grep -q low /t/l/a && umount /t/m"),
     ("a bridge with a veth pair", "ip link add br7 type bridge && ip link add v7 type veth && brctl addif br7 v7 && ip link set br7 up && ip link set v7 up && ls "
                                   "/sys/class/net/br7/brif | grep -q v7"),
-    ("one end in another namespace", "unshare -n sleep 60 & sleep_pid=$!; p=$(ls -d /sys/class/net/veth*) && ip link set ${p##*/} netns $sleep_pid; r=$?; "
-                                     "kill $sleep_pid; exit $r"),
+    ("one end in another namespace", "unshare -n sleep 60 & s=$!; n=0; while test $(readlink /proc/$s/ns/net) = $(readlink /proc/self/ns/net) && test $n -lt "
+                                     "100; do n=$((n + 1)); sleep 0.1; done; p=$(ls -d /sys/class/net/veth*) && ip link set ${p##*/} netns $s && ! ls -d "
+                                     "/sys/class/net/veth*; r=$?; kill $s; exit $r"),
     ("dummy, wireguard, ifb", "ip link add d7 type dummy && ip link add e7 type dummy && ip link add wg7 type wireguard && ip link add ifb7 type ifb"),
     ("macvlan, ipvlan", "ip link add link d7 mac7 type macvlan && ip link add link e7 ipv7 type ipvlan"),
     ("tun and fuse", "test -c /dev/net/tun && test -c /dev/fuse && tunctl -t tap7 >/dev/null"),
@@ -73,7 +74,7 @@ def case_full(env):
 
 @limit(120)
 def case_run(env):
-    """mica run --kernel: full where the file has it, else why not; an unknown one is refused"""
+    """mica run --kernel: full where the file has it, else why not; an unknown one is refused; doctor names what is in the file"""
     done = env.alone("run", "--kernel", "huge", "--", "true", limit_s=60)
     same(done.returncode, 125, done.stderr)
     must(b"unknown kernel 'huge'" in done.stderr, done.stderr)
@@ -84,6 +85,8 @@ def case_run(env):
     else:
         same(done.returncode, 125, done.stderr)
         must(b"E_KERNEL_ABSENT" in done.stderr and b"make full" in done.stderr, done.stderr)
+    done = env.alone("doctor", "--json", limit_s=60)
+    same(json.loads(done.stdout)["kvm"]["kernels"], ["min", "emulated"] + ["full"] * carries(env))
 
 
 def root(env, vm, script):
