@@ -3,7 +3,7 @@
  * number wraps, every walk ends.
  * cbmc: --unwind 14 --unsigned-overflow-check
  *
- * Mutations it was seen to catch: number without `v >> 56`; parse_time with a plain multiplication; step without `take > r->left`; tar_name_is_clean that looks for ".,". Extended
+ * Mutations it was seen to catch: number without `v >> 56`; parse_time without `unit /= 10`; step without `take > r->left`; tar_name_is_clean that looks for ".,". Extended
  * headers and patterns are too much for the solver: tests/fuzz/tar.c and glob.c have them.
  */
 #include "tests/proof/proof.h"
@@ -44,8 +44,10 @@ void proof_number(void)
 
 	for (unsigned i = 0; i < sizeof(field); i++)
 		field[i] = nondet_u8();
-	if (number(field, n, &v) == 0)
+	if (number(field, n, &v) == 0) {
 		PROVE(field[0] & 0x80 || v < 1ull << 36, "octal numbers are of 36 bits");
+		PROVE(!(field[0] & 0x80) || n == 8 || (!field[1] && !field[2] && !field[3]), "others of 64");
+	}
 }
 
 /* A time of an extended header. */
