@@ -502,7 +502,10 @@ test-unit: $(UNIT_BINS) $(FUZZ_BINS) ## unit tests and the fuzz corpus
 test-it: all $(KVMCHECK) ## whole-guest tests alone
 	@$(TAP_RUN) -v $(IT_ITEM)
 
-bench: all $(KVMCHECK) $(O)/tests/bench/firstrun $(O)/tests/bench/nettool ## what a VM costs, beside QEMU's microvm with the same kernel and image
+$(O)/tests/bench/fio: tests/bench/fio.sh tools/fetch-source.sh tools/sources.sha256
+	O='$(O)' MICA_CACHE='$(MICA_CACHE)' tests/bench/fio.sh
+
+bench: all $(KVMCHECK) $(O)/tests/bench/firstrun $(O)/tests/bench/nettool $(O)/tests/bench/fio ## what a VM costs, beside QEMU's microvm with the same kernel and image
 	@tests/bench/bench.sh $(O)
 	@$(MAKE) --no-print-directory loc
 

@@ -5,6 +5,7 @@ Run in a folder that holds vmm, vmlinux, min.ext4, firstrun, vmmctl.py. Parts:
   start   exec of the monitor to its guest's first instruction: time, system calls, user instructions
   boot    to the agent's hello over vsock: time, userspace exits, kicks; then private memory of the idle VM
   net     TCP through a tap both ways, request and response: net.py, nettool
+  blk     fio on a second disk, sequential and random: blk.py, fio, blk.ext4
 Each figure says how it was taken. Standard library only.
 """
 import os
@@ -94,12 +95,12 @@ def part_start():
 class Ours:
     name = "vmm"
 
-    def __init__(self, wrap=(), line=None):
+    def __init__(self, wrap=(), line=None, data=None):
         self.start = time.monotonic()
         self.vmm = vc.Vmm("./vmm", wrap=wrap)
         self.proc = self.vmm.proc
         self.vmm.listen(HELLO_PORT)
-        self.vmm.boot("vmlinux", CMDLINE + (line.words if line else ""), RAM_MIB << 20, disks=[("disk.vmm", False, "root")],
+        self.vmm.boot("vmlinux", CMDLINE + (line.words if line else ""), RAM_MIB << 20, disks=[("disk.vmm", False, "root")] + ([(data, False, "data")] if data else []),
                       nets=[(line.fd, line.mac)] if line else ())
 
     def wait_hello(self):
@@ -121,7 +122,7 @@ class Ours:
 class Qemu:
     name = "qemu"
 
-    def __init__(self, wrap=(), line=None):
+    def __init__(self, wrap=(), line=None, data=None):
         self.listener = socket.socket(socket.AF_VSOCK)
         self.listener.bind((socket.VMADDR_CID_ANY, HELLO_PORT))
         self.listener.listen(4)
@@ -132,6 +133,9 @@ class Qemu:
             argv[argv.index("-append") + 1] += line.words
             argv += ["-global", "virtio-mmio.force-legacy=false", "-netdev", "tap,id=n,fd=%d,vhost=off" % line.fd,
                      "-device", "virtio-net-device,netdev=n,mrg_rxbuf=on,mac=" + ":".join("%02x" % b for b in line.mac)]
+        if data:
+            argv += ["-global", "virtio-mmio.force-legacy=false", "-object", "iothread,id=io", "-drive", "if=none,id=b,file=%s,format=raw" % data,
+                     "-device", "virtio-blk-device,drive=b,iothread=io"]
         self.proc = subprocess.Popen([*wrap, *argv], stdin=subprocess.DEVNULL, pass_fds=[line.fd] if line else [])
 
     def wait_hello(self):
@@ -263,10 +267,33 @@ def part_net():
     net.rows(say, *(net.best(results) for results in rounds))
 
 
+# -- blk
+
+def part_blk():
+    import blk
+    fresh_disks()
+    folder = blk.Folder()
+    vms, rounds = [], ([], [])
+    try:
+        for kind in (Ours, Qemu):
+            vms.append(kind(data=folder.file(kind.name)))
+        for vm in vms:
+            vm.wait_hello()
+        devices = [blk.prepare(vm) for vm in vms]
+        for _ in range(blk.ROUNDS):
+            for vm, dev, results in zip(vms, devices, rounds):
+                results.append(blk.measure(vm, dev))
+    finally:
+        for vm in vms:
+            end(vm)
+        folder.done()
+    blk.rows(say, *(blk.best(results) for results in rounds))
+
+
 def main():
     say("", "vmm", "qemu microvm", "how")
     for part in sys.argv[1:]:
-        {"start": part_start, "boot": part_boot, "net": part_net}[part]()
+        {"start": part_start, "boot": part_boot, "net": part_net, "blk": part_blk}[part]()
 
 
 if __name__ == "__main__":

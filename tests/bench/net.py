@@ -48,10 +48,10 @@ def make_tap(name, host, queues=1):
 class Guest(aw.Stream):
     """A command in the guest, by its agent."""
 
-    def __init__(self, sock, cmd, *args):
+    def __init__(self, sock, cmd, *args, more=()):
         self.s, self.rest = sock, b""
         self.s.settimeout(600)
-        self.send(aw.EXEC, [(aw.T_CMD, cmd)] + [(aw.T_ARG, a) for a in args])
+        self.send(aw.EXEC, [(aw.T_CMD, cmd)] + [(aw.T_ARG, a) for a in args] + list(more))
 
     def wait(self):
         out = b""
