@@ -10,7 +10,7 @@
 
 #include "api/core/disks.h"
 
-#define SAY_EVERY_MS 5000u /* ours waits longer itself */
+#define SAY_EVERY_MS 4000u /* ours waits longer itself */
 
 static const struct vm *user_of(const struct vm *self, const struct conf_disk *d)
 {

@@ -40,3 +40,43 @@ def case_state_folder_full(env):
     finally:
         daemon.stop()
         subprocess.run(["umount", "-l", folder])
+
+
+@limit(240)
+def case_disk_full(env):
+    """a raw disk on a file system that is full: the guest gets EIO, the host says so once and shows it; with room again, writes go on at once"""
+    if os.geteuid() != 0:
+        raise Skip("needs root to mount a small tmpfs")
+    folder = os.path.join(env.top, "small")
+    raw, ballast = os.path.join(folder, "raw.img"), os.path.join(folder, "ballast")
+    os.makedirs(folder)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "small", folder], check=True)
+    for path, size, data in ((raw, 8 << 20, b""), (ballast, 3 << 20, bytes(3 << 20))):
+        with open(path, "wb") as f:
+            f.write(data)
+            f.truncate(size)
+        os.chmod(path, 0o666)
+    daemon = env.daemon("raw", 62, disk="64M\n    disks: [{ file: %s }]" % raw)
+    error = lambda: next(d for d in daemon.api.get("/disks") if d["hostname"] == vm).get("error")
+    said = lambda: [line for line in daemon.tail(1000).splitlines() if "/dev/vdb" in line]
+    write = "dd if=/dev/zero of=/dev/vdb bs=64k seek=%d count=%d conv=fsync,notrunc"
+    try:
+        daemon.start()
+        vm = daemon.create(cpus=2)
+        same(daemon.api.sh(vm, write % (0, 4))[0], 0, "a disk with room can be written")
+        same(error(), None)
+        code, _, err = daemon.api.sh(vm, write % (32, 24), timeout_s=120)
+        must(code != 0 and b"rror" in err, "the guest was told nothing", code, err)
+        must(wait_for(error, 20 * env.patience, 0.2), "the list does not tell")
+        same(error(), "/dev/vdb: No space left on device")
+        same(daemon.api.get("/vm/%s" % vm)["disk_error"], error(), "the description")
+        same(daemon.api.sh(vm, "echo root >/var/root && sync && cat /var/root"), (0, b"root\n", b""), "its root disk has room")
+        os.unlink(ballast)
+        must(wait_for(lambda: daemon.api.sh(vm, write % (32, 24))[0] == 0 and not error(), 60 * env.patience, 2), "with room again", error())
+        same(daemon.api.sh(vm, write % (0, 1))[0], 0)
+        must(wait_for(lambda: len(said()) >= 2, 20 * env.patience, 0.2), "what the daemon said", said())
+        must(len(said()) == 2 and "No space left" in said()[0] and "can be written again" in said()[1], said())
+        same(daemon.delete(vm)[0], 200)
+    finally:
+        daemon.stop()
+        subprocess.run(["umount", "-l", folder])

@@ -30,7 +30,7 @@
 #define BLK_QUEUES_MAX 4u
 #define BLK_WORKERS_MAX 4u
 #define BLK_JOBS (BLK_WORKERS_MAX + 2u)
-#define BLK_CALM_MS 10000u /* so long without a host error, then a write that succeeds: the trouble is over */
+#define BLK_CALM_MS 5000u /* so long without a host error, then a write that succeeds: the trouble is over */
 
 struct blk;
 /* Takes the descriptors, also on error. id ≤ 20 bytes, may be NULL. queues: 1 to BLK_QUEUES_MAX. 0 or -errno with a sentence. */
