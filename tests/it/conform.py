@@ -243,9 +243,9 @@ def case_describe(t):
 
 
 def case_network_override(t):
-    """A, 1.4: network rules of one VM: kept in an isolated group, refused in another, where nothing would enforce them"""
+    """A, 1.4: network rules of one VM: kept in an isolated group and on a bridge, refused in another, where nothing would enforce them"""
     body = {"cpus": 1, "network": {"allow": []}}
-    if t.api.get(t.path(""))["network"].get("mode") != "isolated":
+    if t.api.get(t.path(""))["network"].get("mode") not in ("isolated", "bridge"):
         t.send("POST", "/hostgroup/%s/nodes" % t.group, body, 400)
         return
     made = t.create(**body)

@@ -194,7 +194,7 @@ def test_list(w, vm, ident):
 
 def test_fork(w, vm, ident):
     for what, status, more in (('more RAM than the group', 400, [(T_RAM, 256 << 20)]), ('more processors', 400, [(T_CPUS, 3)]), ('a fix-up nobody knows', 400, [(T_FIXUP, 'clock')]),
-                               ('a secret that is not there', 400, [(T_SECRET, 'nope')]), ('network rules without isolation', 400, [(T_SET_DROP, 1), (T_DROP, '0.0.0.0/0')]),
+                               ('a secret that is not there', 400, [(T_SECRET, 'nope')]), ('a network rule that is none', 400, [(T_SET_DROP, 1), (T_DROP, 'not a rule/0')]),
                                ('a bad tag', 400, [(T_TAG, 'a\nb')]), ('a name that is taken', 409, [(T_TAG, 'name=mother')])):
         m = fork(w, ident, *more)
         ok(refused(m, status), f'refused: {what}', says(m))
