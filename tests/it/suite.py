@@ -23,7 +23,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import world  # noqa: E402
 
-ROOMS = ["run", "api", "exec", "stdin", "streams", "cp", "shell", "fs", "cli", "bg", "image", "disk", "fork", "auth", "conform", "badinput", "net", "iso", "publish", "flood", "adopt", "walls", "rootless", "full", "many", "own", "kernels", "end"]
+ROOMS = ["run", "api", "exec", "stdin", "streams", "cp", "shell", "fs", "cli", "bg", "image", "build", "disk", "fork", "auth", "conform", "badinput", "net", "iso", "publish", "flood", "adopt", "walls", "rootless", "full", "many", "own", "kernels", "end"]
 
 
 AGAIN_RUNS = 2   # of a case that failed
