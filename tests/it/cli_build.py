@@ -128,9 +128,10 @@ class Fake(http.server.BaseHTTPRequestHandler):
         if parts[0] == "images":
             return self.images(parts[1:])
         if parts[0] == "hostgroup":
-            vm = self.d.builders.pop(parts[3], {})
-            if "process" in vm:
-                vm["process"].kill()  # a machine's end is its commands' end
+            with self.d.lock:
+                vm = self.d.builders.pop(parts[3], {})
+                if "process" in vm:
+                    vm["process"].kill()  # a machine's end is its commands' end
             return self.reply(200, {"message": "gone", "disk_removed": "true", "error": ""})
         if parts[0] == "vm" and parts[1] in self.d.builders:
             return getattr(self, "vm_" + parts[2])(self.d.builders[parts[1]], parts[1], q)
@@ -195,11 +196,12 @@ class Fake(http.server.BaseHTTPRequestHandler):
             out = '{"format":"disk","systemd":false}\n' if "--adopt" in words[2] else ""
             return self.reply(200, {"stdout": out, "stderr": "", "exit_code": 0})
         words = [self.d.step] + [vm["top"] + w if w.startswith(("/new", "/root/")) else w for w in words[1:]]
+        buffered = q.get("buffered") == ["true"]
+        with self.d.lock:  # a builder that goes now takes the process with it
+            p = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            vm["process"] = p
         if words[1] == "run":
             self.d.running.set()
-        buffered = q.get("buffered") == ["true"]
-        p = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        vm["process"] = p
         if buffered:
             out, err = p.communicate()
             return self.reply(200, {"stdout": out.decode(), "stderr": err.decode(), "exit_code": p.returncode})
