@@ -66,6 +66,7 @@ def measure(vm, dev):
     for name, _, rw, block_kib, depth, part in KINDS:
         runs = []
         for mib in (MIB / part / SHORT, MIB / part):
+            os.sync()  # what the run before has left to write is not this one's
             cpu, counts = net.cpu_s(pid), net.kvm_counts(pid)
             seconds, moved = fio(vm, dev, rw, block_kib, depth, mib)
             run = {"s": seconds, "mib": moved, "cpu": net.cpu_s(pid) - cpu}
