@@ -51,6 +51,7 @@ packages=$(grep -hvE '^(#|!|$)' "${lists[@]}" | tr -s ' \n' ,)
 hooks=()
 while IFS= read -r line; do hooks+=("--customize-hook=chroot \"\$1\" sh -ec '${line//\'/\'\\\'\'}'"); done < <(sed -n 's/^! *//p' "${lists[@]}")
 
+rm -rf "$dir"/new.* # of one that was killed
 tmp=$(mktemp -d "$dir/new.XXXXXX")
 pid=
 trap '[ -z "$pid" ] || { kill "$pid"; wait "$pid"; }; rm -rf "$tmp"' EXIT
