@@ -40,5 +40,8 @@ struct sandbox_rule {
 
 /* Installs the filter on this thread: the rows are allowed, anything else kills the process (SIGSYS). Sets no_new_privs. */
 int sandbox_seccomp(const struct sandbox_rule *rules, unsigned n);
+/* The same for a thread of a process that had no_new_privs before it made the thread, which has it then, too. Without it: -EACCES, but for
+ * CAP_SYS_ADMIN, which the kernel believes: so only where sandbox_no_new_privs() has succeeded. */
+int sandbox_seccomp_thread(const struct sandbox_rule *rules, unsigned n);
 
 #endif

@@ -19,7 +19,7 @@ enum { HEAD = 6, PER_RULE = 5 };
  * Straight-line program: check the architecture and refuse the x32 numbers, then one block a row. Every block begins by loading the
  * number again, so rows do not depend on each other and the listing can be read from top to bottom.
  */
-int sandbox_seccomp(const struct sandbox_rule *rules, unsigned n)
+int sandbox_seccomp_thread(const struct sandbox_rule *rules, unsigned n)
 {
 	struct sock_filter code[HEAD + PER_RULE * SANDBOX_RULES_MAX + 1];
 	unsigned k = 0;
@@ -47,7 +47,12 @@ int sandbox_seccomp(const struct sandbox_rule *rules, unsigned n)
 	}
 	code[k++] = (struct sock_filter)RETURN(SECCOMP_RET_KILL_PROCESS);
 	struct sock_fprog prog = {.len = (unsigned short)k, .filter = code};
+	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0 ? -errno : 0;
+}
+
+int sandbox_seccomp(const struct sandbox_rule *rules, unsigned n)
+{
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0 ? -errno : 0;
+	return sandbox_seccomp_thread(rules, n);
 }

@@ -16,6 +16,11 @@ int sandbox_seccomp(const struct sandbox_rule *rules, unsigned n)
 	return 0;
 }
 
+int sandbox_seccomp_thread(const struct sandbox_rule *rules, unsigned n)
+{
+	return sandbox_seccomp(rules, n);
+}
+
 int sandbox_no_paths(void)
 {
 	return 0;

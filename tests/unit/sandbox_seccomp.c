@@ -64,6 +64,22 @@ static bool dumps_end_without_landlock(void)
 	return passed(status);
 }
 
+/* A thread's filter takes no_new_privs for granted: without it, and without rights, the kernel refuses. */
+static bool thread_needs_no_new_privs(void)
+{
+	int status = 0;
+	fflush(stdout);
+	pid_t pid = fork();
+	if (pid == 0) {
+		bool had = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) > 0; /* of whoever started the tests */
+		if (sandbox_keep_caps(0, NULL) || (!had && sandbox_seccomp_thread(rules, ARRAY_LEN(rules)) != -EACCES))
+			_exit(1);
+		_exit(sandbox_no_new_privs() || sandbox_seccomp_thread(rules, ARRAY_LEN(rules)) ? 2 : 7);
+	}
+	waitpid(pid, &status, 0);
+	return passed(status);
+}
+
 int main(void)
 {
 	int n = 0, p[2];
@@ -76,6 +92,7 @@ int main(void)
 	ok(passed(behind_filter(SYS_ioctl, p[0], FIONREAD, (long)&n)) && passed(behind_filter(SYS_ioctl, p[0], FIONBIO, (long)&n)), "each listed argument passes");
 	static const struct sandbox_rule many[SANDBOX_RULES_MAX + 1];
 	ok(sandbox_seccomp(many, SANDBOX_RULES_MAX + 1) == -E2BIG, "too many rows are refused");
+	ok(thread_needs_no_new_privs(), "a thread's filter: refused without no_new_privs, set with it");
 	ok(dumps_end_without_landlock(), "no memory is dumped, Landlock or not");
 	return tap_done();
 }

@@ -26,10 +26,10 @@ int machine_sandbox_process(struct fault *f)
 	return err && err != -EOPNOTSUPP ? fault_errno(f, err, "giving up paths") : 0;
 }
 
-/* A thread whose filter cannot be set must not meet the guest. */
+/* A thread whose filter cannot be set must not meet the guest. New privileges went with machine_sandbox_process(), before any thread was made. */
 static void machine_filter(struct machine *m, const struct sandbox_rule *rules, unsigned n)
 {
-	int err = sandbox_seccomp(rules, n);
+	int err = sandbox_seccomp_thread(rules, n);
 
 	if (err)
 		machine_end(m, REASON_VMM, NULL, "seccomp filter: %s", strerror(-err));
