@@ -79,14 +79,15 @@ static void test_file(void)
 
 	memset(page, 'k', sizeof(page));
 	ok(gm_init(&gm, 4 << 20, &f) == 0 && write_full(fd, page, 4096) == 0 && write_full(fd, page, 100) == 0, "a file of a page and a bit");
-	ok(gm_map_file(&gm, 0x1000, fd, 0, 100, &f) == -EINVAL, "half a page is refused");
-	ok(gm_map_file(&gm, 0x1001, fd, 0, 4096, &f) == -EINVAL, "a crooked address is refused");
-	ok(gm_map_file(&gm, 0x1000, fd, 0, 0, &f) == -EINVAL, "nothing is refused");
-	ok(gm_map_file(&gm, 4 << 20, fd, 0, 4096, &f) == -EFAULT, "outside RAM is refused");
-	ok(gm_map_file(&gm, 0x1000, fd, 4096, 8192, &f) == -EINVAL, "more than the file has is refused: %s", f.text);
-	ok(gm_map_file(&gm, 0x1000, fd, UINT64_MAX - 4095, 4096, &f) == -EINVAL, "an offset that wraps is refused");
-	ok(gm_map_file(&gm, 0x1000, -1, 0, 4096, &f) == -EBADF, "no file is refused");
-	ok(gm_map_file(&gm, 0x1000, fd, 0, 8192, &f) == 0, "two pages, the second partly beyond the end");
+	ok(gm_map_file(&gm, 0x1000, fd, 4196, 0, 100, &f) == -EINVAL, "half a page is refused");
+	ok(gm_map_file(&gm, 0x1001, fd, 4196, 0, 4096, &f) == -EINVAL, "a crooked address is refused");
+	ok(gm_map_file(&gm, 0x1000, fd, 4196, 0, 0, &f) == -EINVAL, "nothing is refused");
+	ok(gm_map_file(&gm, 4 << 20, fd, 4196, 0, 4096, &f) == -EFAULT, "outside RAM is refused");
+	ok(gm_map_file(&gm, 0x1000, fd, 4196, 4096, 8192, &f) == -EINVAL, "more than the file has is refused: %s", f.text);
+	ok(gm_map_file(&gm, 0x1000, fd, 4196, UINT64_MAX - 4095, 4096, &f) == -EINVAL, "an offset that wraps is refused");
+	ok(gm_map_file(&gm, 0x1000, fd, UINT64_MAX, 0, 4096, &f) == -EINVAL, "a size that no file has is refused");
+	ok(gm_map_file(&gm, 0x1000, -1, 4196, 0, 4096, &f) == -EBADF, "no file is refused");
+	ok(gm_map_file(&gm, 0x1000, fd, 4196, 0, 8192, &f) == 0, "two pages, the second partly beyond the end");
 	ok(gm_read_u32(&gm, 0x1000, &v) == 0 && v == 0x6b6b6b6b, "its bytes are there");
 	ok(gm_read_u32(&gm, 0x2000 + 100, &v) == 0 && v == 0, "zeros after its end");
 	ok(gm_write_u32(&gm, 0x1000, 5) == 0 && gm_read_u32(&gm, 0x1000, &v) == 0 && v == 5, "a write is seen");
@@ -116,7 +117,7 @@ static void test_host_refuses(void)
 	if (gm_init(&gm, 1 << 20, NULL) || ftruncate(fd, 4096))
 		return;
 	induce(INDUCE_mmap, 0, ENOMEM);
-	ok(gm_map_file(&gm, 0, fd, 0, 4096, &f) == -ENOMEM && induced(), "a file that cannot be mapped: %s", f.text);
+	ok(gm_map_file(&gm, 0, fd, 4096, 0, 4096, &f) == -ENOMEM && induced(), "a file that cannot be mapped: %s", f.text);
 	ok(gm_write_u16(&gm, 0, 1) == 0, "the memory there is still memory");
 	fd_close(&fd);
 	gm_done(&gm);

@@ -77,6 +77,10 @@ static void test_elf(void)
 	gm_read_u32(&gm, e.info_gpa, &magic);
 	gm_read(&gm, X86_CMDLINE_GPA, cmdline, 6);
 	ok(magic == 0x336ec578 && !strcmp(cmdline, "quiet"), "hvm_start_info, command line");
+	memcpy(k.bytes + 0x2fa0, segment(&k, 0), 2 * sizeof(Elf64_Phdr));
+	((Elf64_Ehdr *)(void *)k.bytes)->e_phoff = 0x2fa0;
+	memset(segment(&k, 0), 0xff, 2 * sizeof(Elf64_Phdr));
+	ok(!load(&k, -1, &e, &f) && e.mode == BOOT_PVH && e.kernel_end_gpa == AT + 0x5000, "its table far into the file");
 	make_elf(&k, false);
 	ok(!load(&k, -1, &e, &f) && e.mode == BOOT_LONG && e.entry_gpa == AT && e.info_gpa == X86_BOOT_PARAMS_GPA, "without the note: 64-bit entry");
 	segment(&k, 0)->p_vaddr = AT;

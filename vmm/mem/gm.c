@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define ALIGN_BYTES (2u << 20)
@@ -203,21 +202,18 @@ void gm_iov_put(struct gm *gm, unsigned n)
 	__atomic_fetch_sub(&gm->iov_live, n, __ATOMIC_RELAXED);
 }
 
-int gm_map_file(struct gm *gm, uint64_t gpa, int fd, uint64_t off, uint64_t len_bytes, struct fault *f)
+int gm_map_file(struct gm *gm, uint64_t gpa, int fd, uint64_t file_bytes, uint64_t off, uint64_t len_bytes, struct fault *f)
 {
 	uint8_t *p = gm_at(gm, gpa, len_bytes);
 	uint64_t end;
-	struct stat st;
 
 	if ((gpa | off | len_bytes) % GM_PAGE_BYTES || len_bytes == 0)
 		return fault_set(f, -EINVAL, "guest memory: a mapped file must start and end at a page");
 	if (!p)
 		return fault_set(f, -EFAULT, "guest memory: %llu bytes at 0x%llx are not RAM", (unsigned long long)len_bytes,
 				 (unsigned long long)gpa);
-	if (fstat(fd, &st) < 0)
-		return fault_errno(f, -errno, "guest memory: fstat of the file to map");
 	/* The last page may be partly beyond the end of the file: the kernel fills it with zeros. */
-	if (add_overflows_u64(off, len_bytes, &end) || end > (((uint64_t)st.st_size + GM_PAGE_BYTES - 1) & ~(uint64_t)(GM_PAGE_BYTES - 1)))
+	if (add_overflows_u64(off, len_bytes, &end) || file_bytes > INT64_MAX || end > ((file_bytes + GM_PAGE_BYTES - 1) & ~(uint64_t)(GM_PAGE_BYTES - 1)))
 		return fault_set(f, -EINVAL, "guest memory: the file to map is shorter than what is asked of it");
 	if (mmap(p, len_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd, (off_t)off) == MAP_FAILED)
 		return fault_errno(f, -errno, "guest memory: mmap of a file");

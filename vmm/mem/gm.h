@@ -67,8 +67,8 @@ void gm_iov_put(struct gm *gm, unsigned n);
 
 /* Lays bytes [off, off+len) of a file over RAM at gpa, privately: reads come from the page cache, shared by all VMs, writes
  * make a copy of a page. gpa, off and len are multiples of 4 KiB (-EINVAL); the range must lie in one region (-EFAULT) and
- * within the file (-EINVAL). Before vCPUs run. fd is borrowed and may be closed afterwards; whoever can truncate the file
+ * within the file, whose size the caller has asked for once, whatever it maps of it (-EINVAL). Before vCPUs run. fd is borrowed and may be closed afterwards; whoever can truncate the file
  * can kill the VM (SIGBUS), so it should be sealed or ours. mmap. */
-int gm_map_file(struct gm *gm, uint64_t gpa, int fd, uint64_t off, uint64_t len_bytes, struct fault *f);
+int gm_map_file(struct gm *gm, uint64_t gpa, int fd, uint64_t file_bytes, uint64_t off, uint64_t len_bytes, struct fault *f);
 
 #endif

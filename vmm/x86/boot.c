@@ -46,7 +46,7 @@ int boot_place(const struct boot_kernel *k, uint64_t off, uint64_t gpa, uint64_t
 
 	if (!((off | gpa) & (GM_PAGE_BYTES - 1)) && len >= GM_PAGE_BYTES) {
 		uint64_t whole = len & ~(uint64_t)(GM_PAGE_BYTES - 1);
-		int err = gm_map_file(k->gm, gpa, k->fd, off, whole, f);
+		int err = gm_map_file(k->gm, gpa, k->fd, k->size_bytes, off, whole, f);
 
 		if (err)
 			return err;

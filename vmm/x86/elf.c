@@ -110,7 +110,9 @@ int boot_elf(const struct boot_kernel *k, const uint8_t *head, struct boot_entry
 	if (eh.e_phentsize != sizeof(table[0]) || !eh.e_phnum || eh.e_phnum > ELF_SEGMENTS_MAX ||
 	    add_overflows_u64(eh.e_phoff, table_bytes, &table_end) || table_end > k->size_bytes)
 		return fault_set(f, -EINVAL, "an ELF file without a usable table of segments [E_KERNEL_BAD]");
-	if (pread_full(k->fd, table, table_bytes, eh.e_phoff) != (ssize_t)table_bytes)
+	if (table_end <= BOOT_HEAD_BYTES) /* it is, in every vmlinux */
+		memcpy(table, head + eh.e_phoff, table_bytes);
+	else if (pread_full(k->fd, table, table_bytes, eh.e_phoff) != (ssize_t)table_bytes)
 		return fault_set(f, -EIO, "its table of segments cannot be read");
 	err = elf_entry(k, &eh, table, out, f);
 	for (unsigned i = 0; i < eh.e_phnum && !err; i++)
