@@ -84,7 +84,8 @@ int pwrite_full(int fd, const void *src, size_t len, uint64_t off)
 int fd_set_nonblock(int fd, bool on)
 {
 	int fl = fcntl(fd, F_GETFL);
-	if (fl < 0 || fcntl(fd, F_SETFL, on ? fl | O_NONBLOCK : fl & ~O_NONBLOCK) < 0)
+	int want = on ? fl | O_NONBLOCK : fl & ~O_NONBLOCK;
+	if (fl < 0 || (want != fl && fcntl(fd, F_SETFL, want) < 0))
 		return -errno;
 	return 0;
 }
