@@ -257,8 +257,9 @@ static unsigned workers_of_a_disk(const struct machine *m)
 	return each < BLK_WORKERS_MAX ? each : BLK_WORKERS_MAX;
 }
 
-/* Once the vCPUs run, which have no need of them so soon: making threads holds up those that start. */
-static int start_disk_workers(struct machine *m, struct fault *f)
+/* The threads of devices, once the vCPUs run, which have no need of them so soon: making threads holds up those that start. A kick that comes
+ * before them waits in its eventfd; each sets its filter before it looks at a guest's byte. */
+static int start_devices(struct machine *m, struct fault *f)
 {
 	pthread_t unused;
 	int err = 0;
@@ -267,6 +268,9 @@ static int start_disk_workers(struct machine *m, struct fault *f)
 	while (m->n_begun < m->n_vcpus)
 		pthread_cond_wait(&m->stand_changed, &m->stand_lock);
 	pthread_mutex_unlock(&m->stand_lock);
+	for (unsigned i = 0; i < m->n_virtio && !err; i++)
+		if (m->virtio[i].own_thread)
+			err = start_thread(&m->virtio[i].thread, device_main, &m->virtio[i], "a device", f);
 	for (unsigned i = 0; i < m->n_disks * workers_of_a_disk(m) && !err; i++)
 		err = start_thread(&unused, disk_worker_main, &m->disk[i % m->n_disks], "a disk", f);
 	return err;
@@ -276,20 +280,17 @@ int machine_start(struct machine *m, struct fault *f)
 {
 	int err = machine_sandbox_process(f);
 
-	kick_signal_init();
-	for (unsigned i = 0; i < m->n_disks; i++)
-		blk_set_workers(m->disk[i].blk, workers_of_a_disk(m));
-	for (unsigned i = 0; i < m->n_virtio && !err; i++)
-		if (m->virtio[i].own_thread)
-			err = start_thread(&m->virtio[i].thread, device_main, &m->virtio[i], "a device", f);
 	if (err)
 		return err;
+	for (unsigned i = 0; i < m->n_disks; i++)
+		blk_set_workers(m->disk[i].blk, workers_of_a_disk(m));
 	atomic_store(&m->state, MACHINE_RUNNING);
 	/* the others first: machine_this_vcpu() looks at their handles */
 	for (unsigned i = m->n_vcpus; i-- > 0 && !err;)
 		err = start_thread(&m->vcpu[i].thread, vcpu_main, &m->vcpu[i], "a vCPU", f);
+	kick_signal_init(); /* nobody kicks before we return; once there are threads musl does it with a call less */
 	if (!err)
-		err = start_disk_workers(m, f);
+		err = start_devices(m, f);
 	return err ? err : machine_sandbox_main(f);
 }
 
