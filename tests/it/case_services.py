@@ -48,7 +48,7 @@ def archive():
         busybox = f.read()
     layer = unpack.tar([unpack.dir_("bin"), unpack.file_("bin/busybox", busybox, mode=0o755), unpack.sym("bin/sh", "busybox"), unpack.dir_("etc"), unpack.dir_("www"),
                         unpack.file_("etc/passwd", b"root:x:0:0::/root:/bin/sh\n"), unpack.file_("www/index.html", b"from a container\n")])
-    return layer, unpack.docker([layer], tags=("busy:1",))
+    return layer, unpack.docker([layer], tags=("busy:1",), conf=unpack.config([layer], config={"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]}))
 
 
 def send(env, d, data, path):
@@ -120,7 +120,8 @@ def case_docker(env):
     d.answers("systemctl is-active docker; docker info -f '{{.Driver}} {{.CgroupVersion}}'", "active", limit_s=100)
     layer, saved = archive()
     send(env, d, layer, "/home/ubuntu/busy.tar")
-    same(d.exec("docker import -q busy.tar busy:import >/dev/null; echo $?", limit_s=100)[1], "0\n")
+    code, out, err = d.exec("docker import busy.tar busy:import", limit_s=100)
+    must(code == 0 and out.startswith("sha256:"), code, out, err)
     code, out, err = d.exec("docker info -f '{{.Driver}} cgroup{{.CgroupVersion}}'; docker run --rm --network none --memory 64m busy:import /bin/busybox sh -c "
                             "'id -u; cat /www/index.html; cat /sys/fs/cgroup/memory.max; exit 9'", limit_s=120)
     same((code, out), (9, "overlay2 cgroup2\n0\nfrom a container\n67108864\n"), err)
