@@ -79,7 +79,7 @@ def case_files_and_shell(env):
 def case_agent_comes_back(env):
     """a killed agent is started again by systemd, and what it had started lives on"""
     d = guest(env, TAR)
-    same(d.root("setsid sleep 3000 </dev/null >/dev/null 2>&1 & sleep 0.2; pidof sleep >/run/kept; cat /run/kept")[0], 0)
+    same(d.root("setsid sleep 3000 </dev/null >/dev/null 2>&1 & until pidof sleep >/run/kept; do :; done")[0], 0)
     d.root("systemctl kill -s KILL --kill-whom=main slicer-agent")  # this exec's own agent is the one that dies
     must(wait_for(lambda: d.root("systemctl is-active slicer-agent")[1] == "active\n", 40 * env.patience, 0.5), "exec after the agent's death")
     same(d.root("ps -o comm= -p $(cat /run/kept); kill $(cat /run/kept)")[1], "sleep\n")
