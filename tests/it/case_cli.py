@@ -47,7 +47,8 @@ def case_cp_file(env):
 
 def case_cp_tree(env):
     """vm cp -r: a folder both ways, with x bits"""
-    name, src, dst = env.vm(), os.path.join(env.top, "t1"), os.path.join(env.top, "t2")
+    name, top = env.vm(), env.folder("tree")
+    src, dst = os.path.join(top, "t1"), os.path.join(top, "t2")
     os.makedirs(src + "/a/b")
     for path, text in (("/a/b/x", "1"), ("/run.sh", "#!/bin/sh\necho ok\n"), ("/empty", "")):
         with open(src + path, "w") as f:
@@ -69,8 +70,7 @@ def case_cp_host_disk_full(env):
     if os.geteuid() != 0:
         raise Skip("needs root to mount a small tmpfs")
     import subprocess
-    small = os.path.join(env.top, "small")
-    os.makedirs(small)
+    small = env.folder("small")
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", small], check=True)
     try:
         env.api.sh(env.vm(), "head -c 4000000 /dev/zero >/tmp/four")

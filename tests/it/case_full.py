@@ -12,9 +12,8 @@ def case_state_folder_full(env):
     what was written before is there"""
     if os.geteuid() != 0:
         raise Skip("needs root to mount a small tmpfs")
-    folder = os.path.join(env.top, "tiny")
+    folder = env.folder("tiny")
     ballast = os.path.join(folder, "ballast")
-    os.makedirs(folder)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=755", "tiny", folder], check=True)
     with open(ballast, "wb") as f:
         f.write(bytes(24 << 20))
@@ -47,9 +46,8 @@ def case_disk_full(env):
     """a raw disk on a file system that is full: the guest gets EIO, the host says so once and shows it; with room again, writes go on at once"""
     if os.geteuid() != 0:
         raise Skip("needs root to mount a small tmpfs")
-    folder = os.path.join(env.top, "small")
+    folder = env.folder("small")
     raw, ballast = os.path.join(folder, "raw.img"), os.path.join(folder, "ballast")
-    os.makedirs(folder)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=755", "small", folder], check=True)
     for path, size, data in ((raw, 8 << 20, b""), (ballast, 3 << 20, bytes(3 << 20))):
         with open(path, "wb") as f:

@@ -51,8 +51,7 @@ def case_distribution_kernel(env):
     here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "vmlinuz")
     if not os.path.exists(here):
         raise Skip("no distribution kernel beside the suite")
-    files = os.path.join(env.top, "own-files")
-    os.makedirs(files)
+    files = env.folder("own-files")
     shutil.copy(here, os.path.join(files, "vmlinuz"))
     initrd(os.path.join(files, "initrd"))
     daemon = daemon_with(env, "own", 21, kernel_file=os.path.join(files, "vmlinuz"), initrd_file=os.path.join(files, "initrd"))
@@ -75,8 +74,7 @@ def case_distribution_kernel(env):
 @limit(60)
 def case_not_a_kernel(env):
     """a kernel that is no kernel, an image that is too short: the daemon does not start, and says which line"""
-    files = os.path.join(env.top, "odd-files")
-    os.makedirs(files)
+    files = env.folder("odd-files")
     for number, (key, name, data) in enumerate((("kernel_file", "text", b"this is no kernel\n" * 400), ("image", "short.img", b"x" * 100),
                                                 ("kernel_file", "empty", b""), ("initrd_file", "missing", None))):
         path = os.path.join(files, name)

@@ -8,8 +8,7 @@ from world import Skip, limit, must, same, vmm_pids
 @limit(90)
 def case_alone_in_a_folder(env):
     """the one file, copied alone into an empty folder, runs uname in a guest"""
-    folder = os.path.join(env.top, "empty")
-    os.makedirs(folder)
+    folder = env.folder("empty")
     shutil.copy(env.mica, os.path.join(folder, "mica"))
     done = env.alone("run", "--", "uname", "-a", cwd=folder, binary=os.path.join(folder, "mica"), limit_s=60)
     same(done.returncode, 0, done.stderr)
@@ -35,7 +34,8 @@ def case_not_found(env):
 @limit(150)
 def case_copy_in_and_out(env):
     """--cp takes a folder in, --out brings results back, --cpus gives two"""
-    src, dst = os.path.join(env.top, "proj"), os.path.join(env.top, "res")
+    top = env.folder("cp")
+    src, dst = os.path.join(top, "proj"), os.path.join(top, "res")
     os.makedirs(os.path.join(src, "sub"))
     with open(os.path.join(src, "sub", "in.txt"), "w") as f:
         f.write("payload\n" * 1000)

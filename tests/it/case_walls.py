@@ -65,7 +65,8 @@ def case_io(env):
     """where the state folder lies on a disk, the kernel bounds what a VM reads and writes there (io.max), too"""
     if os.geteuid():
         raise Skip("needs root to mount a disk of its own")
-    folder, disk = os.path.join(env.top, "disk"), os.path.join(env.top, "disk.img")
+    top = env.folder("io")
+    folder, disk = os.path.join(top, "disk"), os.path.join(top, "disk.img")
     os.makedirs(folder)
     with open(disk, "wb") as f:
         f.truncate(400 << 20)

@@ -3,6 +3,7 @@ must hold'. A case is a function case_* of a case_*.py file; its first line of d
 import os
 import signal
 import subprocess
+import tempfile
 import time
 
 import client
@@ -173,6 +174,12 @@ class World:
     def daemon(self, name, number, **config):
         made = Daemon(self, name, number, **config)
         self.daemons.append(made)
+        return made
+
+    def folder(self, name):
+        """A new folder for one case's files, also when it runs again."""
+        made = tempfile.mkdtemp(prefix=name + "-", dir=self.top)
+        os.chmod(made, 0o755)
         return made
 
     def forget(self, kept, n):
