@@ -187,16 +187,25 @@ static int visit(struct finding *x, int dir_fd, const char *name, const char *pa
 	return S_ISLNK(st.st_mode) ? add_link(x, path, to, &st) : 0; /* sockets, pipes and devices are no content */
 }
 
+/* A folder and what stands in it; an error is said, and leaves nothing in *names. */
+static int open_names(struct finding *x, const char *path, unsigned depth, int *dir, struct df_list *names)
+{
+	*dir = pick_open(x->b, path);
+	int err = *dir < 0 ? *dir : depth > DEPTH_MAX ? -ELOOP : names_in(*dir, names);
+	if (!err)
+		return 0;
+	df_list_done(names);
+	return refuse(x, path, err);
+}
+
 /* The content of a folder. */
 static int walk(struct finding *x, const char *path, const char *to, unsigned depth)
 {
 	struct df_list names = { 0 };
-	AUTO_FD dir = pick_open(x->b, path);
-	int err = dir < 0 ? dir : depth > DEPTH_MAX ? -ELOOP : names_in(dir, &names);
-	if (err) {
-		df_list_done(&names);
-		return refuse(x, path, err);
-	}
+	AUTO_FD dir = -1;
+	int err = open_names(x, path, depth, &dir, &names);
+	if (err)
+		return err;
 	for (unsigned i = 0; i < names.n && !err; i++) {
 		char below[PATH_BYTES_MAX], there[PATH_BYTES_MAX];
 		bool top = strcmp(path, ".") == 0;
@@ -246,12 +255,10 @@ static int match_one(struct finding *x, int dir_fd, const char *name, const char
 static int match(struct finding *x, const char *path, unsigned depth)
 {
 	struct df_list names = { 0 };
-	AUTO_FD dir = pick_open(x->b, path);
-	int err = dir < 0 ? dir : depth > DEPTH_MAX ? -ELOOP : names_in(dir, &names);
-	if (err) {
-		df_list_done(&names);
-		return refuse(x, path, err);
-	}
+	AUTO_FD dir = -1;
+	int err = open_names(x, path, depth, &dir, &names);
+	if (err)
+		return err;
 	for (unsigned i = 0; i < names.n && !err; i++) {
 		char below[PATH_BYTES_MAX];
 		bool top = strcmp(path, ".") == 0;

@@ -50,15 +50,20 @@ static void late(struct req *r)
 	reply_error(r, 503, "the daemon's network processes did not answer in time");
 }
 
-static struct buf *begin(struct req *r, uint16_t type, const char *vm)
+static struct buf *begin_named(struct req *r, uint16_t type, uint64_t late_ms, uint16_t tag, const char *name)
 {
 	struct buf *b;
 
-	r->deadline_ms = now_mono_ms() + LATE_MS;
+	r->deadline_ms = now_mono_ms() + late_ms;
 	r->on_deadline = late;
 	b = ask_begin(r, type);
-	wire_str(b, C_T_VM, vm);
+	wire_str(b, tag, name);
 	return b;
+}
+
+static struct buf *begin(struct req *r, uint16_t type, const char *vm)
+{
+	return begin_named(r, type, LATE_MS, C_T_VM, vm);
 }
 
 void h_policy(struct req *r)
@@ -125,13 +130,7 @@ static void group_answer(struct req *r, const struct wire_msg *m, int *fds, unsi
 
 static struct buf *begin_group(struct req *r, const char *group)
 {
-	struct buf *b;
-
-	r->deadline_ms = now_mono_ms() + LATE_GROUP_MS;
-	r->on_deadline = late;
-	b = ask_begin(r, C_GROUP_POLICY);
-	wire_str(b, C_T_GROUP, group);
-	return b;
+	return begin_named(r, C_GROUP_POLICY, LATE_GROUP_MS, C_T_GROUP, group);
 }
 
 void h_group_policy(struct req *r)

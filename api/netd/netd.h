@@ -159,6 +159,8 @@ int nft_bridge_none(struct netd *n, const char *table);      /* such a table goe
 /* Those of this owner go that belong to no VM that is known, nor to a tap that is kept (kept may be NULL). */
 int nft_bridge_sweep(struct netd *n, bool (*kept)(const void *arg, const char *tap), const void *arg);
 int nft_policy_put(struct nft_batch *b, struct netd *n, const struct iso *i); /* into an empty table: all but base chains */
+/* write() with a limit of flows where the kernel has one (CONFIG_NFT_CONNLIMIT; asked once), else without. */
+int nft_policy_limited(struct netd *n, struct iso *i, int (*write)(struct netd *n, struct iso *i, bool count_flows));
 int nft_policy_open(struct iso *i, const struct net_addr *a, uint16_t port, unsigned rule, uint64_t ttl_s);
 #define NFT_LAN "-builtin:lan"     /* chains of it */
 #define NFT_FLOWS "-builtin:flows"

@@ -99,12 +99,7 @@ static int write_policy(struct netd *n, struct iso *i, bool count_flows)
 
 int nft_bridge_policy(struct netd *n, struct iso *i)
 {
-	int err = write_policy(n, i, !n->no_flow_limit);
-	if (err != -ENOENT || n->no_flow_limit)
-		return err;
-	err = write_policy(n, i, false); /* a kernel without CONFIG_NFT_CONNLIMIT */
-	n->no_flow_limit = !err;
-	return err;
+	return nft_policy_limited(n, i, write_policy);
 }
 
 int nft_bridge_none(struct netd *n, const char *table)

@@ -212,3 +212,13 @@ int nft_policy_open(struct iso *i, const struct net_addr *a, uint16_t port, unsi
 		i->opened[rule / 8] |= (uint8_t)(1u << rule % 8);
 	return err;
 }
+
+int nft_policy_limited(struct netd *n, struct iso *i, int (*write)(struct netd *n, struct iso *i, bool count_flows))
+{
+	int err = write(n, i, !n->no_flow_limit);
+	if (err != -ENOENT || n->no_flow_limit)
+		return err;
+	err = write(n, i, false);
+	n->no_flow_limit = !err;
+	return err;
+}

@@ -83,15 +83,7 @@ def best(rounds):
 
 
 def rows(say, ours, theirs):
-    def one(what, pick, form, how):
-        cells = []
-        for m in (ours, theirs):
-            try:
-                cells.append(form % pick(m))
-            except (KeyError, TypeError, ZeroDivisionError):
-                cells.append("-")
-        say(what, cells[0], cells[1], how)
-
+    one = net.row_of(say, ours, theirs)
     for name, words, rw, block_kib, depth, part in KINDS:
         one(words, lambda m: m[name]["mib"] / m[name]["s"], "%.1f MiB/s", "fio, %g MiB, %d in flight, O_DIRECT; best of %d" % (MIB / part, depth, ROUNDS))
         one("  per CPU second of the VM's process", lambda m: m[name]["mib"] / m[name]["cpu"], "%.1f MiB", "/proc/PID/stat, guest code included")

@@ -154,7 +154,8 @@ def best(rounds):
     return {key: min((r[key] for r in rounds), key=lambda figures: figures["s"]) for key in rounds[0]}
 
 
-def rows(say, ours, theirs):
+def row_of(say, ours, theirs):
+    """The function that says one row: what, how a figure is picked from either's measurements, its form, how it was taken."""
     def one(what, pick, form, how):
         cells = []
         for m in (ours, theirs):
@@ -163,7 +164,11 @@ def rows(say, ours, theirs):
             except (KeyError, TypeError, ZeroDivisionError):
                 cells.append("-")
         say(what, cells[0], cells[1], how)
+    return one
 
+
+def rows(say, ours, theirs):
+    one = row_of(say, ours, theirs)
     for key, word in (("out", "guest to host"), ("in", "host to guest")):
         one("TCP %s" % word, lambda m: MIB / m[key]["s"], "%.1f MiB/s", "%d MiB, one connection, to the receiver's answer; best of %d" % (MIB, ROUNDS))
         one("  exits per MiB that reach the monitor", lambda m: m[key]["mmio_exits"] + m[key]["io_exits"], "%.1f", "KVM's mmio_exits + io_exits")

@@ -3,7 +3,7 @@
 
 usage: core_fake.py CORE      (TAP on stdout; needs nothing but Python, no KVM, no root except for the disk-full test)
 """
-import array, errno, hashlib, os, random, select, shutil, signal, socket, stat, struct, subprocess, sys, tempfile, threading, time
+import array, contextlib, errno, hashlib, os, random, select, shutil, signal, socket, stat, struct, subprocess, sys, tempfile, threading, time
 
 CORE = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else 'build/bin/core'
 LINGER = 0.02
@@ -521,6 +521,19 @@ class World:
 
 
 # ---- tests ---------------------------------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def told(w):
+    """What core said when a test breaks off; then the world's end."""
+    try:
+        yield
+    except (OSError, EOFError, TimeoutError, KeyError, TypeError, AttributeError):
+        w.read_lines()
+        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
+        raise
+    finally:
+        w.done()
+
 
 count = failed = 0
 GROUPS = (('ok', 1), ('mute', 0), ('panic', 0), ('die', 0), ('deaf', 0), ('evil', 0), ('late', 0))

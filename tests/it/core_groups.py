@@ -297,7 +297,7 @@ def main():
     sb[1024 + 4] = 8
     open(w.ext4, 'wb').write(sb)
     w.config = core_fake.CONFIG % (''.join(core_fake.GROUP % (g, 0, g, i) for i, g in enumerate(('vm', 'ok'))) + f'    image: {w.ext4}\n', w.port)
-    try:
+    with core_fake.told(w):
         w.start(config=w.config)
         test_refusals(w)
         test_life(w)
@@ -306,12 +306,6 @@ def main():
         test_restart(w)
         test_full(w)
         test_empty(w)
-    except (OSError, EOFError, TimeoutError, KeyError, TypeError, AttributeError):
-        w.read_lines()
-        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
-        raise
-    finally:
-        w.done()
     print(f'1..{core_fake.count}')
     return 1 if core_fake.failed else 0
 

@@ -189,7 +189,7 @@ def test_end(w, vm):
 
 def main():
     w = World()
-    try:
+    with core_fake.told(w):
         w.start(config=CONFIG % w.port)
         test_start(w)
         vm = test_life(w)
@@ -198,12 +198,6 @@ def main():
         test_adoption(w, vm)
         test_broken(w, vm)
         test_end(w, vm)
-    except (OSError, EOFError, TimeoutError, KeyError, TypeError, AttributeError):
-        w.read_lines()
-        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
-        raise
-    finally:
-        w.done()
     print(f'1..{core_fake.count}')
     return 1 if core_fake.failed else 0
 

@@ -145,19 +145,13 @@ def test_adoption(w, vm, tap):
 def main():
     w = World()
     said[PARENT_LOOK] = 'no eth7'
-    try:
+    with core_fake.told(w):
         w.start(config=CONFIG % w.port)
         test_start(w)
         vm, tap = test_pool(w)
         test_dhcp(w)
         test_refusals(w)
         test_adoption(w, vm, tap)
-    except (OSError, EOFError, TimeoutError, KeyError, TypeError, AttributeError):
-        w.read_lines()
-        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
-        raise
-    finally:
-        w.done()
     print(f'1..{core_fake.count}')
     return 1 if core_fake.failed else 0
 

@@ -3,7 +3,7 @@
 A namespace lives as long as its descriptor; inside(ns, f) runs f in a thread that stands in it (setns is a thread's own matter), so sockets that f makes
 stay there. Programs of the distribution run in one by Ns.run().
 """
-import ctypes, errno, fcntl, os, select, shutil, socket, struct, subprocess, threading
+import ctypes, errno, fcntl, os, select, shutil, socket, struct, subprocess, sys, threading
 
 CLONE_NEWNET = 0x40000000
 TUNSETIFF, TUNSETVNETHDRSZ = 0x400454ca, 0x400454d8
@@ -73,6 +73,28 @@ class Ns:
 
 def here():
     return Ns(os.open('/proc/thread-self/ns/net', os.O_RDONLY))
+
+
+def own_host(*args):
+    """The test's program begins again in a network namespace of its own, its "host"; None: only root may."""
+    if os.geteuid() != 0:
+        return None
+    if os.environ.get('MICA_NETNS') != '1':
+        os.environ['MICA_NETNS'] = '1'
+        os.execvp('unshare', ['unshare', '-n', sys.executable, os.path.abspath(sys.argv[0]), *args])
+    host = here()
+    host.ip('link', 'set', 'lo', 'up')
+    return host
+
+
+def goes_on(s):
+    """What becomes of a flow that runs: 'goes on', 'ended', or the error's name."""
+    s.settimeout(3)
+    try:
+        s.send(b'more')
+        return 'goes on' if s.recv(100) else 'ended'
+    except OSError as e:
+        return type(e).__name__
 
 
 def veth(a, name_a, b, name_b):
