@@ -444,7 +444,10 @@ UNIT_BINS = $(UNIT_TESTS:%=$(O)/tests/unit/%)
 FUZZ_BINS = $(FUZZ_TESTS:%=$(O)/tests/fuzz/%)
 FUZZ_ITEMS = $(foreach f,$(FUZZ_TESTS),'=fuzz/$(f) $(O)/tests/fuzz/$(f) tests/fuzz/corpus/$(f)')
 KVMCHECK := $(O)/tests/rig/kvmcheck
-IT_ITEM = '=config tests/it/suite.py $(O)/mica config' '@1500 =guests tests/it/run.sh $(KVMCHECK) $(O)/mica' '@300 =emulated tests/it/emulated.sh $(KVMCHECK) $(O)/mica'
+IT_ITEM = \
+	'=config tests/it/suite.py $(O)/mica config' \
+	'@1500 =guests tests/it/run.sh $(KVMCHECK) $(O)/mica' \
+	'@300 =emulated tests/it/emulated.sh $(KVMCHECK) $(O)/mica'
 
 define FUZZ_RULE
 $(O)/tests/fuzz/$(1): $(O)/obj/tests/fuzz/$(1).o $(O)/obj/tests/fuzz/replay.o $$(addprefix $(O)/obj/,$$(FUZZ_$(1))) $$(FUZZLIBS_$(1))
@@ -464,18 +467,69 @@ $(O)/tests/bench/nettool: $(O)/obj/tests/bench/nettool.o
 	$(LINK)
 
 # Real processes with stand-ins for their peers, and what the build promises: no guest needed.
-PROC_ITEMS = '=kernel-audit tests/it/kernel_audit.py $(O)' '@60 =init tests/it/init.py $(O)/guest/init' '@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' '=step tests/it/step.py $(O)/guest/step $(O)/guest/unpack' '@180 =core tests/it/core_fake.py $(O)/bin/core' '@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' '@120 =core-groups tests/it/core_groups.py $(O)/bin/core' '@60 =core-kernels tests/it/core_kernels.py $(O)/bin/core' '@60 =core-iso tests/it/core_iso.py $(O)/bin/core' '@120 =core-images tests/it/core_images.py $(O)/bin/core' '@120 =core-commits tests/it/core_commits.py $(O)/bin/core' '@120 =core-disks tests/it/core_disks.py $(O)/bin/core' '@300 =core-steps tests/it/core_steps.py $(O)/bin/core' '@120 =core-reflink tests/it/core_reflink.py $(O)/bin/core' '=cli tests/it/cli_fake.py $(O)/bin/mica' '@180 =cli-build tests/it/cli_build.py $(O)/bin/mica $(O)/guest/step' '@180 =cli-build tests/it/cli_build.py $(O)/bin/mica $(O)/guest/step' '@120 =guest-gaps tests/it/guest_gaps.py $(O)/bin $(O)/guest/agent' '@120 =cli-group tests/it/cli_group.py $(O)/bin $(O)/guest/agent' '=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' '=up-tls tests/it/up_tls.py $(O)/bin' '@900 =build tests/it/build.sh $(O)' '@180 =gate tests/it/gate.py $(O)/bin/gate' '@180 =gate-net tests/it/gate_net.py $(O)/bin $(O)/guest/agent' '@120 =gate-bridge tests/it/gate_bridge.py $(O)/bin $(O)/guest/agent' '=netd tests/it/netd.py $(O)/bin/netd' '@180 =netd-iso tests/it/netd_iso.py $(O)/bin/netd' '@120 =netd-bridge tests/it/netd_bridge.py $(O)/bin/netd' '@120 =netd-rules tests/it/netd_rules.py $(O)/bin/netd' '=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
-	'=walls tests/it/walls.py $(O)/bin' '=core-admit tests/it/core_admit.py $(O)/bin/core' \
+PROC_ITEMS = \
+	'=kernel-audit tests/it/kernel_audit.py $(O)' \
+	'@60 =init tests/it/init.py $(O)/guest/init' \
+	'@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' \
+	'=step tests/it/step.py $(O)/guest/step $(O)/guest/unpack' \
+	'@180 =core tests/it/core_fake.py $(O)/bin/core' \
+	'@120 =core-secrets tests/it/core_secrets.py $(O)/bin/core' \
+	'@120 =core-groups tests/it/core_groups.py $(O)/bin/core' \
+	'@60 =core-kernels tests/it/core_kernels.py $(O)/bin/core' \
+	'@60 =core-iso tests/it/core_iso.py $(O)/bin/core' \
+	'@120 =core-images tests/it/core_images.py $(O)/bin/core' \
+	'@120 =core-commits tests/it/core_commits.py $(O)/bin/core' \
+	'@120 =core-disks tests/it/core_disks.py $(O)/bin/core' \
+	'@300 =core-steps tests/it/core_steps.py $(O)/bin/core' \
+	'@120 =core-reflink tests/it/core_reflink.py $(O)/bin/core' \
+	'=cli tests/it/cli_fake.py $(O)/bin/mica' \
+	'@180 =cli-build tests/it/cli_build.py $(O)/bin/mica $(O)/guest/step' \
+	'@120 =guest-gaps tests/it/guest_gaps.py $(O)/bin $(O)/guest/agent' \
+	'@120 =cli-group tests/it/cli_group.py $(O)/bin $(O)/guest/agent' \
+	'=cli-tls tests/it/cli_tls.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' \
+	'=cli-context tests/it/cli_context.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' \
+	'=cli-words tests/it/cli_words.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' \
+	'=cli-forward tests/it/cli_forward.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' \
+	'=cli-bg tests/it/cli_bg.py $(O)/bin/mica $(O)/bin/front $(O)/guest/agent' \
+	'=up-tls tests/it/up_tls.py $(O)/bin' \
+	'@900 =build tests/it/build.sh $(O)' \
+	'@180 =gate tests/it/gate.py $(O)/bin/gate' \
+	'@180 =gate-net tests/it/gate_net.py $(O)/bin $(O)/guest/agent' \
+	'@120 =gate-bridge tests/it/gate_bridge.py $(O)/bin $(O)/guest/agent' \
+	'=netd tests/it/netd.py $(O)/bin/netd' \
+	'@180 =netd-iso tests/it/netd_iso.py $(O)/bin/netd' \
+	'@120 =netd-bridge tests/it/netd_bridge.py $(O)/bin/netd' \
+	'@120 =netd-rules tests/it/netd_rules.py $(O)/bin/netd' \
+	'=jail tests/it/jail.py $(O)/bin/jail $(O)/bin/vmm' \
+	'=walls tests/it/walls.py $(O)/bin' \
+	'=core-admit tests/it/core_admit.py $(O)/bin/core' \
 	'@180 =faults tests/it/faults.py $(O)/bin $(O)/guest/agent' \
-	'@240 =crash tests/it/crash.py $(O)/bin $(O)/guest/agent' '=service tests/it/service.py $(O)/bin' '=bundle tests/it/bundle.py $(O)/bin $(O)/guest/agent' \
-	'=agent tests/it/agent_host.py $(O)/guest/agent' '=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
-	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' '@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' '=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' '@240 =load tests/it/load.py $(O)/bin' '@300 =streams tests/it/streams.py $(O)/bin' '=front-net tests/it/front_net.py $(O)/bin/front $(O)/guest/agent' '=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' '=core-tokens tests/it/core_tokens.py $(O)/bin/core' '=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' '=openapi tests/it/openapi_routes.py' \
-	'@180 =publish tests/it/publish.py $(O)/bin $(O)/guest/agent' '@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' '=openapi-walk tests/it/openapi_walk.py $(O)/bin $(O)/guest/agent' \
-	'@180 =hostile tests/it/hostile_http.py $(O)/bin $(O)/guest/agent http' '@180 =hostile-tls tests/it/hostile_http.py $(O)/bin $(O)/guest/agent https' \
-	'@60 =netd-macvtap tests/it/netd_macvtap.py $(O)/bin/netd $(O)/bin/jail' '@60 =core-macvtap tests/it/core_macvtap.py $(O)/bin/core' \
-	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm' $(HOSTILE_ITEMS)
-# Guests that do every forbidden thing: against the vmm as it is shipped, in jail's cage, and against one under ASan and UBSan.
-HOSTILE_ITEMS = '@900 =hostile-guest tests/guest/hostile.py $(O)/bin/vmm --jail $(O)/bin/jail' '@900 =hostile-guest-asan tests/guest/hostile.py $(O)/asan/vmm'
+	'@240 =crash tests/it/crash.py $(O)/bin $(O)/guest/agent' \
+	'=service tests/it/service.py $(O)/bin' \
+	'=bundle tests/it/bundle.py $(O)/bin $(O)/guest/agent' \
+	'=agent tests/it/agent_host.py $(O)/guest/agent' \
+	'=agent-bg tests/it/agent_bg.py $(O)/guest/agent' \
+	'@180 =front tests/it/front_fake.py $(O)/bin/front $(O)/guest/agent' \
+	'@180 =front-tls tests/it/front_tls.py $(O)/bin/front $(O)/guest/agent' \
+	'=front-secrets tests/it/front_secrets.py $(O)/bin/front $(O)/guest/agent' \
+	'@240 =load tests/it/load.py $(O)/bin' \
+	'@300 =streams tests/it/streams.py $(O)/bin' \
+	'=front-net tests/it/front_net.py $(O)/bin/front $(O)/guest/agent' \
+	'=front-tokens tests/it/front_tokens.py $(O)/bin/front $(O)/guest/agent' \
+	'=core-tokens tests/it/core_tokens.py $(O)/bin/core' \
+	'=cli-tokens tests/it/cli_tokens.py $(O)/bin $(O)/guest/agent' \
+	'=openapi tests/it/openapi_routes.py' \
+	'@180 =publish tests/it/publish.py $(O)/bin $(O)/guest/agent' \
+	'@180 =conform tests/it/conform_stack.py $(O)/bin $(O)/guest/agent' \
+	'=openapi-walk tests/it/openapi_walk.py $(O)/bin $(O)/guest/agent' \
+	'@180 =hostile tests/it/hostile_http.py $(O)/bin $(O)/guest/agent http' \
+	'@180 =hostile-tls tests/it/hostile_http.py $(O)/bin $(O)/guest/agent https' \
+	'@60 =netd-macvtap tests/it/netd_macvtap.py $(O)/bin/netd $(O)/bin/jail' \
+	'@60 =core-macvtap tests/it/core_macvtap.py $(O)/bin/core' \
+	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm' \
+	's cage, and against one under ASan and UBSan.
+HOSTILE_ITEMS = ' \
+	' '
 
 test: ## install what is missing, build, and run every test
 	@$(MAKE) --no-print-directory deps
