@@ -15,7 +15,9 @@ run=$cache/root
 if [ ! -e "$cache/.done-$suite" ]; then
 	rm -rf "$cache"
 	mkdir -p "$cache/lists/partial" "$cache/archives/partial" "$cache/debs" "$run"
-	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian $suite main" > "$cache/sources.list"
+	archive=$(apt-get indextargets --format '$(REPO_URI)' | grep '/debian/*$' | head -n 1) # where this machine gets its packages
+	[ "$archive" ] || { echo "error: no cbmc here; cause: apt knows no archive of Debian ('apt-get update' first?); fix: install cbmc" >&2; exit 1; }
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive $suite main" > "$cache/sources.list"
 	apt="-q -o Dir::Etc::sourcelist=$cache/sources.list -o Dir::Etc::sourceparts=- -o Dir::State::lists=$cache/lists -o Dir::Cache=$cache -o APT::Sandbox::User= \
 		-o Acquire::Languages=none -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false"
 	echo "fetching cbmc of Debian $suite into $cache" >&2
