@@ -527,9 +527,11 @@ PROC_ITEMS = \
 	'@60 =netd-macvtap tests/it/netd_macvtap.py $(O)/bin/netd $(O)/bin/jail' \
 	'@60 =core-macvtap tests/it/core_macvtap.py $(O)/bin/core' \
 	'@300 =bare tests/guest/bare_test.py $(O)/bin/vmm' \
-	's cage, and against one under ASan and UBSan.
-HOSTILE_ITEMS = ' \
-	' '
+	$(HOSTILE_ITEMS)
+# Guests that do every forbidden thing: against the vmm as it is shipped, in jail's cage, and against one under ASan and UBSan.
+HOSTILE_ITEMS = \
+	'@900 =hostile-guest tests/guest/hostile.py $(O)/bin/vmm --jail $(O)/bin/jail' \
+	'@900 =hostile-guest-asan tests/guest/hostile.py $(O)/asan/vmm'
 
 test: ## install what is missing, build, and run every test
 	@$(MAKE) --no-print-directory deps
