@@ -48,7 +48,7 @@ def archive():
         busybox = f.read()
     layer = unpack.tar([unpack.dir_("bin"), unpack.file_("bin/busybox", busybox, mode=0o755), unpack.sym("bin/sh", "busybox"), unpack.dir_("etc"), unpack.dir_("www"),
                         unpack.file_("etc/passwd", b"root:x:0:0::/root:/bin/sh\n"), unpack.file_("www/index.html", b"from a container\n")])
-    return layer, unpack.docker([layer], tags=("busy:1",), conf=unpack.config([layer], config={"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]}))
+    return layer, unpack.docker([layer], tags=("local.example/busy:1",), conf=unpack.config([layer], config={"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]}))
 
 
 def send(env, d, data, path):
@@ -151,6 +151,6 @@ def case_containerd(env):
     d.answers("systemctl is-active containerd; ctr version", "Server:")
     send(env, d, archive()[1], "/home/ubuntu/busy-saved.tar")
     code, out, err = d.root("ctr image import /home/ubuntu/busy-saved.tar && ctr image ls -q", limit_s=100)
-    must(code == 0 and "docker.io/library/busy:1" in out, out, err)
-    code, out, err = d.root("ctr run --rm docker.io/library/busy:1 one /bin/busybox sh -c 'echo in-$(hostname | wc -c); cat /www/index.html; exit 5'", limit_s=120)
+    must(code == 0 and "local.example/busy:1" in out, out, err)
+    code, out, err = d.root("ctr run --rm local.example/busy:1 one /bin/busybox sh -c 'echo in-$(hostname | wc -c); cat /www/index.html; exit 5'", limit_s=120)
     must(code == 5 and "from a container" in out, code, out, err)
