@@ -10,6 +10,7 @@ trap 'rm -rf "$dir"' EXIT
 cp "$build/bin/vmm" "$build/tests/bench/firstrun" "$build/tests/bench/nettool" "$here/bench.py" "$here/net.py" "$here/blk.py" "$here/../guest/vmmctl.py" "$here/../it/agent_wire.py" \
 	"$dir/" || exit 1
 cp "$build/tests/bench/fio" "$dir/" && truncate -s 320M "$dir/blk.ext4" && /sbin/mke2fs -q -F -t ext4 -O ^has_journal "$dir/blk.ext4" || exit 1
+cp "$build/mica" "$here/image.py" "$here/../it/world.py" "$here/../it/client.py" "$dir/" || exit 1
 cp "$build/kernel/min/vmlinux" "$dir/vmlinux" && cp --sparse=always "$build/image/min.ext4" "$dir/min.ext4" || exit 1
 
 echo "== the API, on this machine (VM processes made up)"
@@ -23,7 +24,7 @@ mkdir "$dir/here"
 cp -al "$dir"/[!h]* "$dir/here/" 2>/dev/null
 if [ "$route" = direct ]; then
 	# the part net makes a tap and an address: in a network namespace of its own, which takes root
-	(cd "$dir/here" && timeout 900 python3 bench.py start boot blk && if [ "$(id -u)" = 0 ]; then timeout 600 unshare -n python3 bench.py net; fi) || rc=1
+	(cd "$dir/here" && timeout 900 python3 bench.py start boot blk && if [ "$(id -u)" = 0 ]; then timeout 600 unshare -n python3 bench.py net && timeout 300 unshare -n python3 image.py ./mica; fi) || rc=1
 elif [ "$emulated" = yes ]; then
 	echo "   start-up only: guests do not boot at speed on it"
 	(cd "$dir/here" && timeout 900 python3 bench.py start) || rc=1
@@ -31,7 +32,7 @@ fi
 rm -rf "$dir/here"
 if "$here/../rig/setup.sh" >/dev/null; then
 	echo "== in the rig (QEMU's TCG with SVM)"
-	"$here/../rig/rig.sh" -w -m 1536 -t 1500 -d "$dir" -- 'BENCH_NO_STEPS=1 BENCH_RUNS=7 BENCH_BLK_MIB=64 python3 bench.py start boot net blk' || rc=1
+	"$here/../rig/rig.sh" -w -m 2048 -t 1800 -d "$dir" -- 'BENCH_NO_STEPS=1 BENCH_RUNS=7 BENCH_BLK_MIB=64 python3 bench.py start boot net blk; python3 image.py ./mica' || rc=1
 	if [ -n "${BENCH_ICOUNT:-}" ]; then
 		echo "== in the rig, -icount shift=$BENCH_ICOUNT: a clock that counts instructions"
 		"$here/../rig/rig.sh" -I "$BENCH_ICOUNT" -m 1536 -t 1800 -d "$dir" -- 'BENCH_NO_STEPS=1 BENCH_RUNS=3 BENCH_NET_MIB=16 BENCH_NET_ROUNDS=1 BENCH_NET_ASKS=100 python3 bench.py start boot net' || rc=1
