@@ -288,21 +288,6 @@ static struct host_group *take_group(struct ask *a)
 	return NULL;
 }
 
-static bool same_node(const struct yaml_node *a, const struct yaml_node *b)
-{
-	if (!a || !b || a->kind != b->kind || (a->key && b->key && strcmp(a->key, b->key) != 0))
-		return a == b;
-	if (a->kind == YAML_SCALAR)
-		return strcmp(a->text, b->text) == 0;
-	a = a->first;
-	b = b->first;
-	while (a && b && same_node(a, b)) { /* recursion: both are at most YAML_DEPTH_MAX deep */
-		a = a->next;
-		b = b->next;
-	}
-	return a == b; /* both ended */
-}
-
 /* NULL, or the key of `one`'s network that differs and may not, now that there are VMs. */
 static const char *differs(const struct yaml_node *one, const struct yaml_node *other)
 {
@@ -315,7 +300,7 @@ static const char *differs(const struct yaml_node *one, const struct yaml_node *
 
 		for (size_t i = 0; i < ARRAY_LEN(others); i++)
 			looked_at |= strcmp(n->key, others[i]) == 0;
-		if (!looked_at && !same_node(n, yaml_child(other, n->key)))
+		if (!looked_at && !group_tree_same(n, yaml_child(other, n->key)))
 			return n->key;
 	}
 	return NULL;

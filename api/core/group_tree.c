@@ -97,3 +97,18 @@ int group_tree(struct yaml_doc *d, const struct wire_msg *m, struct fault *f)
 		yaml_doc_done(d);
 	return err;
 }
+
+bool group_tree_same(const struct yaml_node *a, const struct yaml_node *b)
+{
+	if (!a || !b || a->kind != b->kind || (a->key && b->key && strcmp(a->key, b->key) != 0))
+		return a == b;
+	if (a->kind == YAML_SCALAR)
+		return strcmp(a->text, b->text) == 0;
+	a = a->first;
+	b = b->first;
+	while (a && b && group_tree_same(a, b)) { /* recursion: both are at most YAML_DEPTH_MAX deep */
+		a = a->next;
+		b = b->next;
+	}
+	return a == b; /* both ended */
+}

@@ -38,5 +38,6 @@ int group_rules_spread(struct core *c, const struct host_group *g, void (*done)(
 
 /* group_tree.c: every C_T_ENTRY of m as a mapping, d->root. d needs no init; -EINVAL, -ENOMEM (then d is empty). */
 int group_tree(struct yaml_doc *d, const struct wire_msg *m, struct fault *f);
+bool group_tree_same(const struct yaml_node *a, const struct yaml_node *b); /* in keys, values and order; either may be NULL */
 
 #endif
