@@ -54,23 +54,7 @@ class Jail(gate_net.Jail):
 
 
 class Relay(gate_net.Relay):
-    def pump(self, a, b):
-        while True:
-            try:
-                m = a.recv()
-                if m is None:
-                    break
-                if a is self.core and m.kind == N_TAP_UP:
-                    self.asked[m.id] = m
-                elif a is self.netd and m.kind == OK and m.id in self.asked:
-                    q = self.asked.pop(m.id)
-                    self.taps[q.text(GUEST4)] = (os.dup(m.fds[0]), q)
-                b.send(m.kind, m.list, ident=m.id, fds=m.fds)
-                for fd in m.fds:
-                    os.close(fd)
-            except OSError:
-                break
-        b.sock.shutdown(socket.SHUT_RDWR)
+    makes, known_by = N_TAP_UP, GUEST4
 
 
 gate_net.Jail, gate_net.Relay, gate_net.CONFIG = Jail, Relay, CONFIG

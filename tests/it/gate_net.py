@@ -79,6 +79,8 @@ class Jail(stack.Jail):
 
 class Relay(threading.Thread):
     """Between core and the real netd: keeps a copy of each tap, and what was asked for it."""
+    makes, known_by = N_ISO_UP, VM
+
     def __init__(self, core, netd):
         super().__init__(daemon=True)
         self.core, self.netd, self.asked, self.taps = core, netd, {}, {}
@@ -96,11 +98,11 @@ class Relay(threading.Thread):
                 m = a.recv()
                 if m is None:
                     break
-                if a is self.core and m.kind == N_ISO_UP:
+                if a is self.core and m.kind == self.makes:
                     self.asked[m.id] = m
                 elif a is self.netd and m.kind == OK and m.id in self.asked:
                     q = self.asked.pop(m.id)
-                    self.taps[q.text(VM)] = (os.dup(m.fds[0]), q)
+                    self.taps[q.text(self.known_by)] = (os.dup(m.fds[0]), q)
                 b.send(m.kind, m.list, ident=m.id, fds=m.fds)
                 for fd in m.fds:
                     os.close(fd)

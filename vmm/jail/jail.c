@@ -230,6 +230,17 @@ static void do_tap(struct jail *j, const struct wire_msg *m, const char *name, c
 		close(opened[i]);
 }
 
+/* The answer with what was opened, and what there is to say of it; ours of the descriptors are closed. */
+static void reply_opened(struct jail *j, uint32_t id, const struct fault *said, const int *opened, unsigned n)
+{
+	size_t mark = wire_begin(&j->out, WIRE_OK, id);
+	if (said->text[0])
+		wire_str(&j->out, J_T_TEXT, said->text);
+	reply(j, mark, opened, n);
+	for (unsigned k = 0; k < n; k++)
+		close(opened[k]);
+}
+
 /* Only where the vmm has a namespace that is ours alone: not without root. */
 static void do_netns(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
 {
@@ -246,12 +257,7 @@ static void do_netns(struct jail *j, const struct wire_msg *m, const char *name,
 		refuse(j, m->id, 503, err, f.text);
 		return;
 	}
-	size_t mark = wire_begin(&j->out, WIRE_OK, m->id);
-	if (said.text[0])
-		wire_str(&j->out, J_T_TEXT, said.text);
-	reply(j, mark, opened, J_NS_FDS);
-	for (int k = 0; k < J_NS_FDS; k++)
-		close(opened[k]);
+	reply_opened(j, m->id, &said, opened, J_NS_FDS);
 }
 
 static void do_dns(struct jail *j, const struct wire_msg *m, const char *name, const int *fds)
@@ -270,12 +276,7 @@ static void do_dns(struct jail *j, const struct wire_msg *m, const char *name, c
 		refuse(j, m->id, 503, err, f.text);
 		return;
 	}
-	size_t mark = wire_begin(&j->out, WIRE_OK, m->id);
-	if (said.text[0])
-		wire_str(&j->out, J_T_TEXT, said.text);
-	reply(j, mark, opened, n);
-	for (unsigned k = 0; k < n; k++)
-		close(opened[k]);
+	reply_opened(j, m->id, &said, opened, n);
 }
 
 /* Every request: its type, how many descriptors it brings, whether it names a VM and a slot, what it does. */
