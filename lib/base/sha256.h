@@ -1,4 +1,5 @@
-/* SHA-256 (FIPS 180-4) of a whole buffer or of bytes as they come: bearer tokens are compared and passed between processes as digests. */
+/* SHA-256 (FIPS 180-4) of a whole buffer or of bytes as they come: bearer tokens are compared and passed between processes as digests,
+ * and images are checked by it. */
 #ifndef LIB_BASE_SHA256_H
 #define LIB_BASE_SHA256_H
 
@@ -12,6 +13,7 @@ struct sha256_run {
 	uint32_t h[8];
 	uint8_t block[64]; /* the last n % 64 bytes */
 	uint64_t n;        /* bytes so far */
+	uint8_t how;       /* which instructions */
 };
 void sha256_begin(struct sha256_run *r);
 void sha256_more(struct sha256_run *r, const void *data, size_t n);

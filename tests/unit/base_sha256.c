@@ -47,5 +47,24 @@ int main(void)
 		same = same && memcmp(d, sum, sizeof(d)) == 0;
 	}
 	ok(same, "in pieces it is the same");
+	static uint8_t many[100001]; /* enough for the processor's own instructions, where it has them; single blocks go without */
+	struct sha256_run r;
+
+	for (uint32_t i = 0; i < sizeof(many); i++)
+		many[i] = (uint8_t)(i * i + i / 251);
+	sha256(many, sizeof(many), d);
+	hex_encode(d, sizeof(d), hex);
+	ok(strcmp(hex, "f2412caefced174a149d07ece0f2e2b742ae39df1b45568907a3a3fd6f9bdd4f") == 0, "100001 bytes: %s", hex);
+	sha256_begin(&r);
+	for (size_t at = 0; at < sizeof(many); at += 64)
+		sha256_more(&r, many + at, at + 64 < sizeof(many) ? 64 : sizeof(many) - at);
+	sha256_end(&r, sum);
+	ok(memcmp(d, sum, sizeof(d)) == 0, "the same block by block");
+	sha256_begin(&r);
+	sha256_more(&r, many, 60000);
+	sha256_more(&r, many + 60000, 41);
+	sha256_more(&r, many + 60041, sizeof(many) - 60041);
+	sha256_end(&r, sum);
+	ok(memcmp(d, sum, sizeof(d)) == 0, "and from one to the other");
 	return tap_done();
 }
