@@ -90,9 +90,9 @@ CLI_ROOM := cli/codes.o cli/checks.o cli/notify.o cli/mask.o cli/cmd_bundle.o cl
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
 CLI_OBJS = $(CLI_ROOM) $(CLI_DOCKERFILE) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC) $(LIB_TLS)
 UNPACK_OBJS := rootfs/unpack/main.o rootfs/unpack/outer.o rootfs/unpack/manifest.o rootfs/unpack/stream.o rootfs/unpack/layer.o rootfs/unpack/inside.o \
-	rootfs/unpack/adopt.o rootfs/unpack/target.o lib/arc/tar_read.o $(LIB_JSON) $(LIB_BASE)
+	rootfs/unpack/adopt.o rootfs/unpack/target.o lib/arc/tar_read.o lib/arc/gzip.o $(LIB_JSON) $(LIB_BASE)
 STEP_OBJS := rootfs/step/main.o rootfs/step/user.o rootfs/step/run.o rootfs/step/copy.o rootfs/unpack/layer.o rootfs/unpack/inside.o rootfs/unpack/stream.o \
-	rootfs/unpack/target.o lib/arc/tar_read.o lib/arc/tar_write.o $(LIB_BASE)
+	rootfs/unpack/target.o lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/gzip.o $(LIB_BASE)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
 	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o agent/watch.o agent/watch_ask.o agent/watch_tree.o agent/place.o agent/upload.o agent/manifest.o \
@@ -171,9 +171,10 @@ UNIT_dev_blk := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)
 UNIT_TESTS += dev_blk_work
 UNIT_dev_blk_work := $(UNIT_dev_blk)
 UNIT_dev_net := $(UNIT_dev_blk)
-UNIT_TESTS += dev_net_ctrl dev_net_chaos dev_net_tap dev_net_odd
+UNIT_TESTS += dev_net_ctrl dev_net_chaos dev_net_tap dev_net_odd dev_net_bulk
 UNIT_dev_net_odd := $(UNIT_dev_blk) tests/unit/induce.o
 UNIT_dev_net_tap := $(UNIT_dev_blk)
+UNIT_dev_net_bulk := $(UNIT_dev_blk)
 UNIT_dev_net_ctrl := $(UNIT_dev_blk)
 UNIT_dev_net_chaos := $(UNIT_dev_blk)
 UNIT_dev_rng := $(UNIT_dev_blk) tests/unit/induce.o
@@ -209,7 +210,9 @@ UNIT_arc_tar := $(LIB_BASE) $(LIB_ARC)
 UNIT_arc_rules := $(LIB_BASE) $(LIB_ARC)
 UNIT_arc_tree := $(LIB_BASE) $(LIB_ARC)
 UNIT_agent_request := $(LIB_BASE) $(LIB_WIRE) agent/request.o agent/path.o
-FUZZ_TESTS += tar agent_request agent_manifest
+FUZZ_TESTS += tar packed agent_request agent_manifest
+PACKED := lib/arc/gzip.o
+FUZZ_packed := $(LIB_BASE) $(PACKED)
 FUZZ_agent_manifest := $(LIB_BASE) $(LIB_JSON) agent/manifest.o
 FUZZ_tar := $(LIB_BASE) $(LIB_ARC)
 FUZZ_agent_request := $(LIB_BASE) $(LIB_WIRE) agent/request.o agent/path.o agent/watch_ask.o lib/arc/glob.o
@@ -459,6 +462,9 @@ $(foreach t,$(FUZZ_TESTS),$(eval $(call FUZZ_RULE,$(t))))
 $(KVMCHECK): $(O)/obj/tests/rig/kvmcheck.o
 	@mkdir -p $(@D)
 	$(LINK)
+$(O)/tests/it/unpacked: $(addprefix $(O)/obj/,tests/it/unpacked.o $(PACKED) $(LIB_BASE))
+	@mkdir -p $(@D)
+	$(LINK)
 $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 	@mkdir -p $(@D)
 	$(LINK)
@@ -470,6 +476,7 @@ $(O)/tests/bench/nettool: $(O)/obj/tests/bench/nettool.o
 PROC_ITEMS = \
 	'=kernel-audit tests/it/kernel_audit.py $(O)' \
 	'@60 =init tests/it/init.py $(O)/guest/init' \
+	'@120 =packed tests/it/packed.py $(O)/tests/it/unpacked' \
 	'@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' \
 	'=step tests/it/step.py $(O)/guest/step $(O)/guest/unpack' \
 	'@180 =core tests/it/core_fake.py $(O)/bin/core' \
@@ -538,7 +545,7 @@ test: ## install what is missing, build, and run every test
 	@$(MAKE) --no-print-directory test-all
 
 .PHONY: test-all
-test-all: all $(UNIT_BINS) $(FUZZ_BINS) $(KVMCHECK) $(O)/asan/vmm ## everything: unit tests, fuzz corpus, whole guests (direct, in the rig, or a said skip)
+test-all: all $(UNIT_BINS) $(FUZZ_BINS) $(KVMCHECK) $(O)/tests/it/unpacked $(O)/asan/vmm ## everything: unit tests, fuzz corpus, whole guests (direct, in the rig, or a said skip)
 	@$(TAP_RUN) -a -j 2 $(IT_ITEM) $(PROC_ITEMS) $(UNIT_BINS) $(FUZZ_ITEMS)
 
 .PHONY: test-heavy

@@ -78,6 +78,8 @@ void tar_reader_init(struct tar_reader *r, const struct tar_reader_ops *ops, voi
 /* Takes all n bytes. 0; -EPROTO broken archive; -EINVAL a name that is not clean; or what an op returned. After
  * an error nothing more may be fed. */
 int tar_reader_feed(struct tar_reader *r, const void *p, size_t n, struct fault *f);
+/* Passes over at most max bytes of the data of the file it stands in: they need not be fed, op data does not see them. *skipped: how many, 0 outside. As feed. */
+int tar_reader_skip(struct tar_reader *r, uint64_t max, uint64_t *skipped, struct fault *f);
 /* The bytes are over: 0, or -EPROTO when that was in the middle of an entry. */
 int tar_reader_finish(struct tar_reader *r, struct fault *f);
 

@@ -406,6 +406,18 @@ int tar_reader_feed(struct tar_reader *r, const void *p, size_t n, struct fault 
 	return 0;
 }
 
+int tar_reader_skip(struct tar_reader *r, uint64_t max, uint64_t *skipped, struct fault *f)
+{
+	bool file = r->state == TAR_DATA;
+	*skipped = !file && r->state != TAR_SKIP ? 0 : r->left < max ? r->left : max;
+	r->left -= *skipped;
+	r->at += *skipped;
+	if (*skipped == 0 || r->left)
+		return 0;
+	r->state = r->pad ? TAR_PAD : TAR_HEAD;
+	return file ? r->ops->end(r->arg, f) : 0;
+}
+
 int tar_reader_finish(struct tar_reader *r, struct fault *f)
 {
 	/* Some writers leave the end marker out; the transport knows whether the bytes are complete. */

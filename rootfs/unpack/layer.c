@@ -27,7 +27,7 @@ struct unpacking {
 	char base[256];          /* of the entry that is made */
 	struct tar_entry e;
 	int fd;                  /* owned: of the file that is written; -1 */
-	uint64_t at;             /* bytes of it that came */
+	uint64_t at, end;        /* bytes of it that came; where the last that was written ends */
 	struct {
 		char *name, *value;  /* owned */
 		size_t n;
@@ -148,29 +148,42 @@ static void drop_xattrs(struct unpacking *u)
 	u->n_xattrs = 0;
 }
 
-/* Owner, attributes, mode, time: in this order, for a new owner takes set-uid bits and capabilities away. */
+static int set_xattrs(const struct unpacking *u, const char *base, struct fault *f)
+{
+	char path[64 + sizeof(u->base)];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", u->dir_fd, base);
+	for (unsigned i = 0; i < u->n_xattrs; i++) /* an attribute that this file system has not is no reason to have no image */
+		if (lsetxattr(path, u->xattr[i].name, u->xattr[i].value, u->xattr[i].n, 0) < 0 && errno != EOPNOTSUPP)
+			return fault_set(f, -errno, "'%.200s': attribute '%.80s': %s", u->e.name, u->xattr[i].name, strerror(errno));
+	return 0;
+}
+
+/* Owner, attributes, mode, time: in this order, for a new owner takes set-uid bits and capabilities away. A file is open still. */
 static int dress(struct unpacking *u, struct fault *f)
 {
 	const struct tar_entry *e = &u->e;
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = e->mtime_s, .tv_nsec = e->mtime_ns } };
-	bool root = strcmp(e->name, ".") == 0, link = e->kind == '2';
+	bool root = strcmp(e->name, ".") == 0, link = e->kind == '2', file = u->fd >= 0;
 	const char *base = root ? "." : u->base;
-	char path[64 + sizeof(u->base)];
+	int err;
 
 	if (u->kept)
 		return 0;
 	if (e->uid > UINT32_MAX - 1 || e->gid > UINT32_MAX - 1)
 		return fault_set(f, -EPROTO, "'%.200s': an impossible owner", e->name);
-	if (fchownat(u->dir_fd, base, (uid_t)e->uid, (gid_t)e->gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (file ? fchown(u->fd, (uid_t)e->uid, (gid_t)e->gid) : fchownat(u->dir_fd, base, (uid_t)e->uid, (gid_t)e->gid, AT_SYMLINK_NOFOLLOW))
 		return fault_errno(f, -errno, e->name);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", u->dir_fd, base);
-	for (unsigned i = 0; i < u->n_xattrs; i++) /* an attribute that this file system has not is no reason to have no image */
-		if (lsetxattr(path, u->xattr[i].name, u->xattr[i].value, u->xattr[i].n, 0) < 0 && errno != EOPNOTSUPP)
-			return fault_set(f, -errno, "'%.200s': attribute '%.80s': %s", e->name, u->xattr[i].name, strerror(errno));
-	if (!link && fchmodat(u->dir_fd, base, e->mode, 0) < 0)
+	err = u->n_xattrs ? set_xattrs(u, base, f) : 0;
+	if (!err && !link && (file ? fchmod(u->fd, e->mode) : fchmodat(u->dir_fd, base, e->mode, 0)))
 		return fault_errno(f, -errno, e->name);
-	utimensat(u->dir_fd, base, times, AT_SYMLINK_NOFOLLOW);
-	return 0;
+	utimensat(file ? u->fd : u->dir_fd, file ? NULL : base, times, file ? 0 : AT_SYMLINK_NOFOLLOW);
+	return err;
+}
+
+static int cannot_make(const struct unpacking *u, int err, struct fault *f)
+{
+	return fault_set(f, err, "'%.200s': %s%s", u->e.name, strerror(-err), err == -ENOSPC ? LARGER " [no room for more files or bytes]" : "");
 }
 
 static int make_hard_link(struct unpacking *u, struct fault *f)
@@ -209,20 +222,34 @@ static int make_other(struct unpacking *u, struct fault *f)
 	case '1':
 		return make_hard_link(u, f);
 	case '2':
-		return symlinkat(e->link, u->dir_fd, u->base) < 0 ? fault_errno(f, -errno, e->name) : 0;
+		return symlinkat(e->link, u->dir_fd, u->base) < 0 ? cannot_make(u, -errno, f) : 0;
 	case '3':
 	case '4':
 	case '6':
-		return mknodat(u->dir_fd, u->base, kind | 0600, makedev(e->dev_major, e->dev_minor)) < 0 ? fault_errno(f, -errno, e->name) : 0;
+		return mknodat(u->dir_fd, u->base, kind | 0600, makedev(e->dev_major, e->dev_minor)) < 0 ? cannot_make(u, -errno, f) : 0;
 	default:
 		return fault_set(f, -EOPNOTSUPP, "'%.200s': an entry of type '%c' is not understood%s", e->name, e->kind > ' ' && e->kind < 127 ? e->kind : '?',
 				 e->kind == 'S' ? ": write the archive without --sparse" : "");
 	}
 }
 
+static int make_file(struct unpacking *u, struct fault *f)
+{
+	u->end = 0;
+	u->fd = openat(u->dir_fd, u->base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	return u->fd < 0 ? cannot_make(u, -errno, f) : 0;
+}
+
+/* What has no name yet: -EEXIST when it has. */
+static int make(struct unpacking *u, struct fault *f)
+{
+	return u->e.type == TAR_OTHER ? make_other(u, f) : make_file(u, f);
+}
+
 static int make_folder(struct unpacking *u, struct fault *f)
 {
 	struct stat st;
+	int err;
 
 	if (fstatat(u->dir_fd, u->base, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		u->kept = u->how && S_ISDIR(st.st_mode) && !u->how->folders;
@@ -233,9 +260,10 @@ static int make_folder(struct unpacking *u, struct fault *f)
 		if (u->kept)
 			return 0;
 	}
-	if (remove_tree(u->dir_fd, u->base) || mkdirat(u->dir_fd, u->base, 0700) < 0)
-		return fault_errno(f, -errno, u->e.name);
-	return 0;
+	if (mkdirat(u->dir_fd, u->base, 0700) == 0)
+		return 0;
+	err = errno == EEXIST ? remove_tree(u->dir_fd, u->base) : -errno;
+	return err || mkdirat(u->dir_fd, u->base, 0700) < 0 ? cannot_make(u, err ? err : -errno, f) : 0;
 }
 
 /* A layer's names are what takes files away. */
@@ -285,13 +313,11 @@ static int begin(void *arg, const struct tar_entry *given, struct fault *f)
 		return make_folder(u, f);
 	if (u->how && fstatat(u->dir_fd, u->base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
 		return fault_set(f, -EISDIR, "'/%.200s' is a folder in the image, and a file here: remove the folder in a RUN before", e->name);
+	err = make(u, f);
+	if (err != -EEXIST)
+		return err;
 	err = remove_tree(u->dir_fd, u->base);
-	if (err)
-		return fault_errno(f, err, e->name);
-	if (e->type == TAR_OTHER)
-		return make_other(u, f);
-	u->fd = openat(u->dir_fd, u->base, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	return u->fd < 0 ? fault_errno(f, -errno, e->name) : 0;
+	return err ? fault_errno(f, err, e->name) : make(u, f);
 }
 
 /* Long runs of zeroes become holes. */
@@ -304,10 +330,12 @@ static int content(void *arg, const void *p, size_t n, struct fault *f)
 		size_t len = n - done < HOLE ? n - done : HOLE;
 		int err = 0;
 
-		if (len < 4096 || memcmp((const char *)p + done, zero, len) != 0)
+		if (len < 4096 || memcmp((const char *)p + done, zero, len) != 0) {
 			err = pwrite_full(u->fd, (const char *)p + done, len, u->at + done);
+			u->end = u->at + done + len;
+		}
 		if (err)
-			return fault_set(f, err, "'%.200s': %s%s", u->e.name, strerror(-err), err == -ENOSPC ? ": give the image a larger disk (--size)" : "");
+			return fault_set(f, err, "'%.200s': %s%s", u->e.name, strerror(-err), err == -ENOSPC ? LARGER : "");
 		done += len;
 	}
 	u->at += n;
@@ -320,11 +348,11 @@ static int finish(void *arg, struct fault *f)
 	struct unpacking *u = arg;
 	int err = 0;
 
-	if (u->fd >= 0 && ftruncate(u->fd, (off_t)u->at) < 0) /* a hole may end it */
+	if (u->fd >= 0 && u->end < u->at && ftruncate(u->fd, (off_t)u->at) < 0) /* a hole ends it */
 		err = fault_errno(f, -errno, u->e.name);
-	fd_close(&u->fd);
 	if (!err && u->e.kind != '1' && !is_whiteout(u, u->e.name))
 		err = dress(u, f);
+	fd_close(&u->fd);
 	drop_xattrs(u);
 	return err;
 }
@@ -336,13 +364,13 @@ static int on_bytes(void *arg, const void *p, size_t n, struct fault *f)
 	return tar_reader_feed(&u->r, p, n, f);
 }
 
-static int pass(struct unpacking *u, const struct layer *l, const struct tar_reader_ops *ops, char digest[DIGEST_TEXT_MAX], struct fault *f)
+static int pass(struct unpacking *u, const struct range *r, const struct tar_reader_ops *ops, char digest[DIGEST_TEXT_MAX], struct fault *f)
 {
 	int err;
 
 	tar_reader_init(&u->r, ops, u);
 	u->r.image = true;
-	err = stream_run(&l->range, on_bytes, u, digest, f);
+	err = ops->data == content ? stream_run(r, on_bytes, u, digest, f) : stream_names(r, &u->r, f);
 	return err ? err : tar_reader_finish(&u->r, f);
 }
 
@@ -350,7 +378,6 @@ static const struct tar_reader_ops bring = { .entry = begin, .data = content, .e
 
 int tree_place(const struct range *archive, const struct placing *how, int root_fd, struct applied *count, struct fault *f)
 {
-	const struct layer l = { .range = *archive };
 	struct unpacking *u = calloc(1, sizeof(*u));
 	int err;
 
@@ -360,7 +387,7 @@ int tree_place(const struct range *archive, const struct placing *how, int root_
 	u->dir_fd = u->fd = -1;
 	u->count = count;
 	u->how = how;
-	err = pass(u, &l, &bring, NULL, f);
+	err = pass(u, archive, &bring, NULL, f);
 	drop_xattrs(u);
 	fd_close(&u->fd);
 	fd_close(&u->dir_fd);
@@ -368,11 +395,10 @@ int tree_place(const struct range *archive, const struct placing *how, int root_
 	return err;
 }
 
-int layer_apply(const struct layer *l, bool first, int root_fd, struct applied *count, struct fault *f)
+int layer_apply(const struct layer *l, bool first, int root_fd, struct applied *count, char digest[DIGEST_TEXT_MAX], struct fault *f)
 {
 	static const struct tar_reader_ops away = { .entry = whiteout, .data = ignore_data, .end = ignore_end };
 	struct unpacking *u = calloc(1, sizeof(*u));
-	char digest[DIGEST_TEXT_MAX];
 	int err = 0;
 
 	if (!u)
@@ -381,9 +407,9 @@ int layer_apply(const struct layer *l, bool first, int root_fd, struct applied *
 	u->dir_fd = u->fd = -1;
 	u->count = count;
 	if (!first)
-		err = pass(u, l, &away, NULL, f);
+		err = pass(u, &l->range, &away, NULL, f);
 	if (!err)
-		err = pass(u, l, &bring, digest, f);
+		err = pass(u, &l->range, &bring, digest, f);
 	if (!err && l->diff_id[0] && strcmp(digest, l->diff_id) != 0)
 		err = fault_set(f, -EBADMSG, "a layer has other content than the image's configuration says (%s, not %s): the archive is damaged", digest,
 				l->diff_id);

@@ -75,6 +75,7 @@ static int work(const struct job *j, struct image *im, struct json_out *o, struc
 {
 	struct applied count = { 0 };
 	struct outer outer = { .spare_fd = -1 };
+	char digest[DIGEST_TEXT_MAX] = "";
 	int err = j->adopt ? target_grow(j->root_fd, f) : 0;
 
 	if (!err)
@@ -84,10 +85,12 @@ static int work(const struct job *j, struct image *im, struct json_out *o, struc
 	if (!err && im->n_layers == 0)
 		err = fault_set(f, -EPROTO, "the image has no layers");
 	for (unsigned i = 0; i < im->n_layers && !err; i++) {
-		err = layer_apply(&im->layer[i], i == 0, j->root_fd, &count, f);
-		if (err)
+		err = layer_apply(&im->layer[i], i == 0, j->root_fd, &count, digest, f);
+		if (err && !outer.rootfs)
 			fault_wrap(f, err, "layer %u of %u", i + 1, im->n_layers);
 	}
+	if (!err && !im->digest[0])
+		memcpy(im->digest, digest, sizeof(digest));
 	outer_done(&outer);
 	json_obj(o, NULL);
 	if (!err) {

@@ -194,7 +194,7 @@ int image_read(struct image *im, const struct outer *o, struct fault *f)
 		im->format = "rootfs";
 		im->layer[0].range = o->whole;
 		im->n_layers = 1;
-		return range_digest(&o->whole, im->digest, f);
+		return 0;
 	}
 	err = outer_find(o, "manifest.json", &r, f);
 	if (err != -ENOENT)

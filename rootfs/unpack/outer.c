@@ -10,8 +10,20 @@
 struct indexing {
 	struct outer *o;
 	struct tar_reader r;
-	bool image; /* manifest.json, index.json or oci-layout was seen */
+	bool image;  /* manifest.json, index.json or oci-layout was seen */
+	bool rootfs; /* before that a folder that every root file system has, and no image's archive: the rest need not be looked at */
 };
+
+static bool is_of_rootfs(const char *name)
+{
+	static const char *const tops[] = { "bin", "boot", "dev", "etc", "home", "lib", "lib64", "opt", "proc", "root", "run", "sbin", "srv", "sys", "usr", "var" };
+	size_t n = strcspn(name, "/");
+
+	for (size_t i = 0; i < ARRAY_LEN(tops); i++)
+		if (strlen(tops[i]) == n && memcmp(tops[i], name, n) == 0)
+			return true;
+	return false;
+}
 
 static int on_entry(void *arg, const struct tar_entry *e, struct fault *f)
 {
@@ -21,6 +33,9 @@ static int on_entry(void *arg, const struct tar_entry *e, struct fault *f)
 
 	if (strcmp(e->name, "manifest.json") == 0 || strcmp(e->name, "index.json") == 0 || strcmp(e->name, "oci-layout") == 0)
 		x->image = true;
+	x->rootfs = !x->image && is_of_rootfs(e->name);
+	if (x->rootfs)
+		return -ECANCELED;
 	if (e->type == TAR_DIR || (e->type == TAR_OTHER && e->kind != '1' && e->kind != '2'))
 		return 0;
 	if (o->n == OUTER_MAX) /* no image archive has so many; a root file system has */
@@ -48,35 +63,32 @@ static int on_end(void *arg, struct fault *f)
 	return 0;
 }
 
-static int on_bytes(void *arg, const void *p, size_t n, struct fault *f)
+/* A packed archive cannot be looked into at will: unpacked once, into a file without a name. */
+static int spool(void *arg, const void *p, size_t n, struct fault *f)
 {
 	struct indexing *x = arg;
+	int err = tar_reader_feed(&x->r, p, n, f);
 
-	return tar_reader_feed(&x->r, p, n, f);
+	if (err)
+		return err;
+	err = write_full(x->o->spare_fd, p, n);
+	return err ? fault_set(f, err, "unpacking the archive: %s%s", strerror(-err), err == -ENOSPC ? LARGER : "") : 0;
 }
 
-static int write_out(void *arg, const void *p, size_t n, struct fault *f)
+static int index_packed(struct indexing *x, int scratch_dir, struct fault *f)
 {
-	int err = write_full(*(int *)arg, p, n);
-
-	return err ? fault_errno(f, err, "unpacking the archive") : 0;
-}
-
-/* A packed archive cannot be looked into at will: unpacked once, into a file without a name. */
-static int unpack_whole(struct outer *o, int scratch_dir, struct fault *f)
-{
-	off_t bytes;
+	struct outer *o = x->o;
 	int err;
 
 	o->spare_fd = openat(scratch_dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (o->spare_fd < 0)
 		return fault_errno(f, -errno, "room to unpack the archive");
-	err = stream_run(&o->whole, write_out, &o->spare_fd, NULL, f);
-	if (err)
-		return err;
-	bytes = lseek(o->spare_fd, 0, SEEK_CUR);
-	o->whole = (struct range){ o->spare_fd, 0, (uint64_t)bytes };
-	return 0;
+	err = stream_run(&o->whole, spool, x, NULL, f);
+	if (x->rootfs) /* as it is, while it is unpacked */
+		fd_close(&o->spare_fd);
+	else if (!err)
+		o->whole = (struct range){ o->spare_fd, 0, (uint64_t)lseek(o->spare_fd, 0, SEEK_CUR) };
+	return err;
 }
 
 static void forget(struct outer *o)
@@ -94,22 +106,21 @@ int outer_read(struct outer *o, const struct range *archive, int scratch_dir, st
 {
 	static const struct tar_reader_ops ops = { .entry = on_entry, .data = on_data, .end = on_end };
 	struct indexing *x = calloc(1, sizeof(*x));
-	int err = 0;
+	int err;
 
 	*o = (struct outer){ .whole = *archive, .spare_fd = -1 };
 	if (!x)
 		return fault_set(f, -ENOMEM, "out of memory");
-	if (range_packing(archive) != PACK_NONE)
-		err = unpack_whole(o, scratch_dir, f);
 	x->o = o;
 	tar_reader_init(&x->r, &ops, x);
 	x->r.image = true;
-	if (!err)
-		err = stream_run(&o->whole, on_bytes, x, NULL, f);
+	err = range_packing(archive) != PACK_NONE ? index_packed(x, scratch_dir, f) : stream_names(&o->whole, &x->r, f);
 	if (!err)
 		err = tar_reader_finish(&x->r, f);
 	if (!err && x->r.entries == 0)
 		err = fault_set(f, -EPROTO, "the archive is empty");
+	if (x->rootfs)
+		err = 0;
 	o->rootfs = !x->image;
 	if (!err && o->rootfs)
 		forget(o);

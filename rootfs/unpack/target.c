@@ -14,6 +14,7 @@
 
 #define EXT4_IOC_RESIZE_FS _IOW('f', 16, uint64_t) /* linux/fs/ext4/ext4.h: new size in blocks */
 #define EXT4_MAGIC 0xEF53
+#define EXT4_ROOT_INO 2 /* of its top folder: a folder inside a file system of others is not ours to grow or trim */
 
 int target_grow(int root_fd, struct fault *f)
 {
@@ -26,7 +27,7 @@ int target_grow(int root_fd, struct fault *f)
 	if (fstatfs(root_fd, &fs) < 0 || fstat(root_fd, &st) < 0)
 		return fault_errno(f, -errno, "the target");
 	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/size", major(st.st_dev), minor(st.st_dev));
-	if (fs.f_type != EXT4_MAGIC || fs.f_bsize <= 0 || read_file_at(AT_FDCWD, path, 64, &text, NULL))
+	if (fs.f_type != EXT4_MAGIC || st.st_ino != EXT4_ROOT_INO || fs.f_bsize <= 0 || read_file_at(AT_FDCWD, path, 64, &text, NULL))
 		return 0;
 	text[strcspn(text, "\n")] = '\0';
 	err = parse_u64(text, UINT64_MAX / 512, &sectors);
@@ -42,6 +43,8 @@ int target_grow(int root_fd, struct fault *f)
 void target_trim(int root_fd)
 {
 	struct fstrim_range all = { .len = UINT64_MAX };
+	struct stat st;
 
-	(void)ioctl(root_fd, FITRIM, &all);
+	if (fstat(root_fd, &st) == 0 && st.st_ino == EXT4_ROOT_INO)
+		(void)ioctl(root_fd, FITRIM, &all);
 }

@@ -3,7 +3,7 @@
  * hostile and may do to it what it can: the VM holds nothing but the archive and the new disk. It is careful all the same: no entry
  * leaves the target (openat2 RESOLVE_IN_ROOT), digests are checked, sizes are bounded, what is not understood is refused. One thread.
  * main.c what is done in which order, outer.c the archive's own entries, manifest.c what docker-save (manifest.json) and the
- * OCI image layout 1.0 (index.json) say, stream.c bytes of a layer through gzip or zstd, layer.c one layer onto the target, inside.c paths in it, adopt.c our agent,
+ * OCI image layout 1.0 (index.json) say, stream.c bytes of a layer, unpacked, layer.c one layer onto the target, inside.c paths in it, adopt.c our agent,
  * target.c the new disk. What rootfs/step does in a builder uses the last five.
  *
  * unpack [--bytes N] [--adopt] ARCHIVE TARGET: archive is a file or a disk (of which N bytes count), target the folder to fill, empty. --adopt makes a guest's root disk of it:
@@ -21,6 +21,7 @@
 #define OUTER_MAX 4096u            /* entries of the archive itself */
 #define BLOB_TEXT_MAX (8u << 20)   /* bytes of a manifest or configuration */
 #define XATTRS_MAX 32u
+#define LARGER ": give the image a larger disk (--size)" /* after -ENOSPC */
 #define DIGEST_TEXT_MAX 72         /* "sha256:" + 64 digits + NUL */
 
 /* ---- stream.c ---- */
@@ -37,20 +38,22 @@ int range_text(const struct range *r, char **out, struct fault *f); /* ≤ BLOB_
 /* Gives every byte, unpacked, to fn in pieces. fn's error ends it. digest NULL, or gets that of the unpacked bytes. */
 int stream_run(const struct range *r, int (*fn)(void *arg, const void *p, size_t n, struct fault *f), void *arg, char digest[DIGEST_TEXT_MAX],
 	       struct fault *f);
+/* A tar's entries without their data, which is passed over where that is possible. Then tar_reader_finish(). */
+int stream_names(const struct range *r, struct tar_reader *reader, struct fault *f);
 
 /* ---- outer.c ---- */
 
 struct outer {
 	struct range whole;
-	int spare_fd; /* owned: the archive unpacked, when it was packed as a whole; -1 */
+	int spare_fd; /* owned: an image's archive unpacked, when it was packed as a whole; -1 */
 	struct outer_entry {
 		char *name, *link; /* owned; link NULL unless it is one */
 		uint64_t at, bytes;
 	} *entries;
 	size_t n;
-	bool rootfs; /* looked like a plain root file system: entries is empty */
+	bool rootfs; /* looked like a plain root file system: entries is empty, whole may be packed */
 };
-/* scratch_dir: where a packed archive may be unpacked. 0 or -errno; outer_done in both cases. */
+/* scratch_dir: where a packed archive of an image may be unpacked. 0 or -errno; outer_done in both cases. */
 int outer_read(struct outer *o, const struct range *archive, int scratch_dir, struct fault *f);
 void outer_done(struct outer *o);
 int outer_find(const struct outer *o, const char *name, struct range *out, struct fault *f); /* -ENOENT; follows a few links inside */
@@ -59,7 +62,7 @@ int outer_find(const struct outer *o, const char *name, struct range *out, struc
 
 struct image {
 	const char *format;  /* "docker-archive" "oci-archive" "rootfs" */
-	char digest[DIGEST_TEXT_MAX]; /* of the configuration; of the archive for rootfs */
+	char digest[DIGEST_TEXT_MAX]; /* of the configuration; of the archive, unpacked, for rootfs: known when it is applied */
 	struct layer {
 		struct range range;
 		char diff_id[DIGEST_TEXT_MAX]; /* of the unpacked bytes, "" when nobody says */
@@ -78,8 +81,8 @@ void image_report(const struct image *im, struct json_out *o);
 struct applied {
 	uint64_t entries, bytes, whiteouts;
 };
-/* One layer onto root_fd; whiteouts first, for they speak of the layers below. */
-int layer_apply(const struct layer *l, bool first, int root_fd, struct applied *count, struct fault *f);
+/* One layer onto root_fd; whiteouts first, for they speak of the layers below. digest: of its unpacked bytes, which is checked. */
+int layer_apply(const struct layer *l, bool first, int root_fd, struct applied *count, char digest[DIGEST_TEXT_MAX], struct fault *f);
 /* For COPY and ADD of a build: where an archive's entries go, and what they become. */
 struct placing {
 	const char *below;   /* clean, from the root without its '/'; "": the root itself */

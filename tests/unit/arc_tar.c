@@ -284,9 +284,29 @@ static void test_foreign(void)
 	buf_done(&b);
 }
 
+/* Two files of 700 bytes; of the first only the head and 10 bytes are fed. */
+static void test_skip(void)
+{
+	char body[700] = {0};
+	uint64_t n = 1;
+	struct buf b;
+	buf_init(&b, 1 << 20);
+	raw(&b, "a", '0', 700, body);
+	raw(&b, "b", '0', 700, body);
+	memset(&seen, 0, sizeof seen);
+	tar_reader_init(&reader, &ops, &seen);
+	ok(tar_reader_skip(&reader, 1000, &n, &why) == 0 && n == 0, "outside a file nothing is skipped");
+	tar_reader_feed(&reader, buf_data(&b), 522, &why);
+	ok(tar_reader_skip(&reader, 100, &n, &why) == 0 && n == 100 && seen.ends == 0 && tar_reader_finish(&reader, &why) == -EPROTO, "a part of a file is skipped");
+	ok(tar_reader_skip(&reader, 1000, &n, &why) == 0 && n == 590 && seen.ends == 1 && seen.bytes == 10 && reader.at == 1212, "then the rest");
+	ok(tar_reader_feed(&reader, buf_data(&b) + 1212, buf_len(&b) - 1212, &why) == 0 && seen.ends == 2 && tar_reader_finish(&reader, &why) == 0, "and reading goes on");
+	buf_done(&b);
+}
+
 int main(void)
 {
 	test_names();
+	test_skip();
 	test_broken();
 	test_round_trips();
 	test_foreign();
