@@ -83,11 +83,11 @@ int core_tokens(struct core *c, struct fault *f)
 
 static bool is_open(const struct core *c, const struct wire_msg *m)
 {
-	uint64_t listener;
+	uint64_t local, listener;
 
-	if (c->ephemeral) /* the other end is our own parent */
-		return true;
-	return wire_get_u64(m, C_T_LISTENER, &listener) && listener < c->n_listeners && !c->listeners[listener].auth_needed;
+	if (wire_get_u64(m, C_T_LOCAL, &local))
+		return local_is_open(c, local);
+	return wire_get_u64(m, C_T_LISTENER, &listener) && listener < c->n_listeners && !c->listeners[listener].local && !c->listeners[listener].auth_needed;
 }
 
 static bool refuse(struct ask *a)

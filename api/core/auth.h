@@ -1,6 +1,6 @@
 /*
  * Who asks, and whether they may: core's own look at the credential of each request of front, before anything else is done for it.
- * The one token (STATE/auth/token, api.auth.token) and listeners without authentication may do everything; a named token (tokens.h) what
+ * The one token (STATE/auth/token, api.auth.token), local users (local.h) and TCP without authentication may do everything; a named token (tokens.h) what
  * its scopes and host groups say. When a named token is revoked or over, front is told to cut what it has under way (C_CUT), and what
  * waits here is refused. lib/wire/core.h says what this can hold a front to that was taken over, and what it cannot.
  */

@@ -14,6 +14,7 @@
 #include "api/core/config.h"
 #include "api/core/commits.h"
 #include "api/core/images.h"
+#include "api/core/local.h"
 #include "api/core/metrics.h"
 #include "api/core/peer.h"
 #include "api/core/publish.h"
@@ -39,9 +40,11 @@ enum core_phase {
 };
 
 struct listener {
-	int fd;               /* owned until it went to front */
+	int fd;               /* owned; of one that is not local until it went to front */
 	char name[128];       /* address, for people */
 	bool auth_needed, tls;
+	bool local;           /* local.h: core accepts on it by itself … */
+	struct ev_io io;      /* … here */
 };
 
 /* The certificate on its way to front, which holds it; PEM texts, owned, NULL: front makes them. */
@@ -77,6 +80,7 @@ struct core {
 	struct ev_io signal_io;
 	struct listener listeners[LISTENERS_MAX];
 	unsigned n_listeners;
+	struct locals locals;
 	struct core_tls tls;
 	uint8_t token_hash[SHA256_BYTES]; /* of the one token that may do everything */
 	struct tokens tokens;
@@ -114,7 +118,7 @@ int core_open_folder(int at, const char *name, struct fault *f); /* made when it
 int core_lock(struct core *c, struct fault *f);
 int core_listen(struct core *c, const char *state_path, struct fault *f);
 int core_own_files(struct core *c, uid_t uid, gid_t gid, struct fault *f);
-int core_announce_listeners(struct core *c); /* C_LISTEN to front */
+int core_announce_listeners(struct core *c); /* C_LISTEN to front; local ones are accepted on from here on */
 
 /* auth.c, before the drop: the one token (made when there is none), the named ones. */
 int core_tokens(struct core *c, struct fault *f);

@@ -176,6 +176,7 @@ static int listen_unix(struct core *c, const char *path, bool auth, struct fault
 	if (fd < 0)
 		return fd;
 	l = new_listener(c, fd, auth);
+	l->local = !auth;
 	snprintf(l->name, sizeof(l->name), "%s", path);
 	return 0;
 }
@@ -211,9 +212,12 @@ int core_announce_listeners(struct core *c)
 {
 	for (unsigned i = 0; i < c->n_listeners; i++) {
 		struct listener *l = &c->listeners[i];
-		struct buf *b = peer_begin(&c->front, C_LISTEN);
+		struct buf *b;
 		int err;
 
+		if (l->local)
+			continue;
+		b = peer_begin(&c->front, C_LISTEN);
 		wire_u64(b, C_T_LISTENER, i);
 		wire_str(b, C_T_NAME, l->name);
 		wire_u64(b, C_T_AUTH_NEEDED, l->auth_needed);
@@ -223,7 +227,7 @@ int core_announce_listeners(struct core *c)
 			return err;
 		fd_close(&l->fd);
 	}
-	return 0;
+	return local_open(c);
 }
 
 /* ---- whose files they are ---- */

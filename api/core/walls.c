@@ -15,6 +15,7 @@
 /*
  * Syscalls: of lib/ev and its signals: epoll_ctl epoll_pwait epoll_wait read restart_syscall rt_sigreturn
  * Syscalls: of lib/wire/chan and what is connected or published: recvmsg sendmsg dup fcntl setsockopt poll socket bind listen connect
+ * Syscalls: of local users: accept4 getsockopt
  * Syscalls: of records, images, secrets, logs (all beneath the state folder): open openat openat2 access faccessat close fstat newfstatat stat lstat lseek
  *           pread64 pwrite64 preadv pwritev readv write writev fsync fdatasync ftruncate fallocate ioctl mkdirat unlinkat renameat fchmod fchmodat fchdir getdents64
  *           fstatfs
@@ -26,7 +27,8 @@ static const struct sandbox_rule rules[] = {
 	SANDBOX_ALLOW(epoll_ctl), SANDBOX_ALLOW(epoll_pwait), SANDBOX_ALLOW(epoll_wait), SANDBOX_ALLOW(read), SANDBOX_ALLOW(restart_syscall),
 	SANDBOX_ALLOW(rt_sigreturn),
 	SANDBOX_ALLOW(recvmsg), SANDBOX_ALLOW(sendmsg), SANDBOX_ALLOW(dup), SANDBOX_ALLOW(fcntl), SANDBOX_ALLOW(setsockopt), SANDBOX_ALLOW(poll),
-	SANDBOX_ALLOW(bind), SANDBOX_ALLOW(listen), SANDBOX_ALLOW(connect),
+	SANDBOX_ALLOW(bind), SANDBOX_ALLOW(listen), SANDBOX_ALLOW(connect), SANDBOX_ALLOW(accept4),
+	SANDBOX_ALLOW_ARG(getsockopt, 2, SO_PEERCRED),
 	SANDBOX_ALLOW_ARG(socket, 0, AF_UNIX), SANDBOX_ALLOW_ARG(socket, 0, AF_INET), SANDBOX_ALLOW_ARG(socket, 0, AF_INET6),
 	SANDBOX_ALLOW(open), SANDBOX_ALLOW(openat), SANDBOX_ALLOW(openat2), SANDBOX_ALLOW(access), SANDBOX_ALLOW(faccessat), SANDBOX_ALLOW(close),
 	SANDBOX_ALLOW(fstat), SANDBOX_ALLOW(newfstatat), SANDBOX_ALLOW(stat), SANDBOX_ALLOW(lstat), SANDBOX_ALLOW(lseek), SANDBOX_ALLOW(pread64),

@@ -21,7 +21,10 @@ struct buf *ask_begin(struct req *r, uint16_t type)
 	r->ask_next = *bucket_of(f, r->ask_id);
 	*bucket_of(f, r->ask_id) = r;
 	f->frame_mark = wire_begin(&f->frame, type, r->ask_id);
-	wire_u64(&f->frame, C_T_LISTENER, r->conn->listener);
+	if (r->conn->local)
+		wire_u64(&f->frame, C_T_LOCAL, r->conn->local);
+	else
+		wire_u64(&f->frame, C_T_LISTENER, r->conn->listener->index);
 	if (r->has_auth)
 		wire_bytes(&f->frame, C_T_AUTH, r->auth, sizeof(r->auth));
 	return &f->frame;
@@ -98,6 +101,9 @@ static void on_frame(struct front *f, const struct wire_msg *m, int *fds, unsign
 {
 	if (m->type == C_LISTEN && n_fds == 1) {
 		listener_add(f, m, fds[0]);
+		fds[0] = -1;
+	} else if (m->type == C_LOCAL && n_fds == 1) {
+		local_add(f, m, fds[0]);
 		fds[0] = -1;
 	} else if (m->type == C_PUBLISH && n_fds == 1) {
 		publish_add(f, m, fds[0]);

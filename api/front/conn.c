@@ -43,6 +43,14 @@ void req_free(struct req *r)
 	free(r);
 }
 
+/* Of a local user's core has a descriptor, too: closing ours alone would tell nobody. */
+static void end_socket(int fd, uint64_t local)
+{
+	if (local)
+		shutdown(fd, SHUT_RDWR);
+	close(fd);
+}
+
 static void conn_free(struct conn *c)
 {
 	struct front *f = c->front;
@@ -51,7 +59,7 @@ static void conn_free(struct conn *c)
 		req_free(c->req);
 	ev_del(f->loop, &c->io);
 	secure_free(c);
-	fd_close(&c->fd);
+	end_socket(c->fd, c->local);
 	buf_done(&c->in);
 	buf_done(&c->out);
 	free(c->head);
@@ -106,7 +114,7 @@ void conn_left(struct conn *c)
 static void hang_up(struct conn *c, bool whole)
 {
 	c->hung_up = true;
-	if (whole || c->tcp)
+	if (whole || c->listener->tcp)
 		conn_left(c);
 }
 
@@ -331,7 +339,7 @@ static void trim(struct buf *b)
  * the next line of JSON means nothing to one that is there, and makes the kernel of one that is not say so. */
 static void probe(struct conn *c, struct req *r, uint64_t now_ms)
 {
-	bool stands = c->tcp && r->with_client && r->replied && !r->body_raw && r->body == BODY_READING && r->body_paused;
+	bool stands = c->listener->tcp && r->with_client && r->replied && !r->body_raw && r->body == BODY_READING && r->body_paused;
 
 	if (!stands || c->busy || !r->probe_ms)
 		r->probe_ms = stands ? now_ms + PROBE_MS : 0;
@@ -408,13 +416,13 @@ void conn_sweep(struct front *f, uint64_t now_ms)
 
 /* ---- beginning ---- */
 
-void conn_new(struct listener *l, int fd_taken)
+void conn_new(const struct listener *l, int fd_taken, uint64_t local)
 {
 	struct front *f = l->front;
 	struct conn *c = guard_room(f) ? calloc(1, sizeof(*c)) : NULL;
 
 	if (!c) {
-		close(fd_taken);
+		end_socket(fd_taken, local);
 		return;
 	}
 	if (l->tcp)
@@ -422,8 +430,8 @@ void conn_new(struct listener *l, int fd_taken)
 	c->front = f;
 	c->fd = fd_taken;
 	c->io = (struct ev_io){ .fn = conn_event, .arg = c, .fd = -1 };
-	c->listener = l->index;
-	c->tcp = l->tcp;
+	c->listener = l;
+	c->local = local;
 	buf_init(&c->in, HTTP_HEAD_MAX + 2 * READ_BYTES);
 	buf_init(&c->out, OUT_BYTES_MAX);
 	if (l->tls && secure_new(c)) {

@@ -156,8 +156,8 @@ struct conn {
 	struct conn *next, *prev;
 	int fd; /* owned */
 	struct ev_io io;
-	unsigned listener;
-	bool tcp;
+	const struct listener *listener; /* where it came from */
+	uint64_t local;         /* core's number of a local user's; 0: another one */
 	struct secure *secure;  /* owned: TLS between the socket and in, out; NULL without */
 	enum conn_state state;
 	struct http_head *head; /* owned: the one being read */
@@ -205,6 +205,7 @@ struct front {
 	struct ev_io core_io;
 	struct ev_timer sweep;
 	struct listener listeners[LISTENERS_MAX];
+	struct listener locals; /* what is known of local users' connections: core accepts them */
 	unsigned n_listeners, n_conns;
 	struct conn *conns, *oldest; /* newest first */
 	struct limits limits;
@@ -226,6 +227,7 @@ int front_filter_calls(struct fault *f);                      /* once everything
 
 /* ---- listen.c ---- */
 int listener_add(struct front *f, const struct wire_msg *m, int fd_taken);
+void local_add(struct front *f, const struct wire_msg *m, int fd_taken); /* C_LOCAL */
 void listeners_resume(struct front *f);
 
 /* ---- cert.c, secure.c ---- */
@@ -243,7 +245,7 @@ bool secure_move(struct conn *c);
 bool secure_has_out(const struct conn *c); /* not all is written yet, the end of TLS included */
 
 /* ---- conn.c, body.c ---- */
-void conn_new(struct listener *l, int fd_taken);
+void conn_new(const struct listener *l, int fd_taken, uint64_t local);
 void conn_sweep(struct front *f, uint64_t now_ms);
 /* The end of every event: writes, resumes, goes to the next request, frees. c may be gone afterwards. */
 void conn_settle(struct conn *c);

@@ -1,4 +1,4 @@
-/* Listening sockets: core opened them, front accepts. */
+/* Listening sockets: core opened them, front accepts. On those of local users core does. */
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,7 +13,7 @@ static void listener_event(struct ev_io *io, uint32_t events)
 		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			conn_new(l, fd);
+			conn_new(l, fd, 0);
 			continue;
 		}
 		if (errno == EMFILE && guard_evict(l->front))
@@ -57,4 +57,13 @@ int listener_add(struct front *f, const struct wire_msg *m, int fd_taken)
 				.io = { .fn = listener_event, .arg = l, .fd = -1 } };
 	f->n_listeners++;
 	return ev_add(f->loop, &l->io, l->fd, EPOLLIN);
+}
+
+void local_add(struct front *f, const struct wire_msg *m, int fd_taken)
+{
+	uint64_t local = 0;
+
+	wire_get_u64(m, C_T_LOCAL, &local);
+	fd_set_nonblock(fd_taken, true);
+	conn_new(&f->locals, fd_taken, local);
 }

@@ -80,6 +80,7 @@ static int front_init(struct front *f)
 	buf_init(&f->frame, WIRE_HEAD_BYTES + WIRE_PAYLOAD_MAX + 4096);
 	buf_init(&f->line, LINE_BYTES_MAX);
 	f->core_io = (struct ev_io){ .fn = core_event, .arg = f, .fd = -1 };
+	f->locals.front = f;
 	f->sweep = (struct ev_timer){ .fn = sweep, .arg = f };
 	err = ev_add(f->loop, &f->core_io, f->core.fd, chan_want(&f->core));
 	return err ? err : ev_timer_set(f->loop, &f->sweep, SWEEP_MS);

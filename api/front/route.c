@@ -97,14 +97,7 @@ static void read_credential(struct req *r)
 
 bool auth_needed(const struct req *r)
 {
-	const struct front *f = r->conn->front;
-
-	if (r->route && (r->route->flags & ROUTE_OPEN))
-		return false;
-	for (unsigned i = 0; i < f->n_listeners; i++)
-		if (f->listeners[i].index == r->conn->listener)
-			return f->listeners[i].auth_needed;
-	return true;
+	return r->conn->listener->auth_needed && !(r->route && r->route->flags & ROUTE_OPEN);
 }
 
 unsigned req_scope(const struct req *r)

@@ -1,12 +1,13 @@
 /*
  * Frames between front and core (chan, SEQPACKET). front asks on behalf of one client; core checks the credential
  * again, acts, and answers: WIRE_ERR, or WIRE_OK, or C_ITEM* then WIRE_OK. Every request may carry AUTH (SHA-256 of the bearer
- * token, 32 bytes; absent when the client sent none) and LISTENER (index from C_LISTEN).
+ * token, 32 bytes; absent when the client sent none), and LOCAL (of C_LOCAL) or LISTENER (index from C_LISTEN): where its connection came from.
  *
  * Scopes: a token holds some, each request needs one (core's table in api/core/requests.c): ERR 401 without a good token, 403 when
  * it lacks the scope. So a front that was taken over can ask for no more than the tokens that clients showed to it may, with two limits:
- * core believes LISTENER (where a listener needs no token, such a front is as good as a local user), and a stream or file, once
- * handed over, is front's (a stream got for health can carry a command, and lives until front or the VM closes it).
+ * while the connection of a local user is open it can quote its LOCAL (and make a token that stays, for one), and a stream or file, once
+ * handed over, is front's (a stream got for health can carry a command, and lives until front or the VM closes it). Where a TCP listener
+ * needs no token, everybody who reaches it may do everything anyway.
  */
 #ifndef LIB_WIRE_CORE_H
 #define LIB_WIRE_CORE_H
@@ -16,6 +17,8 @@
 enum core_type {
 	/* core → front, at start, one per API listener */
 	C_LISTEN = 16,   /* LISTENER index, NAME (address for logs), AUTH_NEEDED(0/1) TLS(0/1) + fd: listening stream socket */
+	C_LOCAL = 26,    /* LOCAL (random) + fd: the connection of a local user, who needs no token: its requests say LOCAL. core keeps a descriptor, too: front
+	                    ends it by shutdown(2), both halves. 401 once either end has closed it. No answer. */
 	C_TLS = 17,      /* before the first C_LISTEN with TLS, and again to change it: CERT KEY, or NAME* NOW_S to have both made
 	                    → OK FINGERPRINT [CERT KEY, when made]; ERR: what is wrong with them; what was there before stays in use.
 	                    Also supervisor → core (CERT KEY, no answer): passed on. */
@@ -124,6 +127,7 @@ enum core_tag { /* u64 unless said */
 	C_T_CACHE_KEY, /* str */ C_T_MODE, /* str */ C_T_SOURCE_VM, /* str */ C_T_SOURCE_STATUS, /* str, as STATUS */ C_T_UP, /* 0/1: its agent answers, all is done */
 	C_T_FIXUP, /* str, repeats: hostname machine-id ssh-host-keys */ C_T_FIXUPS_SET, /* 1: list given (may be empty) */
 	C_T_STORED_BYTES = 208, C_T_USERS, /* VMs */ C_T_SCRATCH_BYTES, C_T_GO_ON,
+	C_T_LOCAL = 384,
 	C_T_QUOTA = 352, /* nested, repeats: NAME ("max_vms" …) COUNT (the most, not 0) [SIZE: in use] */
 	C_T_SHARED_BYTES = 272, C_T_TOTAL_BYTES, C_T_FREE_BYTES, C_T_PROMISED_BYTES, C_T_FREED_BYTES, C_T_DISK, /* nested, repeats: NAME SIZE PLAIN(1: read-only) [TEXT: file] */
 	C_T_DISK_ERROR, /* str: what the host fails a VM's disks with now, and which */

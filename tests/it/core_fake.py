@@ -3,7 +3,7 @@
 
 usage: core_fake.py CORE      (TAP on stdout; needs nothing but Python, no KVM, no root except for the disk-full test)
 """
-import array, contextlib, errno, hashlib, os, random, select, shutil, signal, socket, stat, struct, subprocess, sys, tempfile, threading, time
+import array, contextlib, errno, hashlib, os, random, resource, select, shutil, signal, socket, stat, struct, subprocess, sys, tempfile, threading, time
 
 CORE = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else 'build/bin/core'
 LINGER = 0.02
@@ -70,7 +70,8 @@ STATUS, TEXT = 1, 2
  T_REPLACE_ALL, T_TAG_NAME, T_READY, T_CTEXT, T_FAULT) = range(16, 60)
 (C_INFO, C_AUTH, C_GROUPS, C_NODES, C_CREATE, C_DELETE, C_DESCRIBE, C_LOGS, C_SHUTDOWN, C_CONNECT, C_PAUSE, C_RESUME, C_RELAUNCH,
  C_TAGS, C_DAEMON_SHUTDOWN, C_READY) = range(32, 48)
-C_LISTEN, C_TLS, C_ITEM = 16, 17, 31
+C_LISTEN, C_TLS, C_LOCAL, C_ITEM = 16, 17, 26, 31
+T_LOCAL = 384
 T_TLS, T_CERT, T_KEY, T_FINGERPRINT, T_NOW = range(81, 86)
 (V_HELLO, V_BOOT, V_CONNECT, V_LISTEN, V_INCOMING, V_PAUSE, V_RESUME, V_STATS, V_QUIT, V_EXITED) = range(16, 26)
 T_NET_BYTES_S, T_NET_PACKETS_S = 202, 203
@@ -344,6 +345,7 @@ GROUP = '''  - name: %s
 class World:
     flavour = 'min'
     full = None  # a file: the kernel of that name
+    files = None # descriptors that core may have
 
     def __init__(self, folder=None):
         self.root = tempfile.mkdtemp(prefix='mica-core-', dir=os.environ.get('TMPDIR', '/tmp'))
@@ -395,6 +397,8 @@ class World:
             for i, fd in enumerate(high):
                 os.dup2(fd, 3 + i)
             os.closerange(9, 2000)
+            if self.files:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (self.files, self.files))
             if self.full:
                 os.dup2(os.open(self.full, os.O_RDONLY), 11)
 
@@ -403,7 +407,7 @@ class World:
             s.close()
         for fd in files[3:]:
             os.close(fd)
-        self.front, self.lines, self.listens, self.pending = front[1], [], [], {}
+        self.front, self.lines, self.listens, self.pending, self.locals, self.user = front[1], [], [], {}, [], None
         self.jail, self.netd, self.status = Jail(self, jail[1]), Netd(net[1]), status_r
         os.set_blocking(status_r, False)
         return self.wait_line('READY') if wait else None
@@ -430,26 +434,44 @@ class World:
 
     # -- front's requests
 
-    def post(self, kind, *fields, listener=1, auth=None):
+    def connect(self, keep=False):
+        """A local user: its socket, and core's number of the connection. front's descriptor of it is closed, nobody reads it here: or the third."""
+        here = os.open(self.state, os.O_RDONLY | os.O_DIRECTORY) # a path may be too long for a socket
+        user = socket.socket(socket.AF_UNIX)
+        user.connect('/proc/self/fd/%d/api.sock' % here)
+        os.close(here)
+        while not self.locals:
+            self.take(20)
+        m = self.locals.pop()
+        if keep:
+            return user, m.num(T_LOCAL), m.fds[0]
+        os.close(m.fds[0])
+        return user, m.num(T_LOCAL)
+
+    def post(self, kind, *fields, listener=None, local=None, auth=None):
+        """Of a local user, unless it is said from where."""
+        if listener is None and local is None:
+            self.user = self.user or self.connect()
+            local = self.user[1]
         self.ident += 1
-        extra = [(T_LISTENER, listener)] + ([(T_AUTH, auth)] if auth else [])
+        extra = [(T_LISTENER, listener) if local is None else (T_LOCAL, local)] + ([(T_AUTH, auth)] if auth else [])
         send(self.front, frame(kind, self.ident, *extra, *fields))
         self.pending[self.ident] = []
         return self.ident
 
+    def take(self, seconds):
+        """The next frame of core: where it belongs."""
+        if seconds <= 0 or not select.select([self.front], [], [], seconds)[0]:
+            raise TimeoutError('core says nothing')
+        m = recv(self.front)
+        if not m:
+            raise EOFError('core went')
+        (self.listens if m.type == C_LISTEN else self.locals if m.type == C_LOCAL else self.pending[m.id]).append(m)
+
     def answer(self, ident, seconds=20):
         end = time.time() + seconds
         while not (self.pending[ident] and self.pending[ident][-1].type in (OK, ERR)):
-            left = end - time.time()
-            if left <= 0 or not select.select([self.front], [], [], left)[0]:
-                raise TimeoutError(f'no answer to {ident}')
-            m = recv(self.front)
-            if not m:
-                raise EOFError('core went')
-            if m.type == C_LISTEN:
-                self.listens.append(m)
-            else:
-                self.pending[m.id].append(m)
+            self.take(end - time.time())
         return self.pending.pop(ident)
 
     def ask(self, kind, *fields, **how):
@@ -493,10 +515,12 @@ class World:
                 pass
             s.close()
         os.close(self.status)
-        for m in self.listens:
+        for m in self.listens + self.locals:
             for fd in m.fds:
                 os.close(fd)
-        self.listens = []
+        self.listens, self.locals = [], []
+        if self.user:
+            self.user[0].close()
 
     def term(self, seconds=20):
         self.core.terminate()
@@ -576,7 +600,7 @@ def test_serving(w):
     ok(line and f'127.0.0.1:{w.port}' in line and 'api.sock' in line, 'READY names the listeners', line)
     info = w.ask(C_INFO)
     ok(info.type == OK and info.str(T_ARCH) == 'amd64', 'info', says(info))
-    ok([m.num(T_AUTH_NEEDED) for m in w.listens] == [1, 0] and all(len(m.fds) == 1 for m in w.listens), 'two listeners went to front')
+    ok([m.num(T_AUTH_NEEDED) for m in w.listens] == [1] and len(w.listens[0].fds) == 1, 'the TCP listener went to front, the socket stays')
     token = os.path.join(w.state, 'auth/token')
     text = open(token).read().strip()
     ok(len(text) == 43 and stat.S_IMODE(os.stat(token).st_mode) == 0o640, 'token of 32 random bytes, 0640')
@@ -715,7 +739,7 @@ def test_garbage(w):
             continue
         fields = [(rnd.randrange(14, 64), rnd.choice((rnd.randrange(1 << 63), rnd.randbytes(rnd.randrange(300)), 'ok-1', 'ok', 1, 0)))
                   for _ in range(rnd.randrange(8))]
-        send(w.front, frame(kind, rnd.choice((0, 1 << 31)), (T_LISTENER, 1), *fields))
+        send(w.front, frame(kind, rnd.choice((0, 1 << 31)), (T_LOCAL, w.user[1]), *fields))
         while select.select([w.front], [], [], 0)[0]:
             for fd in recv(w.front).fds:
                 os.close(fd)
@@ -864,6 +888,81 @@ def test_count_lowered(w):
     ok(w.term() == 0, 'stopped')
 
 
+def test_local(w):
+    """Who is a local user is for core to see, and for nobody to say."""
+    def known(local):
+        m = w.ask(C_INFO, local=local)
+        return m.type == OK or not refused(m, 401)
+
+    (a, one), (b, two) = w.connect(), w.connect()
+    ok(one and two and one != two and known(one) and known(two), 'two local users')
+    ok(not any(known(x) for x in (0, 1, one + 1 & (1 << 64) - 1, one ^ 1 << 63, one ^ two, (1 << 64) - 1)), 'a front that makes one up: 401')
+    ok(all(refused(w.ask(C_INFO, listener=i), 401) for i in range(6)), 'nor does it help to name the socket')
+    ok(refused(w.ask(C_INFO, (T_LISTENER, 1), local=one ^ 1), 401) and refused(w.ask(C_DELETE, (T_VM, 'ok-1'), local=one ^ 1), 401) and
+       refused(w.ask(C_INFO, (T_LOCAL, one), local=one ^ 1), 401), 'or both')
+    a.shutdown(socket.SHUT_WR)
+    ok(known(one), 'one that closed its sending half is still there')
+    a.close()
+    ok(w.wait_for(lambda: not known(one)) and known(two), 'one that left is none any more, the other is')
+    user, local, ours = w.connect(keep=True)
+    ok(known(local), 'a third')
+    socket.socket(fileno=ours).shutdown(socket.SHUT_RDWR)
+    user.settimeout(10)
+    ok(user.recv(1) == b'' and w.wait_for(lambda: not known(local)), 'front is done with it: its user sees the end, and its number is no more')
+    many = [w.connect() for _ in range(300)]
+    ok(len({local for _, local in many}) == 300 and all(known(local) for _, local in many), 'many at once')
+    for user, _ in many:
+        user.close()
+    ok(w.wait_for(lambda: not any(known(local) for _, local in many)) and known(two), 'and all gone')
+    b.close()
+
+
+def connects_as(w, uid):
+    """Does core take a connection of that user's? (It is let through to the socket.)"""
+    for path, mode in (('', 0o755), ('api.sock', 0o666)):
+        os.chmod(os.path.join(w.state, path), mode)
+    pid = os.fork()
+    if not pid:
+        os.chdir(w.state)
+        os.setresuid(uid, uid, uid)
+        s = socket.socket(socket.AF_UNIX)
+        s.settimeout(10)
+        s.connect('api.sock')
+        os._exit(s.recv(1) == b'') # the end, if it is not taken; else this waits
+    return pid
+
+
+def test_own_processes(w):
+    front = connects_as(w, 1835597825)
+    ok(os.waitpid(front, 0)[1] == 0x100 and not w.locals, "none of mica's own processes is a local user")
+    other = connects_as(w, 12345)
+    w.take(20)
+    m = w.locals.pop()
+    ok(w.ask(C_INFO, local=m.num(T_LOCAL)).type == OK, 'another user who may open the socket is')
+    socket.socket(fileno=m.fds[0]).shutdown(socket.SHUT_RDWR)
+    os.waitpid(other, 0)
+
+
+def test_crowd():
+    """More local users than core has room for wait until there is."""
+    w = World()
+    w.files = 256
+    w.start()
+    w.ask(C_INFO)
+    users = [w.connect() for _ in range(63)]
+    waits = socket.socket(socket.AF_UNIX)
+    waits.connect(os.path.join(w.state, 'api.sock'))
+    ok(w.ask(C_INFO).type == OK and not w.locals, 'one too many is not taken')
+    users.pop()[0].close()
+    while not w.locals:
+        w.take(20)
+    ok(w.ask(C_INFO, local=w.locals[0].num(T_LOCAL)).type == OK, 'until another one leaves')
+    for user, _ in users:
+        user.close()
+    w.term()
+    w.done()
+
+
 def test_ephemeral():
     w = World()
     line = w.start((('ok', 0),), ephemeral=True, netd=False)
@@ -895,9 +994,8 @@ def test_tls():
     line = w.wait_line('READY')
     ok(line and f'https://127.0.0.1:{w.port}' in line, 'READY says https', line)
     ok('TLS ' + ':'.join('%02X' % i for i in range(32)) in w.lines, 'the fingerprint is told', w.lines)
-    listens = [recv(w.front) for _ in range(2)]
-    w.listens = listens
-    ok([(x.type, x.num(T_TLS)) for x in listens] == [(C_LISTEN, 1), (C_LISTEN, 0)], 'the TCP listener has TLS, the socket none')
+    w.listens = [recv(w.front)]
+    ok([(x.type, x.num(T_TLS)) for x in w.listens] == [(C_LISTEN, 1)], 'the TCP listener has TLS')
     names = [os.path.join(w.state, 'tls', x) for x in ('cert.pem', 'key.pem')]
     ok([open(x).read() for x in names] == ['the cert', 'the key'], 'both are kept')
     ok([stat.S_IMODE(os.stat(x).st_mode) for x in names] == [0o644, 0o600], 'the key for core alone')
@@ -955,6 +1053,9 @@ def main():
         test_failures(w)
         test_power(w)
         test_tags(w)
+        test_local(w)
+        if os.getuid() == 0:
+            test_own_processes(w)
         test_garbage(w)
         test_many(w)
         test_adoption(w)
@@ -967,6 +1068,7 @@ def main():
         raise
     finally:
         w.done()
+    test_crowd()
     test_ephemeral()
     test_disk_full()
     test_tls()

@@ -48,8 +48,8 @@ class Tokens(World):
         self.digest = self.root_digest
         return line
 
-    def post(self, kind, *fields, listener=0, auth=None):
-        return super().post(kind, *fields, listener=listener, auth=auth or self.digest)
+    def post(self, kind, *fields, listener=0, local=None, auth=None):
+        return super().post(kind, *fields, listener=listener, local=local, auth=auth or self.digest)
 
     def cuts(self):
         """Digests that front was told to cut, since the last time."""
@@ -102,7 +102,9 @@ def test_refusals(w):
     w.digest = None
     ok(refused(w.ask(C['C_INFO']), 401) and refused(w.ask(C['C_AUTH']), 401), 'none at all: 401')
     w.digest = w.root_digest
-    ok(w.ask(C['C_INFO'], listener=1, auth=b'x' * 32).type == OK, 'where none is needed a wrong one does not matter')
+    user, local = w.connect()
+    ok(w.ask(C['C_INFO'], local=local, auth=b'x' * 32).type == OK, 'where none is needed a wrong one does not matter')
+    user.close()
     ok(refused(w.ask(C['C_INFO'], listener=9, auth=b'x' * 32), 401), 'a listener that is none needs one')
 
 
@@ -309,8 +311,11 @@ def test_ephemeral():
     w = Tokens()
     try:
         w.start(ephemeral=True)
-        m = w.ask(C['C_TOKEN_CREATE'], (T_NAME, 'a'), (T_SCOPE, 'read'), auth=b'x' * 32)
-        ok(refused(m, 409, 'mica run') and w.answer(w.post(C['C_TOKEN_LIST'], auth=b'x' * 32))[-1].type == OK, "a daemon of 'mica run' keeps none", says(m))
+        user, local = w.connect()
+        m = w.ask(C['C_TOKEN_CREATE'], (T_NAME, 'a'), (T_SCOPE, 'read'), local=local)
+        ok(refused(m, 409, 'mica run') and w.answer(w.post(C['C_TOKEN_LIST'], local=local))[-1].type == OK, "a daemon of 'mica run' keeps none", says(m))
+        ok(all(refused(w.ask(C['C_INFO'], auth=auth), 401) for auth in (None, bytes(32), b'x' * 32)), 'and knows none: its local users alone may ask')
+        user.close()
         w.term()
     finally:
         w.done()

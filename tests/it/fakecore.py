@@ -1,6 +1,8 @@
 """A stand-in for core, for tests of front without KVM: groups and VMs in a dict, agent streams from a real agent on a unix socket."""
 import hashlib
 import os
+import random
+import select
 import socket
 import subprocess
 import tempfile
@@ -9,14 +11,14 @@ import time
 
 from frames import start
 
-OK, ERR, ITEM, LISTEN = 2, 1, 31, 16
+OK, ERR, ITEM, LISTEN, LOCAL = 2, 1, 31, 16, 26
 (INFO, AUTH, GROUPS, NODES, CREATE, DELETE, DESCRIBE, LOGS, SHUTDOWN, CONNECT, PAUSE, RESUME, RELAUNCH, TAGS, DAEMON_SHUTDOWN,
  READY) = range(32, 48)
 TAG_NAMES = """AUTH LISTENER NAME AUTH_NEEDED VERSION GIT_COMMIT ARCH COUNT RAM_BYTES CPUS GROUP VM TAG TAG_PREFIX PERSISTENT USERDATA SSH_KEY IP
  NET_ALLOW NET_DROP NET_SET_ALLOW NET_SET_DROP WAIT TIMEOUT_MS SECRET CREATED_NS LAST_CALL_NS STATUS STORAGE IMAGE NET_MODE OPEN_CONNS
  DISK_REMOVED ACTION PORT QUIET ADD REMOVE REPLACE REPLACE_ALL TAG_NAME READY TEXT FAULT GROUP_ALLOW GROUP_DROP GPU_COUNT""".split()
 T = {name: 16 + i for i, name in enumerate(TAG_NAMES)}
-T.update(ERR_STATUS=1, ERR_TEXT=2)
+T.update(ERR_STATUS=1, ERR_TEXT=2, LOCAL=384)
 TLS = 17
 T.update(TLS=81, CERT=82, KEY=83, FINGERPRINT=84, NOW_S=85)
 
@@ -27,7 +29,7 @@ class Refused(Exception):
 
 
 class FakeCore:
-    """listeners: list of (listening socket, auth needed); the third is one with TLS. Everything asked is kept in .asked as (kind, Msg)."""
+    """listeners: list of (listening socket, auth needed); the first is the local users', the third one with TLS. Everything asked is kept in .asked as (kind, Msg)."""
 
     def __init__(self, chan, listeners, token, agent_path, log_path):
         self.chan, self.token, self.agent_path, self.log_path = chan, token, agent_path, log_path
@@ -40,11 +42,31 @@ class FakeCore:
         self.relay = None  # set to a function(stream) → fd given out instead of the agent's own
         chan.send(TLS, [(T["NAME"], "localhost"), (T["NAME"], "127.0.0.1"), (T["NOW_S"], int(time.time()))], ident=9)
         self.identity = chan.recv()
-        for i, (sock, need) in enumerate(listeners):
+        self.locals = {}  # number → its connection, of which front has the other descriptor
+        threading.Thread(target=self.accept, args=[listeners[0][0]], daemon=True).start()
+        for i, (sock, need) in list(enumerate(listeners))[1:]:
             chan.send(LISTEN, [(T["LISTENER"], i), (T["NAME"], "l%d" % i), (T["AUTH_NEEDED"], int(need)), (T["TLS"], int(i == 2))],
                       ident=0, fds=[sock.fileno()])
         self.thread = threading.Thread(target=self.serve, daemon=True)
         self.thread.start()
+
+    def accept(self, listener):
+        """Local users: a number for each connection that is open."""
+        poll, by_fd = select.poll(), {}
+        poll.register(listener, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == listener.fileno():
+                    sock, ident = listener.accept()[0], random.getrandbits(64)
+                    by_fd[sock.fileno()], self.locals[ident] = ident, sock
+                    poll.register(sock, 0)
+                    try:
+                        self.chan.send(LOCAL, [(T["LOCAL"], ident)], ident=0, fds=[sock.fileno()])
+                    except OSError:
+                        return
+                else:
+                    poll.unregister(fd)
+                    self.locals.pop(by_fd.pop(fd)).close()
 
     def serve(self):
         self.chan.sock.settimeout(None)
@@ -58,10 +80,10 @@ class FakeCore:
             self.asked.append(m)
             if m.kind in self.silent or m.kind in (OK, ERR):  # the latter: answers to C_TLS
                 continue
-            if m.kind == CONNECT and self.hold:
-                self.hold.wait(10)
             try:
                 self.check(m)
+                if m.kind == CONNECT and self.hold:
+                    self.hold.wait(10)
                 fields, fds = self.answer(m)
                 self.chan.send(OK, fields, ident=m.id, fds=fds)
                 for fd in fds:
@@ -69,9 +91,13 @@ class FakeCore:
             except Refused as why:
                 self.chan.send(ERR, [(T["ERR_STATUS"], why.status), (T["ERR_TEXT"], why.text)], ident=m.id)
 
+    def needs_token(self, m):
+        local = m.num(T["LOCAL"])
+        return self.auth_needed[m.num(T["LISTENER"])] if local is None else local not in self.locals
+
     def check(self, m):
         want = hashlib.sha256(self.token.encode()).digest()
-        if self.auth_needed[m.num(T["LISTENER"])] and m.get(T["AUTH"]) != want:
+        if self.needs_token(m) and m.get(T["AUTH"]) != want:
             raise Refused(401, "the token is wrong")
 
     def vm(self, m):

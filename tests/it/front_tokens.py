@@ -50,7 +50,7 @@ class Core(fakecore.FakeCore):
 
     def check(self, m):
         scoped = {digest(text): scopes for text, scopes in self.__dict__.setdefault("scoped", {}).items()}
-        if not self.auth_needed[m.num(T["LISTENER"])] or m.get(T["AUTH"]) not in scoped:
+        if not self.needs_token(m) or m.get(T["AUTH"]) not in scoped:
             return super().check(m)
         need = m.num(T["FOR"]) if m.kind in (AUTH, CONNECT) else None
         if need is not None and need != ANY and SCOPES[need.bit_length() - 1] not in scoped[m.get(T["AUTH"])]:
