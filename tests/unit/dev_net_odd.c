@@ -12,7 +12,6 @@
 #define HOST (VDEV_F(VIRTIO_NET_F_CSUM) | VDEV_F(VIRTIO_NET_F_HOST_TSO4) | VDEV_F(VIRTIO_NET_F_HOST_TSO6) | VDEV_F(VIRTIO_NET_F_HOST_ECN) | \
 	      VDEV_F(VIRTIO_NET_F_HOST_USO))
 #define CTRL VDEV_F(VIRTIO_NET_F_CTRL_VQ)
-#define NOWHERE 0xfffff000ull /* no RAM there */
 
 static unsigned ctrl_queue;
 
@@ -36,13 +35,6 @@ static void set(struct shape_policy p)
 	if (net_set_chaos(n, &p))
 		abort();
 	turn();
-}
-
-/* Shows one head as often as the ring holds entries. */
-static void repeat(unsigned queue, uint16_t head, unsigned times)
-{
-	while (times--)
-		vdrv_avail(&d, queue, head);
 }
 
 static void drain(void)
@@ -78,23 +70,11 @@ static void test_host_refuses(void)
 static void test_missing_queues(void)
 {
 	for (unsigned queues = 0; queues < 2; queues++) {
-		vdrv_wr(&d, VIRTIO_MMIO_STATUS, 0);
-		d.heap = 0x10000;
-		vdrv_features(&d, VDRV_F_BASE);
-		for (unsigned i = 0; i < queues; i++)
-			vdrv_queue(&d, i, 16);
-		vdrv_wr(&d, VIRTIO_MMIO_STATUS, 15);
+		vdrv_start_some(&d, 0, (1u << queues) - 1, 16);
 		turn();
 		ok(vdrv_broken(&d), "%u queues are no card", queues);
 	}
-	vdrv_wr(&d, VIRTIO_MMIO_STATUS, 0);
-	d.heap = 0x10000;
-	vdrv_features(&d, VDRV_F_BASE | CTRL | VDEV_F(VIRTIO_NET_F_MQ));
-	vdrv_queue(&d, 0, 16);
-	vdrv_queue(&d, 1, 16);
-	vdrv_queue(&d, 2, 16);
-	vdrv_queue(&d, 4, 16);
-	vdrv_wr(&d, VIRTIO_MMIO_STATUS, 15);
+	vdrv_start_some(&d, CTRL | VDEV_F(VIRTIO_NET_F_MQ), 0x17, 16);
 	turn();
 	ctrl_queue = 4;
 	ok(!vdrv_broken(&d) && command(VIRTIO_NET_CTRL_MQ, 0, "\2", 2) == VIRTIO_NET_ERR, "a pair without its transmit queue cannot be used");
@@ -150,11 +130,11 @@ static void test_control_ring(void)
 	ctrl_queue = 2;
 	start(CTRL);
 	head = vdrv_add(&d, 2, s, 2);
-	repeat(2, head, 63);
+	vdrv_repeat(&d, 2, head, 63);
 	vdrv_kick(&d, 2);
 	turn();
 	ok(used(2) == 64 && !vdrv_broken(&d), "a whole ring of commands in one turn");
-	n->v.q[2].used_gpa = NOWHERE;
+	n->v.q[2].used_gpa = VDRV_NOWHERE;
 	vdrv_add(&d, 2, s, 2);
 	vdrv_kick(&d, 2);
 	turn();
@@ -265,12 +245,12 @@ static void test_full_turns(void)
 	gm_zero(&gm, 0x50000, HDR);
 	set((struct shape_policy){ .loss_ppm = SHAPE_LOSS_ALL });
 	head = vdrv_add(&d, 1, &small, 1);
-	repeat(1, head, 63);
+	vdrv_repeat(&d, 1, head, 63);
 	vdrv_kick(&d, 1);
 	turn();
 	ok(used(1) == 64 && !vdrv_broken(&d), "64 packets are a turn");
 	head = vdrv_add(&d, 1, &large, 1);
-	repeat(1, head, 63);
+	vdrv_repeat(&d, 1, head, 63);
 	vdrv_kick(&d, 1);
 	ev_once(loop, 0);
 	ok(used(1) < 64, "so are two megabytes");
@@ -281,10 +261,10 @@ static void test_full_turns(void)
 	/* more wait their delay than one turn sends; who comes meanwhile stands behind them */
 	set((struct shape_policy){ .delay_us = 60000000 });
 	head = vdrv_add(&d, 1, &small, 1);
-	repeat(1, head, 59);
+	vdrv_repeat(&d, 1, head, 59);
 	vdrv_kick(&d, 1);
 	turn();
-	repeat(1, head, 60);
+	vdrv_repeat(&d, 1, head, 60);
 	vdrv_kick(&d, 1);
 	turn();
 	ok(n->delay.packets == 120, "120 packets wait");
@@ -328,7 +308,7 @@ static void test_delay_full(void)
 
 static void test_held_and_broken(void)
 {
-	struct vdrv_seg bad = { NOWHERE, 100, false };
+	struct vdrv_seg bad = { VDRV_NOWHERE, 100, false };
 	uint64_t until = now_mono_ms() + 5000;
 
 	start(0);
@@ -364,7 +344,7 @@ static void test_rings_go(void)
 	drain();
 	start(0);
 	buffer(0, 0x40000, 2000);
-	n->v.q[0].used_gpa = NOWHERE;
+	n->v.q[0].used_gpa = VDRV_NOWHERE;
 	arrive(0, 1, 100);
 	turn();
 	ok(vdrv_broken(&d), "a used ring that goes before a packet comes");
@@ -373,7 +353,7 @@ static void test_rings_go(void)
 	arrive(0, 1, 100);
 	turn();
 	ok(n->pair[0].rest_bytes && !vdrv_broken(&d), "half a packet waits for a buffer");
-	n->v.q[0].used_gpa = NOWHERE;
+	n->v.q[0].used_gpa = VDRV_NOWHERE;
 	buffer(0, 0x41000, 2000);
 	ok(vdrv_broken(&d), "while it waits");
 	start(0);
@@ -413,7 +393,7 @@ static void test_odd_buffers(void)
 	turn();
 	for (unsigned i = 0; i < ARRAY_LEN(tiny); i++)
 		tiny[i] = (struct vdrv_seg){ 0x40000 + 16 * i, 16, true };
-	repeat(0, vdrv_add(&d, 0, tiny, ARRAY_LEN(tiny)), 120);
+	vdrv_repeat(&d, 0, vdrv_add(&d, 0, tiny, ARRAY_LEN(tiny)), 120);
 	vdrv_kick(&d, 0);
 	for (int round = 0; round < 2; round++) {
 		arrive(0, 1, 30000);

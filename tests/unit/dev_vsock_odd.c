@@ -3,7 +3,6 @@
 #include "tests/unit/vsockdrv.h"
 #include "vmm/dev/vsock_priv.h"
 
-#define NOWHERE 0xfffff000ull /* no RAM there */
 #define ONE_DATA 0x60000u     /* a buffer that stands in the ring many times */
 
 /* With the largest queues; the transmit packets stay where they are. */
@@ -17,19 +16,13 @@ static void start_large(void)
 	in.refuse = 0;
 }
 
-static void repeat(unsigned queue, uint16_t head, unsigned times)
-{
-	while (times--)
-		vdrv_avail(&d, queue, head);
-}
-
 /* The same packet many times, with one kick. */
 static void send_many(const struct virtio_vsock_hdr *h, unsigned times)
 {
 	struct vdrv_seg s = { tx_gpa, HDR, false };
 
 	gm_write(&gm, tx_gpa, h, HDR);
-	repeat(1, vdrv_add(&d, 1, &s, 1), times - 1);
+	vdrv_repeat(&d, 1, vdrv_add(&d, 1, &s, 1), times - 1);
 	vdrv_kick(&d, 1);
 	turn();
 }
@@ -103,12 +96,7 @@ static void test_missing_queues(void)
 	struct vdrv e;
 
 	for (unsigned queues = 0; queues < 2; queues++) {
-		vdrv_wr(&d, VIRTIO_MMIO_STATUS, 0);
-		d.heap = 0x10000;
-		vdrv_features(&d, VDRV_F_BASE);
-		for (unsigned i = 0; i < queues; i++)
-			vdrv_queue(&d, i, 16);
-		vdrv_wr(&d, VIRTIO_MMIO_STATUS, 15);
+		vdrv_start_some(&d, 0, (1u << queues) - 1, 16);
 		turn();
 		ok(vdrv_broken(&d), "%u queues are no device", queues);
 	}
@@ -176,12 +164,12 @@ static void test_receive_ring(void)
 	send_op(VIRTIO_VSOCK_OP_REQUEST, 999, 2);
 	ok(vdrv_broken(&d), "a receive buffer that is to be read");
 	start(4);
-	vs->v.q[RXQ].used_gpa = NOWHERE;
+	vs->v.q[RXQ].used_gpa = VDRV_NOWHERE;
 	send_op(VIRTIO_VSOCK_OP_REQUEST, 999, 2);
 	ok(vdrv_broken(&d), "an answer that cannot be given");
 	start(4);
 	open_stream(5);
-	vs->v.q[RXQ].used_gpa = NOWHERE;
+	vs->v.q[RXQ].used_gpa = VDRV_NOWHERE;
 	ok(write(in.fd, "data", 4) == 4, "data");
 	turn();
 	ok(vdrv_broken(&d) && gm.iov_live == 0, "that cannot be given");
@@ -200,7 +188,7 @@ static void test_many_pieces(void)
 	start_large();
 	for (unsigned i = 0; i < ARRAY_LEN(s); i++)
 		s[i] = (struct vdrv_seg){ ONE_DATA + 64 * i, i ? 16u : 64u, true };
-	repeat(0, vdrv_add(&d, 0, s, ARRAY_LEN(s)), 10);
+	vdrv_repeat(&d, 0, vdrv_add(&d, 0, s, ARRAY_LEN(s)), 10);
 	vdrv_kick(&d, 0);
 	turn();
 	guest_opens(5);
@@ -230,7 +218,7 @@ static void test_full_turns(void)
 	ok(vdev_stats_get(&vs->v).requests == before + 256 && !vdrv_broken(&d), "a whole ring of packets is a turn");
 
 	/* 256 answers are owed and there is no buffer; one that comes on top is forgotten */
-	repeat(0, vdrv_add(&d, 0, &big, 1), 0);
+	vdrv_repeat(&d, 0, vdrv_add(&d, 0, &big, 1), 0);
 	vdrv_kick(&d, 0);
 	turn();
 	if (vsock_connect(vs, 9, 5, on_connect, NULL))
@@ -245,7 +233,7 @@ static void test_full_turns(void)
 		abort();
 	send_many(&junk, 1);
 	ok(vs->tx_paused, "no packet more is taken");
-	repeat(0, vdrv_add(&d, 0, &big, 1), 255);
+	vdrv_repeat(&d, 0, vdrv_add(&d, 0, &big, 1), 255);
 	vdrv_kick(&d, 0);
 	turn();
 	ok(vs->replies == 1 && !vs->tx_paused, "with buffers they all go, and what waited is taken");
@@ -257,7 +245,7 @@ static void test_full_turns(void)
 		ssize_t n;
 
 		h.buf_alloc = 1u << 30;
-		repeat(0, vdrv_add(&d, 0, &big, 1), 0);
+		vdrv_repeat(&d, 0, vdrv_add(&d, 0, &big, 1), 0);
 		vdrv_kick(&d, 0);
 		send_packet(h, "", 0);
 		fds[i] = in.fd;
@@ -266,7 +254,7 @@ static void test_full_turns(void)
 	}
 	turn();
 	before = vdev_stats_get(&vs->v).in_bytes;
-	repeat(0, vdrv_add(&d, 0, &big, 1), 240);
+	vdrv_repeat(&d, 0, vdrv_add(&d, 0, &big, 1), 240);
 	vdrv_kick(&d, 0);
 	turn();
 	ok(written > TURN_BYTES_MAX && vdev_stats_get(&vs->v).in_bytes - before > TURN_BYTES_MAX, "of %u bytes that wait more than a turn's go", written);
@@ -375,9 +363,8 @@ static void test_reset_in_between(void)
 
 int main(void)
 {
-	if (gm_init(&gm, 1 << 20, NULL) || ev_new(&loop) || vsock_new(&vs, &gm, CID, NULL) || vdev_attach(vsock_vdev(vs), loop))
+	if (!make_device())
 		return 1;
-	d = (struct vdrv){ .gm = &gm, .v = vsock_vdev(vs), .heap = 0x10000 };
 	test_missing_queues();
 	test_host_refuses();
 	test_no_timer();
@@ -388,9 +375,6 @@ int main(void)
 	test_full_turns();
 	test_slow_host();
 	test_reset_in_between();
-	vsock_free(vs);
-	ok(gm.iov_live == 0, "no iovec left behind");
-	ev_free(loop);
-	gm_done(&gm);
+	drop_device();
 	return tap_done();
 }

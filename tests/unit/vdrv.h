@@ -14,6 +14,8 @@
 
 #define VDRV_F_BASE (VDEV_F(VIRTIO_F_VERSION_1) | VDEV_F(VIRTIO_RING_F_INDIRECT_DESC))
 
+#define VDRV_NOWHERE 0xfffff000ull /* no RAM there */
+
 struct vdrv_q {
 	uint16_t size, avail_idx, used_seen, next_desc;
 	uint64_t desc, avail, used;
@@ -116,6 +118,18 @@ static inline uint32_t vdrv_start(struct vdrv *d, struct gm *gm, struct vdev *v,
 	return vdrv_rd(d, VIRTIO_MMIO_STATUS);
 }
 
+/* The same as a driver that has forgotten some: queues 0 to all of them, those whose bit is not in `there` are not made. */
+static inline void vdrv_start_some(struct vdrv *d, uint64_t features, unsigned there, uint16_t size)
+{
+	vdrv_wr(d, VIRTIO_MMIO_STATUS, 0);
+	d->heap = 0x10000;
+	vdrv_features(d, features | VDRV_F_BASE);
+	for (unsigned i = 0; i < d->v->ops->queues; i++)
+		if (there >> i & 1)
+			vdrv_queue(d, i, size);
+	vdrv_wr(d, VIRTIO_MMIO_STATUS, 15);
+}
+
 static inline void vdrv_desc(struct vdrv *d, uint64_t table, uint16_t i, uint64_t gpa, uint32_t len, uint16_t flags, uint16_t next)
 {
 	struct vring_desc e = { .addr = gpa, .len = len, .flags = flags, .next = next };
@@ -146,6 +160,13 @@ static inline uint16_t vdrv_add(struct vdrv *d, unsigned queue, const struct vdr
 	}
 	vdrv_avail(d, queue, head);
 	return head;
+}
+
+/* Shows one head so many times more. */
+static inline void vdrv_repeat(struct vdrv *d, unsigned queue, uint16_t head, unsigned times)
+{
+	while (times--)
+		vdrv_avail(d, queue, head);
 }
 
 static inline void vdrv_kick(struct vdrv *d, unsigned queue)

@@ -46,6 +46,22 @@ static inline int on_incoming(void *arg, uint32_t port, uint32_t guest_port, int
 	return in.refuse;
 }
 
+static inline bool make_device(void)
+{
+	if (gm_init(&gm, 1 << 20, NULL) || ev_new(&loop) || vsock_new(&vs, &gm, CID, NULL) || vdev_attach(vsock_vdev(vs), loop))
+		return false;
+	d = (struct vdrv){ .gm = &gm, .v = vsock_vdev(vs), .heap = 0x10000 };
+	return true;
+}
+
+static inline void drop_device(void)
+{
+	vsock_free(vs);
+	ok(gm.iov_live == 0, "no iovec left behind");
+	ev_free(loop);
+	gm_done(&gm);
+}
+
 static bool threaded; /* the loop has a thread of its own */
 
 static inline void turn(void)
