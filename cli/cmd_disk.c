@@ -129,6 +129,7 @@ static int run_grow(struct args *a)
 /* ---- export ---- */
 
 struct sink {
+	const char *to; /* borrowed: a path, or "-" */
 	int fd;
 	bool sparse;   /* a regular file: zeros are left out */
 	uint64_t at;
@@ -197,6 +198,19 @@ static void export_target(struct buf *target, const char *name, bool image)
 	}
 }
 
+/* The file or pipe that the bytes go to: only when they come, so that a refusal leaves a file as it was. 0, or the code of an error that was said. */
+static int open_sink(struct sink *s)
+{
+	struct stat st;
+	if (!strcmp(s->to, "-"))
+		return 0;
+	s->fd = open(s->to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (s->fd < 0)
+		return out_error(EXIT_FAIL, strerror(errno), "check the path", "cannot write %s", s->to);
+	s->sparse = !fstat(s->fd, &st) && S_ISREG(st.st_mode);
+	return 0;
+}
+
 /* 0 done, -ENOENT nothing of that name and nothing was said (unless last), else -errno; *code: a refusal was said. */
 static int one_export(const struct remote *r, struct call *c, struct buf *target, struct sink *s, const struct args *a, bool last, int *code, struct fault *f)
 {
@@ -212,41 +226,25 @@ static int one_export(const struct remote *r, struct call *c, struct buf *target
 		call_body(c, &text, f);
 		*code = remote_refused(r, EXIT_FAIL, c->head.status, &text, "cannot export the disk");
 		buf_done(&text);
-	} else if (!err) {
+	} else if (!err && !(*code = open_sink(s))) {
 		err = fetch(c, s, arg_flag(a, "quiet", false) || s->fd == STDOUT_FILENO, f);
 	}
 	call_done(c);
 	return err;
 }
 
-/* The file or pipe that the bytes go to; `own` when nothing else was said. 0, or the code of an error that was said. */
-static int open_sink(struct sink *s, const char **to, const char *own)
-{
-	struct stat st;
-	if (!*to)
-		*to = own;
-	if (!strcmp(*to, "-"))
-		return 0;
-	s->fd = open(*to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (s->fd < 0)
-		return out_error(EXIT_FAIL, strerror(errno), "check the path", "cannot write %s", *to);
-	s->sparse = !fstat(s->fd, &st) && S_ISREG(st.st_mode);
-	return 0;
-}
-
 static int export_one(const struct args *a, struct remote *r, char *name, bool image, struct call *c)
 {
 	struct fault f = { "" };
 	char own[NAME_BYTES + 8];
-	const char *to = arg_text(a, "output");
-	struct sink s = { .fd = STDOUT_FILENO };
+	struct sink s = { .to = arg_text(a, "output"), .fd = STDOUT_FILENO };
 	struct buf target;
+	int code = 0, err;
 	snprintf(own, sizeof(own), "%s.img", name);
 	for (char *p = own; image && *p; p++)
 		*p = *p == '/' || *p == ':' || *p == '@' ? '-' : *p;
-	int code = open_sink(&s, &to, own), err;
-	if (code)
-		return code;
+	if (!s.to)
+		s.to = own;
 	export_target(&target, name, image);
 	err = one_export(r, c, &target, &s, a, image, &code, &f);
 	buf_done(&target);
@@ -259,7 +257,7 @@ static int export_one(const struct args *a, struct remote *r, char *name, bool i
 	if (s.fd != STDOUT_FILENO && close(s.fd) && !err)
 		err = fault_errno(&f, -errno, "writing");
 	if ((err || code) && s.sparse)
-		unlink(to);
+		unlink(s.to);
 	return code ? code : err ? remote_broken(r, EXIT_FAIL, err, &f, "cannot export the disk") : 0;
 }
 
@@ -375,7 +373,7 @@ const struct cmd cmd_disk_sparsify = {
 	.run = run_sparsify,
 };
 const struct cmd cmd_disk_import = {
-	.group = "disk", .name = "import", .synopsis = "FILE", .summary = "make an image of a raw ext4 disk",
-	.opts = import_opts, .examples = "mica disk import debian.img --name debian:12", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
+	.group = "disk", .name = "import", .synopsis = "FILE|-", .summary = "make an image of a raw ext4 disk",
+	.opts = import_opts, .examples = "mica disk import debian.img --name debian:12\nzstdcat vm-1.img.zst | mica disk import - --name vm:1", .min_pos = 1, .max_pos = 1, .command_at = -1, .flags = CMD_REMOTE,
 	.run = run_import,
 };

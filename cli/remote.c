@@ -99,6 +99,21 @@ void remote_error_text(const struct buf *text, char *dst, size_t cap)
 		out_clean(dst, cap, raw);
 }
 
+/* The daemon's sentences end in what mends it, after a colon and in the imperative: it goes where the others stand. NULL: this one does not. */
+static const char *own_fix(char *cause)
+{
+	static const char *const begins[] = { "'mica ", "add ", "ask ", "change ", "choose ", "create ", "delete ", "fork ", "free ", "give ", "import ", "launch ",
+		"leave ", "lower ", "make ", "name ", "put ", "raise ", "relaunch ", "remove ", "resume ", "revoke ", "set ", "shut ", "stop ", "try ", "update ", "use ",
+		"wait " };
+	for (char *p = cause; (p = strstr(p, ": ")); p++) /* as many as the sentence has */
+		for (size_t i = 0; i < ARRAY_LEN(begins); i++)
+			if (!strncmp(p + 2, begins[i], strlen(begins[i])) && !strstr(p, "[E_")) {
+				*p = 0;
+				return p + 2;
+			}
+	return NULL;
+}
+
 int remote_refused(const struct remote *r, int code, int status, const struct buf *text, const char *doing)
 {
 	static const struct {
@@ -110,13 +125,13 @@ int remote_refused(const struct remote *r, int code, int status, const struct bu
 		{ 403, "a VM from the config's count belongs to the config: change the file, or shut it down instead" },
 		{ 404, "'mica vm list' shows what there is" },
 		{ 408, "look at 'mica vm logs', or give a longer --timeout" },
-		{ 409, "'mica vm list' shows its status: resume or relaunch it first" },
+		{ 409, "'mica vm list' shows how VMs stand, 'mica vm describe VM' one in full" },
 		{ 501, "this daemon cannot do that; 'mica info' shows its version" },
 		{ 503, "'mica vm logs' shows the console; try again in a moment" },
 		{ 507, "make room on the host's disk" },
 	};
 	char cause[1024];
-	const char *fix = "look at the daemon's output";
+	const char *fix = "look at the daemon's output", *own;
 	remote_error_text(text, cause, sizeof(cause));
 	for (size_t i = 0; i < ARRAY_LEN(fixes); i++)
 		if (fixes[i].status == status)
@@ -125,6 +140,9 @@ int remote_refused(const struct remote *r, int code, int status, const struct bu
 		fix = "the token is not this daemon's, or is no longer good: compare --token or --token-file with the daemon's auth/token file";
 	if (status == 403 && strncmp(cause, "this token", 10) == 0)
 		fix = "use a token that may: 'mica token create --help' tells what there is";
+	own = status == 401 ? NULL : own_fix(cause);
+	if (own)
+		fix = own;
 	return out_error(code, cause, fix, "%s (HTTP %d)%s", doing, status, status == 401 ? " [E_TOKEN_REFUSED]" : "");
 }
 

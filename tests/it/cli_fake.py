@@ -152,6 +152,17 @@ class Fake(http.server.BaseHTTPRequestHandler):
     def vm_health(self, q):
         self.reply(200, {"hostname": "vm-1", "agent_uptime": 5 * 10**9, "system_uptime": 65 * 10**9, "agent_version": "1", "userdata_ran": True})
 
+    def vm_disk(self, q):
+        """Disk of 1 MiB, 5000 bytes of it not zero; the other VM runs."""
+        if "/vm-2/" in self.path:
+            return self.reply(409, {"error": "VM 'vm-2' is not stopped: shut it down first ('mica vm shutdown')"})
+        data = b"d" * 5000 + bytes((1 << 20) - 5000)
+        self.send_response(200)
+        self.send_header("X-Disk-Size", str(len(data)))
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def vm_logs(self, q):
         self.reply(200, {"hostname": "vm-1", "lines": 1, "content": "lines=%s" % q["lines"][0]})
 
@@ -888,6 +899,21 @@ def case_secret():
     done = run("secret", "remove", "b", "nope", "../x", "file")
     assert done.returncode == 1 and done.stdout == b"b removed\nfile removed\n" and done.stderr.count(b"error: ") == 2, done
     assert run("secret", "list", "-q").stdout == b"api-key\npipe\n"
+
+
+def case_disk_export():
+    """disk export: a sparse file; a refusal leaves a file as it was, and says in the daemon's own words what mends it"""
+    path = write("kept.img", b"mine")
+    for vm, fix in (("vm-2", b"fix: shut it down first ('mica vm shutdown')\n"), ("vm-9", b"fix: 'mica vm list' shows what there is\n")):
+        done = run("disk", "export", vm, "-f", path)
+        assert done.returncode == 1 and open(path, "rb").read() == b"mine" and done.stderr.endswith(fix), done
+    done = run("disk", "export", "vm-1", "-f", "/no/such/folder/x")
+    assert done.returncode == 1 and done.stderr.count(b"error: ") == 1 and b"/no/such/folder/x" in done.stderr, done
+    for words, at in ((("-f", path), path), ((), os.path.join(top, "vm-1.img"))):
+        assert run("disk", "export", "vm-1", *words).returncode == 0
+        data = open(at, "rb").read()
+        assert len(data) == 1 << 20 and data.strip(b"\0") == b"d" * 5000 and os.stat(at).st_blocks * 512 <= 16384, os.stat(at)
+    assert run("disk", "export", "vm-1", "-f", "-").stdout == data
 
 
 def case_new():
