@@ -60,12 +60,11 @@ static bool shares_extents(const struct statfs *s)
 	return (uint32_t)s->f_type == BTRFS_SUPER_MAGIC || (uint32_t)s->f_type == XFS_SUPER_MAGIC || (uint32_t)s->f_type == BCACHEFS_STATFS_MAGIC;
 }
 
-/* What its disks may come to: all that are its own, and a builder's second one. */
-static uint64_t promised_to(const struct vm *vm)
+uint64_t vm_disk_promised(const struct vm *vm)
 {
 	uint64_t bytes = vm->r.disk_bytes + vm->r.target_bytes;
 
-	for (unsigned i = 0; vm->group && i < vm->group->n_disks; i++)
+	for (unsigned i = 0; i < vm_n_disks(vm); i++)
 		bytes += vm->group->disks[i].file.fd < 0 ? vm->group->disks[i].bytes : 0;
 	return bytes;
 }
@@ -79,7 +78,7 @@ int vm_admit_promise(const struct core *c, uint64_t more_bytes, unsigned *status
 		return 0;
 	most = (uint64_t)s.f_blocks * (uint64_t)s.f_bsize / 100 * c->config.disk_overcommit;
 	for (const struct vm *o = c->reg.first; o; o = o->next)
-		promised += promised_to(o);
+		promised += vm_disk_promised(o);
 	if (promised <= most)
 		return 0;
 	*status = 507;
@@ -93,7 +92,7 @@ uint64_t vm_disk_in_memory(const struct vm *vm)
 
 	if (fstatfs(vm->core->vms_fd, &s) || ((uint32_t)s.f_type != TMPFS_MAGIC && (uint32_t)s.f_type != RAMFS_MAGIC))
 		return 0;
-	return promised_to(vm);
+	return vm_disk_promised(vm);
 }
 
 int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault *f)
@@ -113,7 +112,7 @@ int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault 
 	if (vm->copy_bytes + soon + spare > have)
 		return fault_set(f, -ENOSPC, "the state folder's file system has %llu MiB free%s, the VM's disk begins with a copy of %llu MiB: free some, or delete VMs [E_DISK_FULL]", MIB(have),
 				 soon ? " (some of it for VMs that are being made)" : "", MIB(vm->copy_bytes));
-	return vm_admit_promise(c, promised_to(vm), status, f);
+	return vm_admit_promise(c, vm_disk_promised(vm), status, f);
 }
 
 struct quota vm_quota_used(const struct core *c, const char *group, const char *token)
@@ -126,7 +125,7 @@ struct quota vm_quota_used(const struct core *c, const char *group, const char *
 		used.v[Q_VMS]++;
 		used.v[Q_VCPUS] += vm->r.vcpus;
 		used.v[Q_RAM] += vm->r.ram_bytes;
-		used.v[Q_DISK] += promised_to(vm);
+		used.v[Q_DISK] += vm_disk_promised(vm);
 	}
 	return used;
 }
@@ -154,7 +153,7 @@ static int admit_more(struct core *c, const struct vm *vm, const struct quota *m
 
 int vm_admit_quotas(struct core *c, const struct vm *vm, unsigned *status, struct fault *f)
 {
-	return admit_more(c, vm, &(struct quota){ { 1, vm->r.vcpus, vm->r.ram_bytes, promised_to(vm) } }, status, f);
+	return admit_more(c, vm, &(struct quota){ { 1, vm->r.vcpus, vm->r.ram_bytes, vm_disk_promised(vm) } }, status, f);
 }
 
 int vm_admit_grow(const struct vm *vm, uint64_t more_bytes, unsigned *status, struct fault *f)

@@ -90,7 +90,7 @@ static bool fits(struct ask *a)
 	struct vm *vm = a->vm;
 
 	if (!vm->r.persistent && !vm->r.protected_)
-		reply_err(a->core, a->id, 409, "VM '%s' is not persistent: only persistent VMs can be committed", a->name);
+		reply_err(a->core, a->id, 409, "VM '%s' is not persistent, and only the disks of those can be committed: launch a persistent one", a->name);
 	else if (vm->state != VM_STOPPED)
 		reply_err(a->core, a->id, 409, "VM '%s' is not stopped: shut it down first ('mica vm shutdown %s')", a->name, a->name);
 	else if (vm->r.fixups)

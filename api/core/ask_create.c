@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/core/auth.h"
+#include "api/core/disks.h"
 #include "api/core/policy.h"
 #include "api/core/ssh_line.h"
 #include "api/core/timers.h"
@@ -337,6 +338,8 @@ void ask_relaunch(struct ask *a)
 	} else if (!a->vm->group) {
 		reply_err(a->core, a->id, 409, "VM '%s' cannot start: its host group '%s' is not in the daemon's file any more", a->name,
 			  a->vm->r.group);
+	} else if (vm_disks_free(a->vm, &f)) {
+		reply_err(a->core, a->id, 409, "%s", f.text);
 	} else if (vm_admit(a->core, a->vm->r.ram_bytes, &status, &f)) {
 		reply_err(a->core, a->id, status, "%s", f.text);
 	} else {

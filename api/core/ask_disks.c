@@ -53,7 +53,7 @@ void ask_disk_list(struct ask *a)
 void ask_disk_df(struct ask *a)
 {
 	struct core *c = a->core;
-	uint64_t own = 0, promised = 0, images = 0;
+	uint64_t own = 0, promised = 0, images = 0, most;
 	struct statfs sf;
 	struct buf *b;
 
@@ -68,7 +68,8 @@ void ask_disk_df(struct ask *a)
 			continue;
 		u = disk_use(vm);
 		own += u.own_bytes;
-		promised += vm->r.disk_bytes > u.own_bytes ? vm->r.disk_bytes - u.own_bytes : 0;
+		most = vm_disk_promised(vm);
+		promised += most > u.own_bytes ? most - u.own_bytes : 0;
 	}
 	for (const struct image *im = c->images.first; im; im = im->next)
 		images += images_stored(&c->images, im->id);
@@ -217,7 +218,7 @@ static bool may_grow(struct ask *a, uint64_t *bytes)
 	}
 	*bytes = (*bytes + DISK_STEP_BYTES - 1) / DISK_STEP_BYTES * DISK_STEP_BYTES;
 	if (*bytes < vm->r.disk_bytes)
-		reply_err(a->core, a->id, 409, "the disk of VM '%s' has %llu bytes: a disk can grow, not shrink", a->name,
+		reply_err(a->core, a->id, 409, "the disk of VM '%s' has %llu bytes: a disk can grow, not shrink: ask for more", a->name,
 			  (unsigned long long)vm->r.disk_bytes);
 	else if (vm->r.target[0])
 		reply_err(a->core, a->id, 409, "VM '%s' is a builder", a->name);

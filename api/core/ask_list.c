@@ -72,7 +72,7 @@ void ask_nodes(struct ask *a)
 /* Besides the root disk. */
 static void disks_put(struct buf *b, const struct vm *vm)
 {
-	for (unsigned i = 0; vm->group && i < vm->group->n_disks; i++) {
+	for (unsigned i = 0; i < vm_n_disks(vm); i++) {
 		const struct conf_disk *d = &vm->group->disks[i];
 		size_t mark = wire_open(b, C_T_DISK);
 		char dev[16];

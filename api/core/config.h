@@ -26,7 +26,7 @@
 #define IFNAME_LEN 16
 #define TAP_PREFIX_MAX 11u      /* and a number up to VM_COUNT_MAX makes 15 */
 #define NOTES_MAX 32u
-#define GROUP_DISKS_MAX 6u      /* besides the root disk, and a builder's second */
+#define GROUP_DISKS_MAX 6u      /* besides the root disk */
 #define DISK_BYTES_S_MIN 65536u /* slower is no disk */
 #define NET_BYTES_S_MIN 1000u   /* slower is no network */
 #define DNS_MAX 3u
@@ -61,6 +61,7 @@ struct conf_disk {
 	struct conf_file file; /* fd open as read_only says; -1: a new one for each VM */
 };
 /* Is it one file, and one of them writes? */
+bool conf_disks_same(const struct conf_disk *a, const struct conf_disk *b); /* files, and one file */
 bool conf_disks_clash(const struct conf_disk *a, const struct conf_disk *b);
 
 struct core;

@@ -60,12 +60,16 @@ static int check_file(struct checking *x, const struct keys_disk *k, struct host
 	return 0;
 }
 
-bool conf_disks_clash(const struct conf_disk *a, const struct conf_disk *b)
+bool conf_disks_same(const struct conf_disk *a, const struct conf_disk *b)
 {
 	struct stat x, y;
 
-	return a->file.fd >= 0 && b->file.fd >= 0 && !(a->read_only && b->read_only) && !fstat(a->file.fd, &x) && !fstat(b->file.fd, &y) &&
-	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+	return a->file.fd >= 0 && b->file.fd >= 0 && !fstat(a->file.fd, &x) && !fstat(b->file.fd, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+bool conf_disks_clash(const struct conf_disk *a, const struct conf_disk *b)
+{
+	return !(a->read_only && b->read_only) && conf_disks_same(a, b);
 }
 
 static int check_disk(struct checking *x, const struct keys_disk *k, struct host_group *g)

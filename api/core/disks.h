@@ -19,7 +19,9 @@ struct disk_use disk_use(const struct vm *vm);
 int disk_fit(const struct vm *vm, int disk_fd);
 
 /* ---- besides the root disk (vm_disks.c) ---- */
-/* Before its process is made. 0, or -EBUSY with a sentence: who writes or reads one of them now. */
+/* 0, or -EBUSY with a sentence: who writes or reads one of them now. */
+int vm_disks_free(const struct vm *vm, struct fault *f);
+/* The same, and then they are its own: before its process is made. */
 int vm_disks_claim(struct vm *vm, struct fault *f);
 void vm_disks_let_go(struct vm *vm);
 int vm_disk_extra(const struct vm *vm, unsigned i); /* the i-th, made when it is a new one: fd (the caller's) or -errno */

@@ -10,7 +10,7 @@
 #define STOP_QUIT_MS 3000u     /* … vmm ends itself … */
 #define STOP_KILL_MS 5000u     /* … jail kills it */
 #define STOP_ALL_MS 45000u     /* the daemon as a whole */
-#define AGENT_GROW_MS 10000u
+#define AGENT_GROW_MS 120000u
 #define AGENT_ASK_MS 10000u
 #define FORK_FIX_MS 60000u      /* a fork makes itself another machine: keys of SSH take their time */
 #define FORK_READY_MS 300000u   /* its first boot as a whole */

@@ -143,6 +143,8 @@ int vm_create(struct core *c, const struct vm_wish *w, struct vm **out, unsigned
 int vm_admit(struct core *c, uint64_t ram_bytes, unsigned *status, struct fault *f);
 int vm_admit_disk(struct core *c, struct vm *vm, unsigned *status, struct fault *f);
 int vm_admit_promise(const struct core *c, uint64_t more_bytes, unsigned *status, struct fault *f); /* of disks: for one more, or one that grows */
+uint64_t vm_disk_promised(const struct vm *vm); /* bytes that its disks may come to: all that are its own, and a builder's second one */
+unsigned vm_n_disks(const struct vm *vm); /* of its host group's, besides the root disk; a builder has none of them */
 uint64_t vm_disk_in_memory(const struct vm *vm); /* bytes of its disks that its process will hold in memory: all, where the state folder is in one */
 /* Quotas of its group, and of the token that makes it. vm has its sizes, group and token, and is not registered yet. */
 int vm_admit_quotas(struct core *c, const struct vm *vm, unsigned *status, struct fault *f);

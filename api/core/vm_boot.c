@@ -199,7 +199,7 @@ static int boot_extra(struct vm *vm, struct boot_files *files)
 	struct buf *b = &vm->vmm.out;
 	char id[16];
 
-	for (unsigned i = 0; i < vm->group->n_disks; i++) {
+	for (unsigned i = 0; i < vm_n_disks(vm); i++) {
 		int fd = vm_disk_extra(vm, i);
 		size_t mark;
 

@@ -1,5 +1,6 @@
 /* A VM's disks besides its root disk: claimed for it, handed to vmm, let go. A raw file that can be written belongs to one VM at a time: other VMs of
- * this daemon are looked through, and a lock on the open file keeps out whoever else asks for one (a second daemon, and VMs that outlived core). */
+ * this daemon are looked through, and a lock on the open file (shared by those who only read) keeps out whoever else asks for one (a second daemon, and
+ * VMs that outlived core). */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,16 +13,26 @@
 
 #define SAY_EVERY_MS 4000u /* ours waits longer itself */
 
+unsigned vm_n_disks(const struct vm *vm)
+{
+	return vm->group && !vm->r.target[0] ? vm->group->n_disks : 0;
+}
+
 static const struct vm *user_of(const struct vm *self, const struct conf_disk *d)
 {
 	for (const struct vm *vm = self->core->reg.first; vm; vm = vm->next) {
-		if (vm == self || !vm->group || (vm->state != VM_STARTING && !vm_has_process(vm)))
+		if (vm == self || (vm->state != VM_STARTING && !vm_has_process(vm)))
 			continue;
-		for (unsigned i = 0; i < vm->group->n_disks; i++)
+		for (unsigned i = 0; i < vm_n_disks(vm); i++)
 			if (conf_disks_clash(d, &vm->group->disks[i]))
 				return vm;
 	}
 	return NULL;
+}
+
+static short lock_type(const struct conf_disk *d)
+{
+	return d->read_only ? F_RDLCK : F_WRLCK;
 }
 
 static int lock(const struct conf_disk *d, short type)
@@ -31,31 +42,62 @@ static int lock(const struct conf_disk *d, short type)
 	return fcntl(d->file.fd, F_OFD_SETLK, &l) ? -errno : 0;
 }
 
-int vm_disks_claim(struct vm *vm, struct fault *f)
+/* Another program, or another daemon, has a lock that this use of the file cannot share. */
+static bool is_locked(const struct conf_disk *d)
+{
+	struct flock l = { .l_type = lock_type(d), .l_whence = SEEK_SET };
+
+	return fcntl(d->file.fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+}
+
+int vm_disks_free(const struct vm *vm, struct fault *f)
 {
 	const struct host_group *g = vm->group;
 
-	for (unsigned i = 0; i < g->n_disks; i++) {
+	for (unsigned i = 0; i < vm_n_disks(vm); i++) {
 		const struct conf_disk *d = &g->disks[i];
-		const struct vm *other = user_of(vm, d);
-		int err = 0;
+		const struct vm *other = d->file.fd < 0 ? NULL : user_of(vm, d);
 
 		if (other)
 			return fault_set(f, -EBUSY, "disk '%.200s' is in use by VM '%s', and can be written by one VM only: stop that one first", d->file.path,
 					 other->r.name);
-		if (d->file.fd >= 0 && !d->read_only)
-			err = lock(d, F_WRLCK);
-		if (err)
-			return fault_set(f, err, "disk '%.200s' is in use by another process: %s", d->file.path, strerror(-err));
-		vm->disks_claimed = true;
+		if (d->file.fd >= 0 && is_locked(d))
+			return fault_set(f, -EBUSY, "disk '%.200s' is in use by another process ('lslocks' may tell which): stop that one first", d->file.path);
 	}
 	return 0;
 }
 
+int vm_disks_claim(struct vm *vm, struct fault *f)
+{
+	const struct host_group *g = vm->group;
+	int err = vm_disks_free(vm, f);
+
+	for (unsigned i = 0; i < vm_n_disks(vm) && !err; i++) {
+		const struct conf_disk *d = &g->disks[i];
+
+		if (d->file.fd >= 0)
+			err = lock(d, lock_type(d));
+		if (err)
+			return fault_set(f, err, "disk '%.200s' cannot be locked: %s", d->file.path, strerror(-err));
+		vm->disks_claimed = true;
+	}
+	return err;
+}
+
+/* Groups made while the daemon runs, and VMs of one group, share open files: of one that others read too the lock stays. */
+static bool is_shared(const struct vm *self, const struct conf_disk *d)
+{
+	for (const struct vm *vm = self->core->reg.first; vm; vm = vm->next)
+		for (unsigned i = 0; vm != self && vm->disks_claimed && i < vm_n_disks(vm); i++)
+			if (conf_disks_same(d, &vm->group->disks[i]))
+				return true;
+	return false;
+}
+
 void vm_disks_let_go(struct vm *vm)
 {
-	for (unsigned i = 0; vm->disks_claimed && vm->group && i < vm->group->n_disks; i++)
-		if (vm->group->disks[i].file.fd >= 0 && !vm->group->disks[i].read_only)
+	for (unsigned i = 0; vm->disks_claimed && i < vm_n_disks(vm); i++)
+		if (vm->group->disks[i].file.fd >= 0 && !is_shared(vm, &vm->group->disks[i]))
 			(void)lock(&vm->group->disks[i], F_UNLCK);
 	vm->disks_claimed = false;
 }
@@ -96,13 +138,16 @@ int vm_disk_extra(const struct vm *vm, unsigned i)
 	const struct conf_disk *d = &vm->group->disks[i];
 	char name[24];
 	struct stat st;
+	unsigned number = 0; /* among the new ones, so that files may come and go in the list */
 	int fd, err;
 
 	if (d->file.fd >= 0) {
 		fd = fcntl(d->file.fd, F_DUPFD_CLOEXEC, 0);
 		return fd < 0 ? -errno : fd;
 	}
-	snprintf(name, sizeof(name), "disk%u.img", i + 1);
+	for (unsigned k = 0; k <= i; k++)
+		number += vm->group->disks[k].file.fd < 0;
+	snprintf(name, sizeof(name), "disk%u.img", number);
 	fd = openat(vm->dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0600);
 	if (fd < 0)
 		return -errno;

@@ -16,7 +16,7 @@ static uint64_t lower(uint64_t a, uint64_t b)
 static void put_io(const struct vm *vm, struct buf *b)
 {
 	const struct config *k = &vm->core->config;
-	uint64_t disks = vm->group ? vm->group->n_disks + 1 : 0, bytes_s = k->vm_io_bytes_s, ops_s = k->vm_io_ops_s;
+	uint64_t disks = vm->group ? vm_n_disks(vm) + 1 + (vm->r.target[0] != 0) : 0, bytes_s = k->vm_io_bytes_s, ops_s = k->vm_io_ops_s;
 	struct stat st;
 
 	if (vm->group) { /* rates are at most NET_RATE_MAX, disks a few */

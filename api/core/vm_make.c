@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "api/core/disks.h"
 #include "api/core/policy.h"
 #include "api/core/req.h"
 #include "api/core/ssh_keys.h"
@@ -245,7 +246,10 @@ static int begin(struct core *c, struct vm *vm, const struct vm_wish *w, unsigne
 		return fault_set(f, -ENOSPC, "this daemon has %u VMs already: delete some [E_VM_COUNT]", c->reg.count);
 	}
 	vm->r.slot = (unsigned)slot;
-	err = vm_admit_quotas(c, vm, status, f);
+	*status = 409;
+	err = w->protected_ ? 0 : vm_disks_free(vm, f); /* one of the file's count is there, even if it cannot start */
+	if (!err)
+		err = vm_admit_quotas(c, vm, status, f);
 	if (!err)
 		err = vm_admit(c, vm->r.ram_bytes, status, f);
 	if (!err)

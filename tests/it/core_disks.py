@@ -325,6 +325,13 @@ def test_extra(w):
     m = w.create('rival')
     ok(m.type == ERR and f"in use by VM '{vm}'" in m.str(2), 'and one that would read it', says(m))
     ok(w.create('reader').type == OK, 'what all only read may be shared')
+    m = w.create('data', wait=None)
+    ok(refused(m, 409, f"in use by VM '{vm}'") and 'data-2' not in w.names(), 'also when nobody waits for it', says(m))
+    df, left = w.ask(C_DISK_DF), sum(m.num(T_SIZE) - m.num(T_STORED) for m in w.items(C_DISK_LIST))
+    ok(df.num(T_PROMISED) == left + 2 * MIB, 'df counts the new disk', (df.fields, left))
+    b = builder(w, (T_GROUP, 'data')).str(T_VM)
+    ok('disk 1' in console(w, b) and 'disk 2' not in console(w, b), 'a builder with that network has none of them', console(w, b))
+    w.ask(C_DELETE, (T_GROUP, 'data'), (T_VM, b))
     w.kill9()
     w.start()
     m = w.create('data')
@@ -334,6 +341,7 @@ def test_extra(w):
     ok(m.type == OK, 'a file is free once its VM has stopped', says(m))
     m = start(w, vm)
     ok(m.type == ERR and "in use by VM 'rival-1'" in m.str(2), 'and then others hold it', says(m))
+    ok(refused(w.ask(C_RELAUNCH, (T_VM, vm)), 409, "in use by VM 'rival-1'"), 'which is no relaunch that nobody waits for')
     w.ask(C_DELETE, (T_GROUP, 'rival'), (T_VM, 'rival-1'))
     m = start(w, vm)
     ok(m.type == OK and 'disk 3' in console(w, vm), 'until they go', says(m))
@@ -343,7 +351,25 @@ def test_extra(w):
         fcntl.lockf(f, fcntl.LOCK_EX)
         m = start(w, vm)
         ok(m.type == ERR and 'another process' in m.str(2), 'a file that another process has locked', says(m))
+        fcntl.lockf(f, fcntl.LOCK_SH)
+        ok(start(w, vm).type == ERR, 'or reads')
+    with open(ro, 'r+b') as f:
+        try:
+            fcntl.lockf(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked = False
+        except OSError:
+            locked = True
+        ok(locked, 'what a VM reads nobody else may write')
     ok(os.path.exists(disk(w, vm, 'disk1.img')), 'a new disk is in its folder')
+    ok(w.term() == 0, 'ends well')
+    with open(disk(w, vm, 'disk1.img'), 'r+b') as f:
+        f.write(b'mine')
+    w.more = w.more.replace(f'[{{ size: 2M }}, {{ file: "{raw}" }}, ', f'[{{ file: "{raw}" }}, {{ size: 2M }}, ')
+    w.start()
+    m = start(w, vm)
+    ok(m.type == OK and f'disk 1 {MIB} rw' in console(w, vm) and f'disk 2 {2 * MIB} rw' in console(w, vm) and
+       open(disk(w, vm, 'disk1.img'), 'rb').read(4) == b'mine' and not os.path.exists(disk(w, vm, 'disk2.img')),
+       'a file that comes before it in the list does not take its place', (says(m), console(w, vm)))
     w.ask(C_DELETE, (T_GROUP, 'data'), (T_VM, vm))
     ok(vm not in w.folders() and os.path.exists(raw), 'and goes with it; files stay', w.folders())
     ok(w.term() == 0, 'ends well')
