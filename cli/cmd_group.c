@@ -14,7 +14,7 @@
 #define GROUP_NAME_MAX 40u
 
 /* How an option becomes a key: NULL in `in` is the top, else the mapping of that name. */
-enum shape { SHAPE_NUMBER, SHAPE_FLAG, SHAPE_TEXT, SHAPE_LIST };
+enum shape { SHAPE_NUMBER, SHAPE_FLAG, SHAPE_TEXT, SHAPE_LIST, SHAPE_DISKS };
 static const struct key { const char *option, *key; enum shape shape; bool network; } keys[] = {
 	{ "count", "count", SHAPE_NUMBER, false },
 	{ "cpu", "vcpu", SHAPE_NUMBER, false },
@@ -27,6 +27,7 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "max-vcpus", "max_vcpus", SHAPE_NUMBER, false },
 	{ "max-ram", "max_ram", SHAPE_TEXT, false },
 	{ "max-disk", "max_disk", SHAPE_TEXT, false },
+	{ "disk", "disks", SHAPE_DISKS, false },
 	{ "disk-bytes-per-s", "disk_bytes_per_s", SHAPE_TEXT, false },
 	{ "disk-iops", "disk_iops", SHAPE_NUMBER, false },
 	{ "persistent", "persistent", SHAPE_FLAG, false },
@@ -61,6 +62,7 @@ static const struct key { const char *option, *key; enum shape shape; bool netwo
 	{ "max-vcpus", 0, OPT_NUMBER, "N", "at most that many processors of all its VMs together" }, \
 	{ "max-ram", 0, OPT_SIZE, "SIZE", "the same of memory, as 16G" }, \
 	{ "max-disk", 0, OPT_SIZE, "SIZE", "the same of disks' sizes" }, \
+	{ "disk", 0, OPT_LIST, "SIZE|FILE[:ro]", "one more disk: a new one for each VM, or a raw file that a group of the daemon's file uses" }, \
 	{ "disk-bytes-per-s", 0, OPT_SIZE, "SIZE", "most that each disk of a VM reads and writes together" }, \
 	{ "disk-iops", 0, OPT_NUMBER, "N", "the same in requests" }, \
 	{ "persistent", 0, OPT_FLAG, NULL, "VMs of its count keep their disk" }, \
@@ -93,6 +95,22 @@ static const struct opt update_opts[] = {
 
 /* ---- what was given, as JSON ---- */
 
+/* "10G", or "/srv/set.img:ro". */
+static void put_disk(struct json_out *o, const char *v)
+{
+	uint64_t bytes;
+	size_t n = strlen(v);
+	bool ro = n > 3 && !strcmp(v + n - 3, ":ro");
+	json_obj(o, NULL);
+	if (!parse_size(v, &bytes))
+		json_put_u64(o, "size", bytes);
+	else
+		json_put_strn(o, "file", v, ro ? n - 3 : n);
+	if (ro)
+		json_put_bool(o, "read_only", true);
+	json_end(o);
+}
+
 static void put_value(struct json_out *o, const struct args *a, const struct key *k)
 {
 	const char *v;
@@ -103,11 +121,13 @@ static void put_value(struct json_out *o, const struct args *a, const struct key
 		json_put_bool(o, k->key, arg_flag(a, k->option, false));
 	else if (k->shape == SHAPE_TEXT)
 		json_put_str(o, k->key, arg_text(a, k->option));
-	if (k->shape != SHAPE_LIST)
+	if (k->shape != SHAPE_LIST && k->shape != SHAPE_DISKS)
 		return;
 	json_arr(o, k->key);
 	while ((v = arg_next(a, k->option, &i)))
-		if (*v)
+		if (*v && k->shape == SHAPE_DISKS)
+			put_disk(o, v);
+		else if (*v)
 			json_put_str(o, NULL, v);
 	json_end(o);
 }

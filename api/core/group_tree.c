@@ -15,7 +15,7 @@ struct growing {
 
 static int bad(const struct growing *t, const char *key, const char *what)
 {
-	return fault_set(t->f, -EINVAL, "'%.60s' %s", key, what);
+	return fault_set(t->f, -EINVAL, "'%.60s' %s", key ? key : "an entry of a list", what);
 }
 
 /* One text field as a scalar. */
@@ -51,6 +51,8 @@ static int add_branch(const struct growing *t, struct yaml_node *parent, const c
 	while (!err && wire_next(&it, &fd)) { /* as many as the frame holds */
 		if (!is_map && fd.tag == C_T_VALUE)
 			err = add_value(t, n, key, &fd, false);
+		else if (!is_map && fd.tag == C_T_MAP)
+			err = add_branch(t, n, NULL, &fd, depth); /* its entries are one deeper */
 		else if (is_map && fd.tag == C_T_ENTRY && !wire_sub(&fd, &entry))
 			err = add_entry(t, n, &entry, depth + 1);
 	}

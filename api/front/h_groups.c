@@ -100,17 +100,25 @@ static const char *put_scalar(struct buf *b, const struct json_val *v)
 	return NULL;
 }
 
-static const char *put_list(struct buf *b, const struct json_val *list)
+/* Of texts, or of mappings. */
+static const char *put_list(struct buf *b, const struct json_val *list, unsigned depth, const char **key)
 {
-	size_t mark = wire_open(b, C_T_LIST);
+	size_t mark = wire_open(b, C_T_LIST), item;
+	const char *wrong = NULL;
 
-	for (const struct json_val *v = json_first(list); v; v = json_next(list, v)) {
-		if (!json_str(v))
-			return "must be a list of strings";
-		wire_str(b, C_T_VALUE, json_str(v));
+	for (const struct json_val *v = json_first(list); v && !wrong; v = json_next(list, v)) {
+		if (v->kind == JSON_OBJECT) {
+			item = wire_open(b, C_T_MAP);
+			wrong = put_entries(b, v, depth + 1, key);
+			wire_close(b, item);
+		} else if (json_str(v)) {
+			wire_str(b, C_T_VALUE, json_str(v));
+		} else {
+			wrong = "must be a list of strings or objects";
+		}
 	}
 	wire_close(b, mark);
-	return NULL;
+	return wrong;
 }
 
 static const char *put_value(struct buf *b, const struct json_val *v, unsigned depth, const char **key)
@@ -119,7 +127,7 @@ static const char *put_value(struct buf *b, const struct json_val *v, unsigned d
 	size_t mark;
 
 	if (v->kind == JSON_ARRAY)
-		return put_list(b, v);
+		return put_list(b, v, depth, key);
 	if (v->kind != JSON_OBJECT)
 		return put_scalar(b, v);
 	mark = wire_open(b, C_T_MAP);

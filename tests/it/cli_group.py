@@ -141,6 +141,26 @@ CONFIG = b"""config:
 """
 
 
+def case_disks(stack):
+    """--disk: sizes become new disks; a file that no group of the daemon's file uses is not opened; df counts what they promise"""
+    size = ("--ram-mb", "64", "--cpu", "1", "--storage-size", "4M", "--net", "none")
+    good(run("group", "create", "more", *size, "--disk", "1M", "--disk", "2M", "--disk-iops", "100"), b"more created\n", "create with disks")
+    with open(os.path.join(stack.state, "groups", "more.yaml")) as f:
+        text = f.read()
+    tap.ok("  disks:\n  - size: 1048576\n  - size: 2097152\n" in text, "as it is kept: %s" % text)
+    bad(run("group", "create", "x", *size, "--disk", "/srv/a:b.img:ro"), 1, ["'/srv/a:b.img' is not open in the daemon, read-only"], "a file")
+    bad(run("group", "create", "x", *size, "--disk", "1000"), 1, ["multiple of 4096"], "an odd size")
+    bad(run("group", "create", "x", *size, *["--disk", "1M"] * 7), 1, ["6"], "too many")
+    good(run("vm", "launch", "more"), b"more-1", "a VM of it")
+    tap.ok([(d["device"], d["size_bytes"], d["read_only"]) for d in json.loads(run("vm", "describe", "more-1", "--json").stdout)["disks"]] ==
+           [("/dev/vdb", 1 << 20, False), ("/dev/vdc", 2 << 20, False)], "has them")
+    own = sum(d["size_bytes"] - d["own_bytes"] for d in json.loads(run("disk", "list", "--json").stdout))
+    tap.ok(json.loads(run("disk", "df", "--json").stdout)["promised_bytes"] == own + (3 << 20), "df counts them")
+    good(run("group", "update", "more", "--disk", "1M"), b"more changed\n", "fewer, from the next start")
+    good(run("vm", "delete", "more-1"), b"", "the VM goes")
+    good(run("group", "delete", "more"), b"more deleted\n", "and the group")
+
+
 def case_config():
     path = os.path.join(top, "mica.yaml")
     with open(path, "wb") as f:
@@ -176,6 +196,7 @@ def main():
     try:
         case_api(stack)
         case_group(stack)
+        case_disks(stack)
     finally:
         stack.close()
         subprocess.call(["rm", "-rf", top])
