@@ -115,7 +115,7 @@ enum core_tag { /* u64 unless said */
 	C_T_TLS, C_T_CERT, /* str, PEM */ C_T_KEY, /* str, PEM */ C_T_FINGERPRINT, /* 32 bytes */ C_T_NOW_S,
 	C_T_FOR = 112, /* enum scope: one bit */ C_T_SCOPE, /* str, repeats */ C_T_TOKEN, /* str */ C_T_LIFE_MS, C_T_EXPIRES_NS, C_T_LAST_USED_NS, C_T_EXPIRED,
 	C_T_ENTRY = 160, /* nested: NAME and one of VALUE [PLAIN(1): a number, truth value or null ("")], LIST, MAP */
-	C_T_VALUE, /* str, repeats in LIST */ C_T_PLAIN, C_T_LIST, /* nested: VALUE* */ C_T_MAP, /* nested: ENTRY* */
+	C_T_VALUE, /* str, repeats in LIST */ C_T_PLAIN, C_T_LIST, /* nested: VALUE* or MAP* */ C_T_MAP, /* nested: ENTRY* */
 	C_T_SOURCE, /* str yaml api */ C_T_KEEPS, /* VMs that the daemon keeps there: the key count */ C_T_NOTE, /* str, repeats */ C_T_BRIDGE, /* str */
 	C_T_GATEWAY, /* str */ C_T_KERNEL, /* str min full emulated, or a path */
 	C_T_NET_HEAL = 192, C_T_NET_CUT, C_T_NET_DELAY_US, C_T_NET_JITTER_US, C_T_NET_LOSS_PPM, C_T_NET_RX_BYTES_S, C_T_NET_TX_BYTES_S, /* rx: into the VM */
