@@ -73,7 +73,7 @@ NETD_OBJS := $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) lib/nfnl/subscribe
 	api/netd/nft_tap.o api/netd/nft_count.o api/netd/ct.o api/netd/sysctl.o api/netd/tap.o
 CORE_OBJS = $(LIB_BASE) $(LIB_DISK) $(LIB_EV) $(LIB_WIRE) $(LIB_SANDBOX) $(LIB_YAML) $(CORE_CONFIG) api/core/policy.o api/core/gate.o api/core/gate_bridge.o api/core/ask_policy.o api/core/tls.o api/core/main.o api/core/walls.o api/core/core.o api/core/listen.o api/core/local.o \
 	api/core/net.o api/core/net_vm.o api/core/adopt.o api/core/registry.o api/core/record.o api/core/peer.o api/core/helper.o api/core/report.o \
-	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_disk.o api/core/vm_keep.o api/core/images.o api/core/store.o api/core/ask_images.o api/core/commits.o api/core/vm_commit.o api/core/ask_commits.o api/core/vm_fork.o api/core/ask_disks.o api/core/disk_jobs.o api/core/disk_use.o api/core/vm_disks.o api/core/vm_boot.o api/core/vm_net.o api/core/ask_net.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
+	api/core/cmdline.o api/core/vm.o api/core/vm_make.o api/core/vm_disk.o api/core/vm_keep.o api/core/images.o api/core/image.o api/core/store.o api/core/ask_images.o api/core/commits.o api/core/commit.o api/core/vm_commit.o api/core/ask_commits.o api/core/vm_fork.o api/core/ask_disks.o api/core/disk_jobs.o api/core/disk_use.o api/core/vm_disks.o api/core/vm_boot.o api/core/vm_net.o api/core/ask_net.o api/core/vm_link.o api/core/vm_stop.o api/core/agent_call.o \
 	api/core/req.o api/core/requests.o api/core/auth.o api/core/tokens.o api/core/ask_tokens.o api/core/ask_list.o api/core/groups.o api/core/group_tree.o api/core/group_rules.o api/core/ask_group_rules.o api/core/ask_groups.o api/core/ask_create.o api/core/ask_act.o api/core/ask_tags.o \
 	api/core/secrets.o api/core/vm_secrets.o api/core/ssh_keys.o api/core/ask_secrets.o api/core/metrics.o api/core/ask_metrics.o api/core/publish.o api/core/publish_connect.o
 CORE_OBJS += api/core/admit.o api/core/vm_limits.o
@@ -268,6 +268,10 @@ FUZZLIBS_tls := $(O)/deps/libbearssl.a
 FUZZINC_tls := -isystem $(O)/deps/bearssl/inc
 FUZZ_glob := $(LIB_BASE) $(LIB_ARC)
 FUZZ_disk_map := $(LIB_BASE) $(LIB_DISK)
+FUZZ_TESTS += tokens meta rtnl
+FUZZ_tokens := $(LIB_BASE) api/core/tokens.o api/core/quota.o
+FUZZ_meta := $(LIB_BASE) api/core/image.o api/core/image_name.o api/core/commit.o api/core/store.o api/core/record.o api/core/addr.o api/core/secrets.o
+FUZZ_rtnl := $(LIB_BASE) api/netd/rtnl.o api/netd/nft_dump.o api/netd/nft_msg.o api/netd/ct.o
 FUZZ_TESTS += lz4 join
 FUZZ_join := $(LIB_BASE) $(LIB_JSON) cli/join.o
 FUZZ_lz4 := cli/lz4.o

@@ -11,6 +11,7 @@
 
 #define COMMIT_ID_MAX (RECORD_PARENT_BYTES - 1u) /* "cmt-", the source's name with x for '-', "-" and 16 digits */
 #define COMMITS_MAX 4096u
+#define COMMIT_META_MAX (96u << 10)
 #define LABELS_MAX 64u
 #define LABEL_KEY_MAX 128u
 #define LABEL_VALUE_MAX 256u
@@ -41,6 +42,10 @@ int commit_add_tag(struct commit *k, const char *tag);                       /* 
 int commit_add_label(struct commit *k, const char *key, const char *value);  /* 0, -EINVAL, -EEXIST, -ENOSPC, -ENOMEM */
 bool commit_has_tag(const struct commit *k, const char *tag);
 bool commit_same_words(const struct commit *a, const struct commit *b);      /* tags and labels in any order, cache key */
+
+/* Its meta file: 0 or -EFBIG. The opposite for k->id, into an otherwise zeroed k: 0, -EINVAL (damaged), -ENOMEM …; changes text. */
+int commit_meta_format(const struct commit *k, struct buf *out);
+int commit_meta_parse(struct commit *k, char *text);
 
 int commits_open(struct core *c, struct fault *f); /* before the drop */
 void commits_load(struct core *c);                 /* what is left of an interrupted commit goes; what is damaged is told and left alone */

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,97 +12,19 @@
 #include "api/core/core.h"
 #include "api/core/store.h"
 
-#define HEAD "mica-image=1\n"
-#define END "end=1\n"
-#define META_MAX (IMAGE_REPORT_MAX + IMAGE_NAMES_MAX * (IMAGE_NAME_MAX + 8) + 512)
 #define META "meta"
-
-int image_id_new(char out[IMAGE_ID_BYTES + 1])
-{
-	uint8_t random[8];
-	int err = random_fill(random, sizeof(random));
-
-	memcpy(out, "img-", 4);
-	hex_encode(random, sizeof(random), out + 4);
-	return err;
-}
-
-struct image *image_new(void)
-{
-	struct image *im = calloc(1, sizeof(*im));
-
-	if (!im || image_id_new(im->id)) {
-		free(im);
-		return NULL;
-	}
-	im->created_ns = now_real_ns();
-	return im;
-}
-
-void image_free(struct image *im)
-{
-	if (!im)
-		return;
-	while (im->n_names)
-		free(im->names[--im->n_names]);
-	free(im->report);
-	free(im);
-}
-
-/* ---- meta ---- */
 
 static int meta_write(const struct image *im, int dir_fd)
 {
 	struct buf b;
 	int err;
 
-	buf_init(&b, META_MAX);
-	buf_printf(&b, HEAD "id=%s\nbytes=%" PRIu64 "\ncreated_ns=%" PRIu64 "\n", im->id, im->bytes, im->created_ns);
-	for (unsigned i = 0; i < im->n_names; i++)
-		buf_printf(&b, "name=%s\n", im->names[i]);
-	buf_printf(&b, "report=%s\n" END, im->report ? im->report : "");
-	err = b.failed ? -EFBIG : write_file_atomic(dir_fd, META, buf_data(&b), buf_len(&b), 0600);
+	buf_init(&b, IMAGE_META_MAX);
+	err = image_meta_format(im, &b);
+	if (!err)
+		err = write_file_atomic(dir_fd, META, buf_data(&b), buf_len(&b), 0600);
 	buf_done(&b);
 	return err;
-}
-
-static int meta_line(struct image *im, const char *key, const char *value)
-{
-	char name[IMAGE_NAME_MAX + 1];
-
-	if (strcmp(key, "id") == 0)
-		return strcmp(value, im->id) == 0 ? 0 : -EINVAL;
-	if (strcmp(key, "bytes") == 0)
-		return parse_u64(value, INT64_MAX, &im->bytes);
-	if (strcmp(key, "created_ns") == 0)
-		return parse_u64(value, UINT64_MAX, &im->created_ns);
-	if (strcmp(key, "name") == 0) {
-		if (im->n_names == IMAGE_NAMES_MAX || !image_name_complete(value, name) || strcmp(name, value) != 0)
-			return -EINVAL;
-		im->names[im->n_names] = strdup(value);
-		return im->names[im->n_names] ? (im->n_names++, 0) : -ENOMEM;
-	}
-	if (strcmp(key, "report") != 0 || im->report || !image_report_is_valid(value, strlen(value)))
-		return -EINVAL;
-	im->report = strdup(value);
-	return im->report ? 0 : -ENOMEM;
-}
-
-static int meta_parse(struct image *im, char *text)
-{
-	char *line = text + strlen(HEAD), *nl;
-	int err = strncmp(text, HEAD, strlen(HEAD)) == 0 ? 0 : -EINVAL;
-
-	for (; !err && strcmp(line, END) != 0; line = nl + 1) { /* the text holds at most META_MAX lines */
-		char *eq = strchr(line, '=');
-
-		nl = strchr(line, '\n');
-		if (!nl || !eq || eq > nl)
-			return -EINVAL;
-		*nl = *eq = 0;
-		err = meta_line(im, line, eq + 1);
-	}
-	return err ? err : im->bytes && im->report ? 0 : -EINVAL;
 }
 
 /* ---- the folder ---- */
@@ -120,11 +41,11 @@ static int load(struct images *s, const char *id)
 	AUTO_FD fd = store_folder(s->dir_fd, id);
 	struct stat st;
 	char *text = NULL;
-	int err = !im ? -ENOMEM : fd < 0 ? fd : read_file_at(fd, META, META_MAX, &text, NULL);
+	int err = !im ? -ENOMEM : fd < 0 ? fd : read_file_at(fd, META, IMAGE_META_MAX, &text, NULL);
 
 	if (!err) {
 		memcpy(im->id, id, strlen(id) + 1);
-		err = meta_parse(im, text);
+		err = image_meta_parse(im, text);
 	}
 	if (!err && (fstatat(fd, STORE_DISK, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != im->bytes))
 		err = -EINVAL;

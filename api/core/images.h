@@ -14,6 +14,7 @@
 #define IMAGE_NAMES_MAX 16u        /* of one image */
 #define IMAGE_REPORT_MAX (48u << 10)
 #define IMAGES_MAX 4096u
+#define IMAGE_META_MAX (IMAGE_REPORT_MAX + IMAGE_NAMES_MAX * (IMAGE_NAME_MAX + 8) + 512)
 
 struct core;
 struct image {
@@ -55,5 +56,8 @@ int images_erase(const struct images *s, const char *gone);
 int image_id_new(char out[IMAGE_ID_BYTES + 1]);
 struct image *image_new(void); /* with an id of its own; NULL */
 void image_free(struct image *im);
+/* Its meta file: 0 or -EFBIG. The opposite for im->id, into an otherwise zeroed im: 0, -EINVAL (damaged), -ENOMEM; changes text. */
+int image_meta_format(const struct image *im, struct buf *out);
+int image_meta_parse(struct image *im, char *text);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -37,4 +38,21 @@ int store_begin(int dir_fd, const char *unfinished)
 	AUTO_FD dir = store_folder(dir_fd, unfinished);
 	fd = dir < 0 ? dir : openat(dir, STORE_DISK, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	return dir >= 0 && fd < 0 ? -errno : fd;
+}
+
+int store_meta_parse(char *text, const char *head, int (*line)(void *arg, const char *key, char *value), void *arg)
+{
+	char *at = text + strlen(head), *nl;
+	int err = strncmp(text, head, strlen(head)) == 0 ? 0 : -EINVAL;
+
+	for (; !err && strcmp(at, STORE_META_END) != 0; at = nl + 1) { /* one that line() refuses is the last */
+		char *eq = strchr(at, '=');
+
+		nl = strchr(at, '\n');
+		if (!nl || !eq || eq > nl)
+			return -EINVAL;
+		*nl = *eq = 0;
+		err = line(arg, at, eq + 1);
+	}
+	return err;
 }

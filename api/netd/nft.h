@@ -18,6 +18,10 @@ int nft_init(struct nft *n);                 /* of the host. 0 or -errno */
 int nft_take(struct nft *n, int fd_taken);   /* a socket that somebody opened: queues made large. 0 or -errno */
 /* Sends one request (or batch; sequence numbers rise to last_seq) and reads acknowledgements until `acks` came: 0 or the first error (-errno). */
 int netlink_talk(int fd, const void *msg, size_t len, uint32_t last_seq, unsigned acks);
+/* Of an answer of n bytes the message at *at, which moves behind it; NULL when no whole one is left. */
+struct nlmsghdr;
+struct nlmsghdr *netlink_next(char *answer, size_t n, size_t *at);
+int netlink_error(struct nlmsghdr *h); /* of an NLMSG_ERROR: 0 is an acknowledgement; -EPROTO when it is cut */
 
 /* -- nft_msg.c -- */
 struct nft_batch {

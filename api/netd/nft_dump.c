@@ -50,14 +50,14 @@ int nft_dump(struct nft_batch *b, void (*take)(void *, const struct nft_bytes *)
 			continue;
 		if (got < 0)
 			return -errno;
-		size_t left = (size_t)got;
-		for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)reply; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+		struct nlmsghdr *h;
+		for (size_t at = 0; (h = netlink_next(reply, (size_t)got, &at));) {
 			if (h->nlmsg_seq != seq)
 				continue;
 			if (h->nlmsg_type == NLMSG_DONE)
 				return 0;
 			if (h->nlmsg_type == NLMSG_ERROR)
-				return h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr)) ? ((struct nlmsgerr *)NLMSG_DATA(h))->error : -EPROTO;
+				return netlink_error(h);
 			give(h, take, arg);
 		}
 	}

@@ -53,6 +53,22 @@ static ssize_t receive(int fd, char *reply, size_t cap)
 	return n < 0 ? -errno : n;
 }
 
+struct nlmsghdr *netlink_next(char *answer, size_t n, size_t *at)
+{
+	struct nlmsghdr *h = (struct nlmsghdr *)(void *)(answer + *at);
+	size_t left = n - *at, step;
+	if (!NLMSG_OK(h, left))
+		return NULL;
+	step = NLMSG_ALIGN(h->nlmsg_len); /* the last one's padding may be missing */
+	*at += step < left ? step : left;
+	return h;
+}
+
+int netlink_error(struct nlmsghdr *h)
+{
+	return h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr)) ? ((struct nlmsgerr *)NLMSG_DATA(h))->error : -EPROTO;
+}
+
 int netlink_talk(int fd, const void *msg, size_t len, uint32_t last_seq, unsigned acks)
 {
 	char reply[8192];
@@ -64,12 +80,12 @@ int netlink_talk(int fd, const void *msg, size_t len, uint32_t last_seq, unsigne
 		ssize_t n = receive(fd, reply, sizeof reply);
 		if (n < 0)
 			return (int)n;
-		size_t left = (size_t)n;
-		for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)reply; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+		struct nlmsghdr *h;
+		for (size_t at = 0; (h = netlink_next(reply, (size_t)n, &at));) {
 			/* A batch that failed half way has left answers behind: only those to this one's messages count. */
 			if (h->nlmsg_type != NLMSG_ERROR || h->nlmsg_seq - first_seq > last_seq - first_seq)
 				continue;
-			int err = ((struct nlmsgerr *)NLMSG_DATA(h))->error;
+			int err = netlink_error(h);
 			if (err)
 				return err;
 			acks--;
@@ -89,9 +105,15 @@ int rt_ask(struct rtnl *r, struct rt_request *q)
 /* rtnetlink.h's macros cast const away, so what only looks takes plain pointers too. */
 static struct rtattr *attribute(struct rtattr *a, size_t left, unsigned type)
 {
-	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+	while (RTA_OK(a, left)) {
+		size_t step = RTA_ALIGN(a->rta_len);
 		if ((a->rta_type & NLA_TYPE_MASK) == type)
 			return a;
+		if (step >= left) /* the last one's padding may be missing */
+			break;
+		a = (struct rtattr *)(void *)((char *)a + step);
+		left -= step;
+	}
 	return NULL;
 }
 
@@ -146,13 +168,12 @@ int rtnl_link_find(struct rtnl *r, const char *name, struct link_info *out)
 		ssize_t n = receive(r->fd, reply, sizeof reply);
 		if (n < 0)
 			return (int)n;
-		struct nlmsghdr *h = (struct nlmsghdr *)(void *)reply;
-		if (!NLMSG_OK(h, (size_t)n) || h->nlmsg_seq != r->seq)
+		size_t at = 0;
+		struct nlmsghdr *h = netlink_next(reply, (size_t)n, &at);
+		if (!h || h->nlmsg_seq != r->seq)
 			continue;
-		if (h->nlmsg_type == NLMSG_ERROR && h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr))) {
-			int err = ((struct nlmsgerr *)NLMSG_DATA(h))->error;
-			return err == -ENODEV ? 0 : err;
-		}
+		if (h->nlmsg_type == NLMSG_ERROR)
+			return netlink_error(h) == -ENODEV ? 0 : netlink_error(h);
 		if (h->nlmsg_type == RTM_NEWLINK && h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct ifinfomsg)))
 			parse_link(r, h, out, &found);
 		return 0;
@@ -172,14 +193,14 @@ static int dump(struct rtnl *r, uint16_t ask, uint16_t kind, const void *family,
 		ssize_t n = receive(r->fd, reply, sizeof reply);
 		if (n < 0)
 			return (int)n;
-		size_t left = (size_t)n;
-		for (struct nlmsghdr *h = (struct nlmsghdr *)(void *)reply; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+		struct nlmsghdr *h;
+		for (size_t at = 0; (h = netlink_next(reply, (size_t)n, &at));) {
 			if (h->nlmsg_seq != r->seq)
 				continue;
 			if (h->nlmsg_type == NLMSG_DONE)
 				return 0;
 			if (h->nlmsg_type == NLMSG_ERROR)
-				return h->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr)) ? ((struct nlmsgerr *)NLMSG_DATA(h))->error : -EPROTO;
+				return netlink_error(h);
 			if (h->nlmsg_type == kind && h->nlmsg_len >= NLMSG_LENGTH(len))
 				fn(r, h, arg);
 		}
