@@ -492,6 +492,7 @@ PROC_ITEMS = \
 	'@120 =core-images tests/it/core_images.py $(O)/bin/core' \
 	'@120 =core-commits tests/it/core_commits.py $(O)/bin/core' \
 	'@120 =core-disks tests/it/core_disks.py $(O)/bin/core' \
+	'@120 =core-full tests/it/core_full.py $(O)/bin/core' \
 	'@300 =core-steps tests/it/core_steps.py $(O)/bin/core' \
 	'@120 =core-reflink tests/it/core_reflink.py $(O)/bin/core' \
 	'=cli tests/it/cli_fake.py $(O)/bin/mica' \

@@ -232,7 +232,16 @@ int images_name(struct images *s, struct image *im, const char *name)
 	if (!im->names[im->n_names])
 		return -ENOMEM;
 	im->n_names++;
-	return save(s, im);
+	err = save(s, im);
+	if (err) {
+		free(im->names[--im->n_names]);
+		if (had) { /* it was written without the name: what holds here is what the next start finds, or better */
+			had->names[had->n_names] = strdup(name);
+			had->n_names += had->names[had->n_names] != NULL;
+			(void)save(s, had);
+		}
+	}
+	return err;
 }
 
 /* ---- the end ---- */
