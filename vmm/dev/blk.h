@@ -10,7 +10,8 @@
  *
  * Threads: the loop takes requests out of the rings and answers what needs no wait (small reads from the page cache, by preadv2 with
  * RWF_NOWAIT); all else is done by the disk's workers (blk_work), which take further requests themselves as long as there are any. So as many requests
- * are under way as there are workers, in any order, and the loop never waits for a device. Without workers the caller does the work. The rings are
+ * are under way as there are workers, in any order, and the loop never waits for a device; but of writes one, since a file system lets one thread at a
+ * time write to a file, and others spin for their turn (io_uring does the same for that reason). Without workers the caller does the work. The rings are
  * the queue: at most BLK_JOBS requests are out of them at once. A reset drops what no worker has begun and waits for the rest.
  *
  * Why threads and no io_uring: what a ring is asked to do passes no seccomp filter, so a taken-over thread would have the kernel's largest

@@ -48,6 +48,7 @@ struct blk {
 	struct blk_job *free, *ready, **ready_end; /* lists; each job is in one of them, or at work */
 	unsigned n_out;        /* jobs that are not free */
 	unsigned n_workers, n_waiting; /* threads for blk_work(); of those: in want of work */
+	struct blk_job *writing; /* the write that a worker is at: the next ones wait in ready; NULL: none */
 	unsigned held;         /* > 0: no request is taken */
 	unsigned untold;       /* bit of each queue with completions that the driver has had no interrupt for yet */
 	unsigned turn;         /* queue that is looked at first */

@@ -115,6 +115,8 @@ static void give_back(struct blk *b, struct blk_job *j)
 {
 	j->next = b->free;
 	b->free = j;
+	if (b->writing == j)
+		b->writing = NULL;
 	if (--b->n_out == 0)
 		pthread_cond_broadcast(&b->idle);
 }
@@ -159,21 +161,31 @@ static bool perform(struct blk *b, struct blk_job *j, bool may_wait)
 
 /* ---- who does it ---- */
 
+static bool is_write(const struct blk_job *j)
+{
+	return j->type == VIRTIO_BLK_T_OUT;
+}
+
 static void hand_over(struct blk *b, struct blk_job *j)
 {
 	j->next = NULL;
 	*b->ready_end = j;
 	b->ready_end = &j->next;
-	if (b->n_waiting)
+	if (b->n_waiting && !(b->writing && is_write(j)))
 		pthread_cond_signal(&b->work);
 }
 
+/* The first that may begin; with a write under way, no other. */
 static struct blk_job *first_ready(struct blk *b)
 {
-	struct blk_job *j = b->ready;
+	struct blk_job **at = &b->ready, *j;
 
-	if (j && !(b->ready = j->next))
-		b->ready_end = &b->ready;
+	while ((j = *at) && b->writing && is_write(j))
+		at = &j->next;
+	if (j && !(*at = j->next))
+		b->ready_end = at;
+	if (j && is_write(j))
+		b->writing = j;
 	return j;
 }
 
@@ -212,18 +224,18 @@ void blk_work(struct blk *b)
 {
 	pthread_mutex_lock(&b->v.lock);
 	while (!b->quit) {
-		struct blk_job *j = first_ready(b);
+		struct blk_job *j = first_ready(b), *more = take(b, false); /* the latter in place of what this thread did before */
 
-		if (!j)
-			j = take(b, false);
+		if (more)
+			hand_over(b, more);
 		if (j) {
 			perform(b, j, true);
 			tell(b);
-			continue;
+		} else if (!more) {
+			b->n_waiting++;
+			pthread_cond_wait(&b->work, &b->v.lock);
+			b->n_waiting--;
 		}
-		b->n_waiting++;
-		pthread_cond_wait(&b->work, &b->v.lock);
-		b->n_waiting--;
 	}
 	pthread_mutex_unlock(&b->v.lock);
 }
@@ -240,12 +252,13 @@ void blk_quit(struct blk *b)
 
 void blk_cancel(struct blk *b)
 {
-	struct blk_job *j;
-
 	b->epoch++;
 	b->held++;
-	while ((j = first_ready(b)))
+	for (struct blk_job *j; (j = b->ready);) {
+		b->ready = j->next;
 		give_back(b, j);
+	}
+	b->ready_end = &b->ready;
 	while (b->n_out)
 		pthread_cond_wait(&b->idle, &b->v.lock);
 	b->held--;
@@ -253,14 +266,10 @@ void blk_cancel(struct blk *b)
 
 int blk_hold(struct blk *b, unsigned timeout_ms)
 {
-	struct timespec until;
+	uint64_t until_ns = now_mono_ns() + timeout_ms * 1000000ull;
+	struct timespec until = { .tv_sec = (time_t)(until_ns / 1000000000), .tv_nsec = (long)(until_ns % 1000000000) };
 	int err = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-	until.tv_sec += until.tv_nsec / 1000000000;
-	until.tv_nsec %= 1000000000;
 	pthread_mutex_lock(&b->v.lock);
 	b->held++;
 	while (b->n_out && !err)

@@ -299,12 +299,9 @@ int machine_start(struct machine *m, struct fault *f)
 /* Waits until n vCPUs stand; stand_lock is held. */
 static int wait_standing(struct machine *m)
 {
-	struct timespec until;
+	uint64_t until_ns = now_real_ns() + STAND_TRY_MS * 1000000ull;
+	struct timespec until = { .tv_sec = (time_t)(until_ns / 1000000000), .tv_nsec = (long)(until_ns % 1000000000) };
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += STAND_TRY_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
 	while (m->n_standing < m->n_vcpus && atomic_load(&m->state) != MACHINE_ENDED)
 		if (pthread_cond_timedwait(&m->stand_changed, &m->stand_lock, &until) == ETIMEDOUT)
 			return -ETIMEDOUT;
