@@ -55,8 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	q.next_avail = head[3];
 	for (int i = 0; i < 64 && vq_pop(&q, &c) > 0; i++)
 		use_chain(&q, &c);
+	q.kick_ahead = head[3];
 	vq_kicks_on(&q);
-	vq_kicks_off(&q);
 	if (gm.iov_live)
 		abort();
 	return 0;

@@ -111,7 +111,7 @@ void proof_chain_walk(void)
 void proof_used(void)
 {
 	any_queue();
-	switch (nondet_u8() % 5) {
+	switch (nondet_u8() % 4) {
 	case 0:
 		(void)vq_fill(&q, nondet_u16(), nondet_u16(), nondet_u32());
 		break;
@@ -121,11 +121,9 @@ void proof_used(void)
 	case 2:
 		(void)vq_wants_irq(&q);
 		break;
-	case 3:
-		(void)vq_kicks_on(&q);
-		break;
 	default:
-		vq_kicks_off(&q);
+		q.kick_ahead = nondet_u16();
+		(void)vq_kicks_on(&q);
 		break;
 	}
 }

@@ -59,6 +59,7 @@ static void pair_reset(struct net_pair *p)
 	p->tx_full = p->rx_stuck = p->rx_held = p->tx_held = false;
 	p->packet_bytes = p->rest_bytes = p->rest_at = p->expect_bytes = 0;
 	p->chains = 0;
+	p->tx_bulk = 0;
 }
 
 static void net_reset(struct vdev *v)
@@ -169,7 +170,7 @@ static void net_detach(struct vdev *v)
 	struct net *n = (struct net *)v;
 
 	for (unsigned i = 0; i < n->pairs; i++)
-		ev_del(v->loop, &n->pair[i].io);
+		ev_del(v->loop, &n->pair[i].io), ev_timer_del(v->loop, &n->pair[i].late);
 	ev_timer_del(v->loop, &n->timer);
 }
 
@@ -181,6 +182,19 @@ static void timer_event(struct ev_timer *t)
 	if (n->v.active)
 		go_on(n);
 	vdev_leave(&n->v);
+}
+
+/* The driver has not come to the number of packets that it was to kick for. */
+static void late_event(struct ev_timer *t)
+{
+	struct net_pair *p = t->arg;
+
+	vdev_enter(&p->n->v);
+	p->tx_bulk = NET_AHEAD_LATE;
+	if (p->n->v.active)
+		net_tx(p);
+	pair_watch(p);
+	vdev_leave(&p->n->v);
 }
 
 static void net_kick(struct vdev *v, unsigned queue)
@@ -208,6 +222,8 @@ static void tap_event(struct ev_io *io, uint32_t events)
 	vdev_enter(&n->v);
 	if (n->v.active && events & EPOLLIN)
 		net_rx(p);
+	if (n->v.active && p->late.slot && vq_avail(net_txq(p)) > 0)
+		net_tx(p);
 	if (n->v.active && events & EPOLLOUT) {
 		p->tx_full = false;
 		net_tx_due(n);
@@ -249,6 +265,7 @@ static int prepare_taps(struct net *n, const int *taps, struct fault *f)
 		p->fd = -1;
 		p->attached = true;
 		p->io = (struct ev_io){ .fn = tap_event, .arg = p, .fd = -1 };
+		p->late = (struct ev_timer){ .fn = late_event, .arg = p };
 		n->can = can; /* the same for all queues of a tap */
 		n->tap = tap;
 	}

@@ -20,6 +20,10 @@
 #define NET_PACKET_BYTES_MAX (NET_HDR_BYTES + 65550u)             /* header, Ethernet, one IP packet */
 #define NET_TURN_PACKETS 64                                       /* per turn of the loop, pair and way … */
 #define NET_TURN_BYTES (2u << 20)                                 /* … whichever comes first */
+#define NET_BULK_BYTES (16u << 10)                                /* a turn that sends as much is one of a bulk transfer */
+#define NET_AHEAD_MAX 5                                           /* packets of one that the driver adds without a kick, … */
+#define NET_AHEAD_STEP 4                                          /* … one more after so many turns, until a kick fails to come, … */
+#define NET_AHEAD_LATE (-64)                                      /* … and then none for so many */
 #define NET_CHAINS 64u                                            /* receive buffers that one read may fill */
 #define NET_IOVS (2u * VQ_SIZE_MAX)
 
@@ -33,6 +37,8 @@ struct net_pair {
 	bool tx_full;         /* the tap said EAGAIN: wait until it is writable */
 	bool rx_stuck;        /* the guest has no buffers: the tap is not watched for reading */
 	bool rx_held, tx_held; /* a limit holds: the timer goes on */
+	int tx_bulk;          /* turns of a bulk transfer */
+	struct ev_timer late; /* looks for packets that are too few for a kick */
 	/* the packet on its way into the guest */
 	size_t packet_bytes;  /* header included; 0: none */
 	size_t rest_bytes, rest_at; /* what of it waits in `spill` for buffers */

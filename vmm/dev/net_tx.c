@@ -139,6 +139,16 @@ static bool tx_may(struct net_pair *p)
 	return false;
 }
 
+/* In a bulk transfer a kick and an interrupt for each packet are too many: the driver gives one for some, as many as it is seen to add
+ * at a time. What is fewer is found when something comes in (an acknowledgement of what went before), or by the timer. */
+static bool tx_next(struct net_pair *p, struct vq *q, size_t bytes)
+{
+	bool bulk = bytes >= NET_BULK_BYTES && p->tx_bulk > 0 && q->event_idx && p->n->v.loop;
+
+	q->kick_ahead = bulk ? (uint16_t)p->tx_bulk / NET_AHEAD_STEP : 0;
+	return vdev_pop(&p->n->v, q, &p->n->chain);
+}
+
 void net_tx(struct net_pair *p)
 {
 	struct net *n = p->n;
@@ -150,7 +160,7 @@ void net_tx(struct net_pair *p)
 	p->tx_full = p->tx_held = false;
 	if (!q->ready)
 		return;
-	for (i = 0; (more = i < NET_TURN_PACKETS && bytes < NET_TURN_BYTES) && tx_may(p) && vdev_pop(&n->v, q, &n->chain); i++) {
+	for (i = 0; (more = i < NET_TURN_PACKETS && bytes < NET_TURN_BYTES) && tx_may(p) && tx_next(p, q, bytes); i++) {
 		if (tx_one(p, q, &bytes) == -EAGAIN) {
 			vq_unpop(q, 1);
 			p->tx_full = true;
@@ -161,6 +171,11 @@ void net_tx(struct net_pair *p)
 	}
 	if (i)
 		vdev_used(&n->v, q);
+	p->tx_bulk += bytes >= NET_BULK_BYTES && p->tx_bulk < NET_AHEAD_MAX * NET_AHEAD_STEP;
+	if (q->kick_ahead)
+		(void)ev_timer_set(n->v.loop, &p->late, 1); /* cannot fail: net_reserve() */
+	else
+		ev_timer_del(n->v.loop, &p->late);
 	if (!more && n->v.active)
 		vdev_kick_again(&n->v, 2 * p->index + 1);
 }

@@ -225,7 +225,7 @@ bool vq_kicks_on(struct vq *q)
 	if (!q->ready || q->broken)
 		return false;
 	if (q->event_idx)
-		err = gm_write_u16(q->gm, avail_event_gpa(q), q->next_avail);
+		err = gm_write_u16(q->gm, avail_event_gpa(q), (uint16_t)(q->next_avail + q->kick_ahead));
 	else
 		err = gm_write_u16(q->gm, q->used_gpa, 0);
 	if (err) {
@@ -234,11 +234,4 @@ bool vq_kicks_on(struct vq *q)
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return vq_avail(q) > 0;
-}
-
-void vq_kicks_off(struct vq *q)
-{
-	/* With EVENT_IDX an avail_event that is left behind is silence enough. */
-	if (q->ready && !q->broken && !q->event_idx && gm_write_u16(q->gm, q->used_gpa, VRING_USED_F_NO_NOTIFY))
-		vq_break(q, -EFAULT);
 }

@@ -27,6 +27,7 @@ struct vq {
 	uint16_t next_used;  /* next used element to fill */
 	uint16_t told_used;  /* used index when an interrupt was last considered */
 	bool told;           /* told_used is valid */
+	uint16_t kick_ahead; /* so many chains more may come without a kick (EVENT_IDX): the device looks for them itself in time */
 };
 struct vq_seg {
 	uint64_t gpa;
@@ -60,9 +61,8 @@ int vq_publish(struct vq *q, uint16_t n);
 int vq_push(struct vq *q, uint16_t head, uint32_t written_bytes);
 /* After pushes: does the driver want an interrupt? */
 bool vq_wants_irq(struct vq *q);
-/* Asks the driver for kicks (or not). vq_kicks_on returns true when chains came in meanwhile: go on working. */
+/* Asks the driver for a kick. true when chains came in meanwhile: go on working. */
 bool vq_kicks_on(struct vq *q);
-void vq_kicks_off(struct vq *q);
 
 /* Copies out of the readable part (into the writable part) from byte off of it. Bytes copied: short at the end; or -errno. */
 ssize_t vq_chain_read(struct vq *q, const struct vq_chain *c, uint32_t off, void *dst, size_t len);
