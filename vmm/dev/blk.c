@@ -47,11 +47,6 @@ static int blk_activate(struct vdev *v)
 	return v->q[0].ready ? 0 : -EINVAL;
 }
 
-static void blk_reset(struct vdev *v)
-{
-	blk_cancel((struct blk *)v);
-}
-
 static void blk_sync(struct vdev *v)
 {
 	(void)v; /* no watchers besides the queue's; a timer that is late finds nothing to do */

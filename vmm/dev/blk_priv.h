@@ -73,7 +73,7 @@ uint32_t blk_data_bytes(const struct blk_job *j);
 /* blk_work.c, with the lock. */
 void blk_jobs_init(struct blk *b);
 void blk_kick(struct vdev *v, unsigned queue);
-void blk_cancel(struct blk *b); /* no job is out when it returns, and none is completed */
+void blk_reset(struct vdev *v); /* no job is out when it returns, and none is completed */
 void blk_on_timer(struct ev_timer *t); /* takes the lock */
 
 #endif

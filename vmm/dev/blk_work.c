@@ -161,17 +161,12 @@ static bool perform(struct blk *b, struct blk_job *j, bool may_wait)
 
 /* ---- who does it ---- */
 
-static bool is_write(const struct blk_job *j)
-{
-	return j->type == VIRTIO_BLK_T_OUT;
-}
-
 static void hand_over(struct blk *b, struct blk_job *j)
 {
 	j->next = NULL;
 	*b->ready_end = j;
 	b->ready_end = &j->next;
-	if (b->n_waiting && !(b->writing && is_write(j)))
+	if (b->n_waiting && !(b->writing && j->type == VIRTIO_BLK_T_OUT))
 		pthread_cond_signal(&b->work);
 }
 
@@ -180,35 +175,31 @@ static struct blk_job *first_ready(struct blk *b)
 {
 	struct blk_job **at = &b->ready, *j;
 
-	while ((j = *at) && b->writing && is_write(j))
+	while ((j = *at) && b->writing && j->type == VIRTIO_BLK_T_OUT)
 		at = &j->next;
 	if (j && !(*at = j->next))
 		b->ready_end = at;
-	if (j && is_write(j))
+	if (j && j->type == VIRTIO_BLK_T_OUT)
 		b->writing = j;
 	return j;
 }
 
-/* The loop: empties the rings as far as there are jobs. When it leaves requests in them for want of one, kicks stay off, and each worker takes from
- * there when it has nothing else; when it does not, the driver's next request kicks. */
+/* The loop: empties the rings as far as there are jobs. When it leaves requests in them for want of one, kicks stay off, and each worker takes one
+ * of them for each that it has done; when it does not, the driver's next request kicks. */
 void blk_kick(struct vdev *v, unsigned queue)
 {
 	struct blk *b = (struct blk *)v;
+	struct blk_job *j = NULL;
 
-	for (int i = 0; i < TURN_MAX; i++) {
-		struct blk_job *j = take(b, true);
-
-		if (!j) {
-			tell(b);
-			return;
-		}
+	for (int i = 0; i < TURN_MAX && (j = take(b, true)); i++) {
 		if (!perform(b, j, b->n_workers == 0))
 			hand_over(b, j);
 		if (i % TELL_EVERY == TELL_EVERY - 1)
 			tell(b);
 	}
 	tell(b);
-	vdev_kick_again(v, queue);
+	if (j)
+		vdev_kick_again(v, queue);
 }
 
 void blk_on_timer(struct ev_timer *t)
@@ -250,11 +241,14 @@ void blk_quit(struct blk *b)
 
 /* ---- standing still ---- */
 
-void blk_cancel(struct blk *b)
+void blk_reset(struct vdev *v)
 {
+	struct blk *b = (struct blk *)v;
+	struct blk_job *j;
+
 	b->epoch++;
 	b->held++;
-	for (struct blk_job *j; (j = b->ready);) {
+	while ((j = b->ready)) {
 		b->ready = j->next;
 		give_back(b, j);
 	}
