@@ -225,7 +225,7 @@ int main(void)
 	    vdev_attach(rng_vdev(rng), loop) || vdev_attach(net_vdev(card), loop) || net_reserve(card) || vdev_attach(vsock_vdev(vs), loop) ||
 	    vsock_listen(vs, 1025, incoming, NULL))
 		return 1;
-	card->can.csum = true;
+	card->can = TUN_F_CSUM;
 	sweep("random bytes", random_up, random_bytes);
 	sweep("a packet out", card_up, packet_out);
 	sweep("a packet out, delayed", card_up, packet_delayed);

@@ -106,7 +106,7 @@ static void test_control(void)
 	set((struct shape_policy){ .cut = false });
 	ok(n->announce && command(VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, "", 1) == VIRTIO_NET_OK && !n->announce, "announced");
 
-	n->can = (struct tap_offload){ true, true, true, true, true };
+	n->can = TAP_ALL;
 	start(CTRL | GUEST | VDEV_F(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS));
 	ok(n->guest_offloads == GUEST, "all offloads are on");
 	ok(command(VIRTIO_NET_CTRL_GUEST_OFFLOADS, 1, &on, 8) == VIRTIO_NET_ERR && command(VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, &on, 7) == VIRTIO_NET_ERR,
@@ -119,7 +119,7 @@ static void test_control(void)
 		command(VIRTIO_NET_CTRL_GUEST_OFFLOADS, 0, i & 1 ? &on : &none, 8);
 	ok(n->change_clear_ns && !vdrv_broken(&d) && vdev_stats_get(d.v).host_errors, "a storm of changes is refused, a host that refuses one is counted");
 	n->change_clear_ns = 0;
-	n->can = (struct tap_offload){ .csum = false };
+	n->can = 0;
 }
 
 static void test_control_ring(void)
@@ -153,7 +153,7 @@ static void test_out_headers(void)
 	};
 	struct vdrv_seg s = { 0x50000, HDR + 100, false };
 
-	n->can = (struct tap_offload){ true, true, true, true, true };
+	n->can = TAP_ALL;
 	for (int all = 0; all < 2; all++) {
 		bool good = true;
 
@@ -171,7 +171,7 @@ static void test_out_headers(void)
 		ok(good && !vdrv_broken(&d), "each of %zu headers goes or not with %s agreed on", ARRAY_LEN(t), all ? "all" : "checksums");
 	}
 	set((struct shape_policy){ .cut = false });
-	n->can = (struct tap_offload){ .csum = false };
+	n->can = 0;
 }
 
 /* Headers of the tap, with everything agreed on and with one segmentation alone. */
@@ -183,7 +183,7 @@ static void test_in_headers(void)
 		{ 1, VIRTIO_NET_HDR_GSO_UDP_L4, true, false }, { 1, VIRTIO_NET_HDR_GSO_UDP, false, false }, { 1, 0x66, false, false },
 	};
 
-	n->can = (struct tap_offload){ true, true, true, true, true };
+	n->can = TAP_ALL;
 	for (int all = 0; all < 2; all++) {
 		bool good = true;
 
@@ -203,7 +203,7 @@ static void test_in_headers(void)
 		ok(good && !vdrv_broken(&d), "each of %zu headers comes or not with %s agreed on", ARRAY_LEN(t), all ? "all" : "one kind");
 	}
 	set((struct shape_policy){ .cut = false });
-	n->can = (struct tap_offload){ .csum = false };
+	n->can = 0;
 }
 
 static void test_tap_calls(void)

@@ -2,27 +2,12 @@
 #include "vmm/back/tap.h"
 
 #include <errno.h>
-#include <linux/if_tun.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 
-#ifndef TUN_F_USO4 /* Linux 6.2 */
-#define TUN_F_USO4 0x20
-#define TUN_F_USO6 0x40
-#endif
-
-int tap_set_offload(int fd, const struct tap_offload *o)
+int tap_set_offload(int fd, unsigned on)
 {
-	const struct {
-		bool on;
-		unsigned long flags;
-	} rows[] = { { o->csum, TUN_F_CSUM }, { o->tso4, TUN_F_TSO4 }, { o->tso6, TUN_F_TSO6 }, { o->ecn, TUN_F_TSO_ECN }, { o->uso, TUN_F_USO4 | TUN_F_USO6 } };
-	unsigned long flags = 0;
-
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		if (o->csum && rows[i].on)
-			flags |= rows[i].flags;
-	return ioctl(fd, TUNSETOFFLOAD, flags) < 0 ? -errno : 0;
+	return ioctl(fd, TUNSETOFFLOAD, on & TUN_F_CSUM ? (unsigned long)on : 0ul) < 0 ? -errno : 0;
 }
 
 int tap_attach(int fd, bool attach)
@@ -32,13 +17,12 @@ int tap_attach(int fd, bool attach)
 	return ioctl(fd, TUNSETQUEUE, &ifr) < 0 ? -errno : 0;
 }
 
-int tap_prepare(int fd, int hdr_bytes, struct tap_offload *can, bool *tap, struct fault *f)
+int tap_prepare(int fd, int hdr_bytes, unsigned *can, bool *tap, struct fault *f)
 {
 	struct ifreq ifr = { 0 };
-	struct tap_offload none = { .csum = false };
 	int err = fd_set_nonblock(fd, true);
 
-	*can = none;
+	*can = 0;
 	*tap = false;
 	if (err)
 		return fault_errno(f, err, "tap: non-blocking");
@@ -49,14 +33,10 @@ int tap_prepare(int fd, int hdr_bytes, struct tap_offload *can, bool *tap, struc
 	if (ioctl(fd, TUNSETVNETHDRSZ, &hdr_bytes) < 0)
 		return fault_errno(f, -errno, "tap: header size");
 	*tap = true;
-	*can = (struct tap_offload){ true, true, true, true, true };
-	if (tap_set_offload(fd, can)) {
-		can->uso = false;
-		if (tap_set_offload(fd, can)) {
-			*can = none;
-			return 0;
-		}
+	if (tap_set_offload(fd, *can = TAP_ALL) && tap_set_offload(fd, *can &= ~TAP_USO)) {
+		*can = 0;
+		return 0;
 	}
-	err = tap_set_offload(fd, &none); /* until the guest has said what it takes */
+	err = tap_set_offload(fd, 0); /* until the guest has said what it takes */
 	return err ? fault_errno(f, err, "tap: offloads") : 0;
 }

@@ -5,27 +5,54 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What a tap may leave to others, and the features by which a driver takes it (in) and gives it (out). */
+static const struct {
+	unsigned tap;
+	uint64_t in, out;
+} offloads[] = {
+	{ TUN_F_CSUM, VDEV_F(VIRTIO_NET_F_GUEST_CSUM), VDEV_F(VIRTIO_NET_F_CSUM) },
+	{ TUN_F_TSO4, VDEV_F(VIRTIO_NET_F_GUEST_TSO4), VDEV_F(VIRTIO_NET_F_HOST_TSO4) },
+	{ TUN_F_TSO6, VDEV_F(VIRTIO_NET_F_GUEST_TSO6), VDEV_F(VIRTIO_NET_F_HOST_TSO6) },
+	{ TUN_F_TSO_ECN, VDEV_F(VIRTIO_NET_F_GUEST_ECN), VDEV_F(VIRTIO_NET_F_HOST_ECN) },
+	{ TAP_USO, VDEV_F(VIRTIO_NET_F_GUEST_USO4) | VDEV_F(VIRTIO_NET_F_GUEST_USO6), VDEV_F(VIRTIO_NET_F_HOST_USO) },
+};
+
 static uint64_t net_features(struct vdev *v)
 {
 	struct net *n = (struct net *)v;
-	const struct {
-		bool can;
-		uint64_t features;
-	} rows[] = {
-		{ true, VDEV_F(VIRTIO_NET_F_MAC) | VDEV_F(VIRTIO_NET_F_STATUS) | VDEV_F(VIRTIO_NET_F_MRG_RXBUF) | VDEV_F(VIRTIO_NET_F_CTRL_VQ) |
-				VDEV_F(VIRTIO_NET_F_CTRL_RX) | VDEV_F(VIRTIO_NET_F_CTRL_MAC_ADDR) | VDEV_F(VIRTIO_NET_F_GUEST_ANNOUNCE) },
-		{ n->pairs > 1, VDEV_F(VIRTIO_NET_F_MQ) },
-		{ n->can.csum, VDEV_F(VIRTIO_NET_F_CSUM) | VDEV_F(VIRTIO_NET_F_GUEST_CSUM) | VDEV_F(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) },
-		{ n->can.tso4, VDEV_F(VIRTIO_NET_F_HOST_TSO4) | VDEV_F(VIRTIO_NET_F_GUEST_TSO4) },
-		{ n->can.tso6, VDEV_F(VIRTIO_NET_F_HOST_TSO6) | VDEV_F(VIRTIO_NET_F_GUEST_TSO6) },
-		{ n->can.ecn, VDEV_F(VIRTIO_NET_F_HOST_ECN) | VDEV_F(VIRTIO_NET_F_GUEST_ECN) },
-		{ n->can.uso, VDEV_F(VIRTIO_NET_F_HOST_USO) | VDEV_F(VIRTIO_NET_F_GUEST_USO4) | VDEV_F(VIRTIO_NET_F_GUEST_USO6) },
-	};
-	uint64_t f = 0;
+	uint64_t f = VDEV_F(VIRTIO_NET_F_MAC) | VDEV_F(VIRTIO_NET_F_STATUS) | VDEV_F(VIRTIO_NET_F_MRG_RXBUF) | VDEV_F(VIRTIO_NET_F_CTRL_VQ) |
+		     VDEV_F(VIRTIO_NET_F_CTRL_RX) | VDEV_F(VIRTIO_NET_F_CTRL_MAC_ADDR) | VDEV_F(VIRTIO_NET_F_GUEST_ANNOUNCE) |
+		     (n->pairs > 1 ? VDEV_F(VIRTIO_NET_F_MQ) : 0) | (n->can ? VDEV_F(VIRTIO_NET_F_CTRL_GUEST_OFFLOADS) : 0);
 
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		f |= rows[i].can ? rows[i].features : 0;
+	for (size_t i = 0; i < ARRAY_LEN(offloads); i++)
+		f |= n->can & offloads[i].tap ? offloads[i].in | offloads[i].out : 0;
 	return f;
+}
+
+unsigned net_offloads(const struct net *n, enum shape_way way)
+{
+	uint64_t have = way == SHAPE_IN ? n->guest_offloads : n->v.driver_features;
+	unsigned on = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(offloads); i++) {
+		uint64_t need = way == SHAPE_IN ? offloads[i].in : offloads[i].out;
+
+		on |= (have & need) == need ? offloads[i].tap : 0;
+	}
+	return on;
+}
+
+bool net_gso_ok(unsigned on, uint8_t gso_type)
+{
+	static const unsigned needs[] = { [VIRTIO_NET_HDR_GSO_TCPV4] = TUN_F_TSO4, [VIRTIO_NET_HDR_GSO_TCPV6] = TUN_F_TSO6, [VIRTIO_NET_HDR_GSO_UDP_L4] = TAP_USO };
+	uint8_t kind = gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN;
+	unsigned need = kind < ARRAY_LEN(needs) ? needs[kind] : 0;
+
+	if (gso_type == VIRTIO_NET_HDR_GSO_NONE)
+		return true;
+	if (kind != gso_type)
+		need = need && need != TAP_USO ? need | TUN_F_TSO_ECN : 0;
+	return need && (on & need) == need;
 }
 
 static void net_config_read(struct vdev *v, uint32_t off, void *dst, uint32_t len)
@@ -114,21 +141,14 @@ void net_watch(struct net *n)
 
 void net_apply_offloads(struct net *n)
 {
-	uint64_t on = n->guest_offloads;
-	struct tap_offload o = {
-		.csum = on & VDEV_F(VIRTIO_NET_F_GUEST_CSUM),
-		.tso4 = on & VDEV_F(VIRTIO_NET_F_GUEST_TSO4),
-		.tso6 = on & VDEV_F(VIRTIO_NET_F_GUEST_TSO6),
-		.ecn = on & VDEV_F(VIRTIO_NET_F_GUEST_ECN),
-		.uso = on & VDEV_F(VIRTIO_NET_F_GUEST_USO4) && on & VDEV_F(VIRTIO_NET_F_GUEST_USO6),
-	};
+	unsigned on = net_offloads(n, SHAPE_IN);
 
-	if (!n->can.csum || !memcmp(&o, &n->applied, sizeof(o))) /* the host's networking stands still for a change */
+	if (!n->can || on == n->applied) /* the host's networking stands still for a change */
 		return;
-	if (tap_set_offload(n->pair[0].fd, &o) < 0)
+	if (tap_set_offload(n->pair[0].fd, on) < 0)
 		n->v.stats.host_errors++;
 	else
-		n->applied = o;
+		n->applied = on;
 }
 
 void net_timer(struct net *n, uint64_t wait_ns)
@@ -254,9 +274,8 @@ static int prepare_taps(struct net *n, const int *taps, struct fault *f)
 {
 	for (unsigned i = 0; i < n->pairs; i++) {
 		struct net_pair *p = &n->pair[i];
-		struct tap_offload can;
 		bool tap;
-		int err = tap_prepare(taps[i], (int)NET_HDR_BYTES, &can, &tap, f);
+		int err = tap_prepare(taps[i], (int)NET_HDR_BYTES, &n->can, &tap, f); /* the same for all queues of a tap */
 
 		if (err)
 			return err;
@@ -266,7 +285,6 @@ static int prepare_taps(struct net *n, const int *taps, struct fault *f)
 		p->attached = true;
 		p->io = (struct ev_io){ .fn = tap_event, .arg = p, .fd = -1 };
 		p->late = (struct ev_timer){ .fn = late_event, .arg = p };
-		n->can = can; /* the same for all queues of a tap */
 		n->tap = tap;
 	}
 	return 0;

@@ -53,7 +53,7 @@ struct net {
 	struct vdev v; /* first */
 	unsigned pairs, active_pairs; /* queues there are; those that the driver uses */
 	bool tap;                     /* a real one */
-	struct tap_offload can, applied; /* what the tap is able to, what it was told last */
+	unsigned can, applied;        /* of TAP_ALL: what the tap is able to, what it was told last */
 	uint64_t guest_offloads;      /* features GUEST_* in force */
 	uint8_t mac[6], own_mac[6];   /* the driver may change the one */
 	uint64_t change_clear_ns;     /* net_ctrl.c: changes of the tap are paid for until then */
@@ -95,6 +95,8 @@ static inline uint64_t net_wire_packets(size_t bytes, const struct virtio_net_hd
 /* net.c */
 void net_watch(struct net *n);                    /* follows the state with what the loop watches */
 void net_apply_offloads(struct net *n);
+unsigned net_offloads(const struct net *n, enum shape_way way); /* what is agreed on that way, of TAP_ALL */
+bool net_gso_ok(unsigned on, uint8_t gso_type);                 /* may a packet be of that kind then? */
 void net_timer(struct net *n, uint64_t wait_ns);  /* at the latest then */
 /* net_rx.c, net_tx.c: one turn's work */
 void net_rx(struct net_pair *p);

@@ -76,31 +76,12 @@ static int rx_prepare(struct net_pair *p, struct vq *q, struct prepared *out)
  * driver had agreed to. false: the packet is of no use to this one. */
 static bool header_fits(const struct net *n, struct virtio_net_hdr_v1 *h)
 {
-	uint64_t on = n->guest_offloads;
-	bool csum = on & VDEV_F(VIRTIO_NET_F_GUEST_CSUM);
-	uint64_t need = 0;
+	unsigned on = net_offloads(n, SHAPE_IN);
 
-	if (h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && !csum)
+	if (h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && !(on & TUN_F_CSUM))
 		return false;
-	h->flags = csum ? h->flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID) : 0;
-	switch (h->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
-	case VIRTIO_NET_HDR_GSO_NONE:
-		break;
-	case VIRTIO_NET_HDR_GSO_TCPV4:
-		need = VDEV_F(VIRTIO_NET_F_GUEST_TSO4);
-		break;
-	case VIRTIO_NET_HDR_GSO_TCPV6:
-		need = VDEV_F(VIRTIO_NET_F_GUEST_TSO6);
-		break;
-	case VIRTIO_NET_HDR_GSO_UDP_L4:
-		need = VDEV_F(VIRTIO_NET_F_GUEST_USO4) | VDEV_F(VIRTIO_NET_F_GUEST_USO6);
-		break;
-	default:
-		return false;
-	}
-	if (h->gso_type & VIRTIO_NET_HDR_GSO_ECN)
-		need |= VDEV_F(VIRTIO_NET_F_GUEST_ECN);
-	return (on & need) == need;
+	h->flags = on & TUN_F_CSUM ? h->flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID) : 0;
+	return net_gso_ok(on, h->gso_type);
 }
 
 static void rx_done(struct net_pair *p)

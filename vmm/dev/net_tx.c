@@ -10,27 +10,13 @@
 /* The header is the guest's word: only what was agreed on goes through, and the tap checks offsets against the packet. */
 static bool header_ok(const struct net *n, struct virtio_net_hdr_v1 *h)
 {
-	bool csum = h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM;
-	uint8_t gso = h->gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN;
+	unsigned on = net_offloads(n, SHAPE_OUT);
 
 	h->flags &= VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	h->num_buffers = 0;
-	if (csum && !vdev_has(&n->v, VIRTIO_NET_F_CSUM))
+	if (h->flags && !(on & TUN_F_CSUM))
 		return false;
-	if (h->gso_type & VIRTIO_NET_HDR_GSO_ECN && !vdev_has(&n->v, VIRTIO_NET_F_HOST_ECN))
-		return false;
-	switch (gso) {
-	case VIRTIO_NET_HDR_GSO_NONE:
-		return h->gso_type == VIRTIO_NET_HDR_GSO_NONE;
-	case VIRTIO_NET_HDR_GSO_TCPV4:
-		return csum && vdev_has(&n->v, VIRTIO_NET_F_HOST_TSO4);
-	case VIRTIO_NET_HDR_GSO_TCPV6:
-		return csum && vdev_has(&n->v, VIRTIO_NET_F_HOST_TSO6);
-	case VIRTIO_NET_HDR_GSO_UDP_L4:
-		return csum && vdev_has(&n->v, VIRTIO_NET_F_HOST_USO) && h->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4;
-	default:
-		return false;
-	}
+	return net_gso_ok(on, h->gso_type) && (h->flags || h->gso_type == VIRTIO_NET_HDR_GSO_NONE);
 }
 
 static int tx_drop(struct net *n, uint64_t *reason)
