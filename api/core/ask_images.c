@@ -84,6 +84,10 @@ void ask_image_export(struct ask *a)
 
 	if (!im)
 		return;
+	if (im->base[0]) {
+		reply_err(a->core, a->id, 409, "image '%s' is a step that a build keeps: build it with -t, and export that", im->id);
+		return;
+	}
 	fd = images_disk(&a->core->images, im->id);
 	err = fd < 0 ? fd : disk_export_image(a->core, fd, &fd, &bytes);
 	if (err) {
@@ -138,9 +142,14 @@ static void erased(struct helper *h, int err)
 	free(e);
 }
 
-/* A VM's disk may lie over it. true: answered. */
+/* A VM's disk may lie over it, or a build's step does. true: answered. */
 static bool is_used(struct ask *a, const struct image *im)
 {
+	for (const struct image *step = a->core->images.first; step; step = step->next)
+		if (strcmp(step->base, im->id) == 0) {
+			reply_err(a->core, a->id, 409, "step '%s' of a build lies over this image: 'mica image prune' removes such steps", step->id);
+			return true;
+		}
 	for (const struct vm *vm = a->core->reg.first; vm; vm = vm->next)
 		if (!vm->r.parent[0] && strcmp(vm->r.base, im->id) == 0) {
 			reply_err(a->core, a->id, 409, "VM '%s' was made from this image and its disk may lie over it: delete the VM first", vm->r.name);

@@ -31,6 +31,11 @@ struct image *image_new(void)
 	return im;
 }
 
+bool image_id_is_valid(const char *s)
+{
+	return strncmp(s, "img-", 4) == 0 && strlen(s) == IMAGE_ID_BYTES && strspn(s + 4, "0123456789abcdef") == 16;
+}
+
 void image_free(struct image *im)
 {
 	if (!im)
@@ -46,6 +51,8 @@ void image_free(struct image *im)
 int image_meta_format(const struct image *im, struct buf *out)
 {
 	buf_printf(out, HEAD "id=%s\nbytes=%" PRIu64 "\ncreated_ns=%" PRIu64 "\n", im->id, im->bytes, im->created_ns);
+	if (im->base[0])
+		buf_printf(out, "base=%s\n", im->base);
 	for (unsigned i = 0; i < im->n_names; i++)
 		buf_printf(out, "name=%s\n", im->names[i]);
 	buf_printf(out, "report=%s\n" STORE_META_END, im->report ? im->report : "");
@@ -63,6 +70,12 @@ static int meta_line(void *arg, const char *key, char *value)
 		return parse_u64(value, INT64_MAX, &im->bytes);
 	if (strcmp(key, "created_ns") == 0)
 		return parse_u64(value, UINT64_MAX, &im->created_ns);
+	if (strcmp(key, "base") == 0) {
+		if (!image_id_is_valid(value) || im->base[0])
+			return -EINVAL;
+		memcpy(im->base, value, sizeof(im->base));
+		return 0;
+	}
 	if (strcmp(key, "name") == 0) {
 		if (im->n_names == IMAGE_NAMES_MAX || !image_name_complete(value, name) || strcmp(name, value) != 0)
 			return -EINVAL;

@@ -11,8 +11,11 @@
 
 #include "api/core/core.h"
 #include "api/core/store.h"
+#include "lib/disk/disk.h"
 
 #define META "meta"
+#define MAP "disk.map"
+#define FLAT "disk.new"
 
 static int meta_write(const struct image *im, int dir_fd)
 {
@@ -57,11 +60,6 @@ static int load(struct images *s, const char *id)
 	return err;
 }
 
-static bool is_id(const char *s)
-{
-	return strncmp(s, "img-", 4) == 0 && strlen(s) == IMAGE_ID_BYTES && strspn(s + 4, "0123456789abcdef") == 16;
-}
-
 void images_load(struct core *c)
 {
 	int fd = openat(c->images.dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), err;
@@ -73,15 +71,18 @@ void images_load(struct core *c)
 		return;
 	}
 	for (unsigned i = 0; i < 2 * IMAGES_MAX && (e = readdir(d)); i++) {
-		if (e->d_name[0] == '.' && is_id(e->d_name + 1)) {
+		if (e->d_name[0] == '.' && image_id_is_valid(e->d_name + 1)) {
 			images_erase(&c->images, e->d_name);
-		} else if (is_id(e->d_name)) {
+		} else if (image_id_is_valid(e->d_name)) {
 			err = load(&c->images, e->d_name);
 			if (err)
 				core_say(c, "NOTE", "folder images/%s is left alone: %s", e->d_name, err == -EINVAL ? "its meta file or disk is damaged" : strerror(-err));
 		}
 	}
 	closedir(d);
+	for (const struct image *im = c->images.first; im; im = im->next)
+		if (im->base[0] && !images_find(&c->images, im->base))
+			core_say(c, "NOTE", "image '%s' lies over '%s', which is not there: 'mica image remove %s', and build it again", im->id, im->base, im->id);
 	for (size_t i = 0; i < c->config.n_groups; i++) {
 		const struct conf_file *image = &c->config.groups[i].image;
 
@@ -114,7 +115,7 @@ void images_add(struct images *s, struct image *im_taken)
 struct image *images_find(const struct images *s, const char *name_or_id)
 {
 	char name[IMAGE_NAME_MAX + 1] = "";
-	bool id = is_id(name_or_id);
+	bool id = image_id_is_valid(name_or_id);
 
 	if (!id && !image_name_complete(name_or_id, name))
 		return NULL;
@@ -160,6 +161,42 @@ int images_unfinished(const struct images *s, const char *id)
 	AUTO_FD dir = store_folder(s->dir_fd, temp);
 	fd = dir < 0 ? dir : openat(dir, STORE_DISK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	return dir >= 0 && fd < 0 ? -errno : fd;
+}
+
+int images_map(const struct images *s, const char *id, bool finished, int flags)
+{
+	char temp[IMAGE_ID_BYTES + 2];
+	int fd;
+
+	unfinished(id, temp);
+	AUTO_FD dir = store_folder(s->dir_fd, finished ? id : temp);
+	fd = dir < 0 ? dir : openat(dir, MAP, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return dir >= 0 && fd < 0 ? -errno : fd;
+}
+
+int images_flatten(const struct images *s, const char *id, int base_fd)
+{
+	struct disk_files files = { .top_fd = images_unfinished(s, id), .base_fd = base_fd, .map_fd = images_map(s, id, false, O_RDONLY) };
+	char temp[IMAGE_ID_BYTES + 2];
+	struct disk d;
+	int err;
+
+	unfinished(id, temp);
+	AUTO_FD dir = store_folder(s->dir_fd, temp);
+	AUTO_FD to = dir < 0 || files.map_fd < 0 ? -1 : openat(dir, FLAT, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (to < 0 || files.top_fd < 0 || base_fd < 0) {
+		err = files.map_fd == -ENOENT && files.top_fd >= 0 ? 0 : files.map_fd < 0 ? files.map_fd : files.top_fd < 0 ? files.top_fd : base_fd < 0 ? base_fd : -EIO;
+		fd_close(&files.top_fd);
+		fd_close(&files.base_fd);
+		fd_close(&files.map_fd);
+		return err;
+	}
+	err = disk_open(&d, &files, NULL, NULL);
+	if (err)
+		return err;
+	err = disk_flatten(&d, to);
+	disk_done(&d);
+	return err || (renameat(dir, FLAT, dir, STORE_DISK) == 0 && unlinkat(dir, MAP, 0) == 0) ? err : -errno;
 }
 
 int images_finish(const struct images *s, struct image *im)
@@ -263,7 +300,7 @@ int images_take_out(struct images *s, struct image *im, char gone[IMAGE_ID_BYTES
 
 int images_erase(const struct images *s, const char *gone)
 {
-	static const char *const names[] = { STORE_DISK, META, "." META ".new" };
+	static const char *const names[] = { STORE_DISK, MAP, FLAT, META, "." META ".new" };
 	AUTO_FD dir = store_folder(s->dir_fd, gone);
 
 	if (dir == -ENOENT)

@@ -96,7 +96,8 @@ struct vm {
 	bool disks_claimed;          /* those besides its root disk (vm_disks.c) */
 	struct commit *commit;       /* owned: what its disk is to become (vm_commit.c); NULL */
 	struct ev_timer fork_timer;  /* bounds a fork's first boot */
-	bool target_min;             /* a builder, while it is made: its second disk starts as the built-in image */
+	bool target_min;             /* a builder, while it is made: its second disk starts as the built-in image … */
+	char target_step[24];        /* … or as this step of a build, which lies over its base; "" */
 	struct image *keep;          /* owned: what its second disk becomes once it has ended well … */
 	const struct image *kept;    /* borrowed: … and became */
 	const char *stop_action;     /* "shutdown", "reboot" */
@@ -169,6 +170,8 @@ void vm_listen_agent(struct vm *vm);              /* V_LISTEN for the hello stre
 /* ---- its files, in a helper child (vm_disk.c); arg is the VM ---- */
 int vm_disk_make(void *arg);
 int vm_disk_copy(int from, int to, uint64_t bytes); /* all of a raw disk into an empty file, sharing extents where it can. 0 or -errno */
+/* What lies over a base, that is a map and a disk, to the image `to` that was begun. 0 or -errno */
+int vm_step_copy(const struct images *s, int map_from, int from, const char *to, uint64_t bytes);
 uint64_t vm_disk_copies(struct vm *vm); /* bytes that making it will write, where extents cannot be shared */
 int vm_disk_remove(void *arg);
 int vm_files_remove(int dir_fd); /* all that a VM's folder may hold. 0 or -errno */

@@ -148,16 +148,30 @@ static int boot_base(struct vm *vm, struct boot_files *files, unsigned *extra)
 static int boot_target(struct vm *vm, struct boot_files *files)
 {
 	struct buf *b = &vm->vmm.out;
-	int fd = images_unfinished(&vm->core->images, vm->r.target);
+	int fd = images_unfinished(&vm->core->images, vm->r.target), map, base;
 	size_t mark;
 
 	if (fd < 0)
 		return fd;
+	files->fd[files->n++] = fd;
+	map = images_map(&vm->core->images, vm->r.target, false, O_RDWR);
+	base = map < 0 ? -1 : vm_base_fd(vm);
+	if (map < 0 ? map != -ENOENT : base < 0) {
+		int err = map < 0 ? map : base;
+
+		fd_close(&map);
+		return err;
+	}
 	mark = wire_open(b, V_T_DISK);
-	wire_u64(b, V_T_FD, files->n);
+	wire_u64(b, V_T_FD, files->n - 1);
+	if (map >= 0) {
+		wire_u64(b, V_T_MAP_FD, files->n);
+		wire_u64(b, V_T_BASE_FD, files->n + 1);
+		files->fd[files->n++] = map;
+		files->fd[files->n++] = base;
+	}
 	wire_str(b, V_T_ID, "target");
 	wire_close(b, mark);
-	files->fd[files->n++] = fd;
 	return 0;
 }
 

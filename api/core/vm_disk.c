@@ -12,6 +12,7 @@
 #include "lib/disk/disk.h"
 
 #define COPY_CHUNK (1u << 20)
+#define NEW_FILE (O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW)
 #define COPY_BYTES_MAX (16u << 20) /* of an image's data: less is copied quicker than it is worth to keep a map for */
 
 static int copy_range(int from, int to, off_t at, off_t end)
@@ -86,8 +87,10 @@ int vm_disk_copy(int from, int to, uint64_t bytes)
 	return !err && ftruncate(to, (off_t)bytes) ? -errno : err;
 }
 
+enum map { NO_MAP, ROOT_MAP, TARGET_MAP };
+
 /* Shares extents where the file system can; a small image is copied, a large one of the store lies under the disk. */
-static int fill_disk(struct vm *vm, int from, int to, uint64_t bytes, const char *map)
+static int fill_disk(struct vm *vm, int from, int to, uint64_t bytes, enum map map)
 {
 	struct stat st;
 	int err;
@@ -98,17 +101,17 @@ static int fill_disk(struct vm *vm, int from, int to, uint64_t bytes, const char
 		return -EFBIG;
 	if (ioctl(to, FICLONE, from) == 0)
 		return 0;
-	if (!map || (uint64_t)st.st_blocks * 512 <= COPY_BYTES_MAX)
+	if (map == NO_MAP || (uint64_t)st.st_blocks * 512 <= COPY_BYTES_MAX)
 		return copy_data(from, to, st.st_size);
-	AUTO_FD fd = openat(vm->dir_fd, map, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	err = fd < 0 ? -errno : disk_map_create(fd, (uint64_t)st.st_size, NULL);
+	AUTO_FD fd = map == TARGET_MAP ? images_map(&vm->core->images, vm->r.target, false, NEW_FILE) : openat(vm->dir_fd, "disk.map", NEW_FILE, 0600);
+	err = fd < 0 ? (map == TARGET_MAP ? fd : -errno) : disk_map_create(fd, (uint64_t)st.st_size, NULL);
 	if (!err)
 		err = disk_map_seal(fd, from, NULL);
 	return !err && vm->r.persistent && fdatasync(fd) ? -errno : err;
 }
 
 /* fd is closed. from -1: empty. */
-static int make_disk(struct vm *vm, int fd, int from, uint64_t bytes, const char *map)
+static int make_disk(struct vm *vm, int fd, int from, uint64_t bytes, enum map map)
 {
 	AUTO_FD to = fd;
 	int err = to < 0 ? to : from >= 0 ? fill_disk(vm, from, to, bytes, map) : 0;
@@ -118,6 +121,31 @@ static int make_disk(struct vm *vm, int fd, int from, uint64_t bytes, const char
 	if (!err && vm->r.persistent && fdatasync(to))
 		err = -errno;
 	return err;
+}
+
+int vm_step_copy(const struct images *s, int map_from, int from, const char *to, uint64_t bytes)
+{
+	struct stat st;
+	AUTO_FD map = images_map(s, to, false, NEW_FILE), disk = images_unfinished(s, to);
+	int err = map < 0 ? map : disk < 0 ? disk : fstat(map_from, &st) ? -errno : 0;
+
+	if (!err) /* first: what it says is the top's is there by now */
+		err = vm_disk_copy(map_from, map, (uint64_t)st.st_size);
+	return err ? err : fsync(map) ? -errno : vm_disk_copy(from, disk, bytes);
+}
+
+/* A builder's second disk: empty, the built-in image, or over an image of the store. */
+static int make_target(struct vm *vm, int stored)
+{
+	const struct images *s = &vm->core->images;
+	int fd = images_begin(s, vm->r.target);
+
+	if (!vm->target_step[0] || fd < 0)
+		return make_disk(vm, fd, vm->target_min ? CORE_FD_IMAGE : stored, vm->r.target_bytes, vm->target_min ? NO_MAP : TARGET_MAP);
+	close(fd);
+	AUTO_FD from = images_disk(s, vm->target_step);
+	AUTO_FD map = images_map(s, vm->target_step, true, O_RDONLY);
+	return from < 0 ? from : map < 0 ? map : vm_step_copy(s, map, from, vm->r.target, vm->r.target_bytes);
 }
 
 /* Other children use the same open file of a group: only calls that ignore its position (pread; lseek's data and hole) are made. */
@@ -134,11 +162,9 @@ static int make_disks(struct vm *vm)
 	if (fd < 0)
 		return -errno;
 	if (!builder && stored >= 0)
-		return make_disk(vm, fd, stored, vm->r.disk_bytes, "disk.map");
-	err = make_disk(vm, fd, from, vm->r.disk_bytes, NULL);
-	if (!err && builder)
-		err = make_disk(vm, images_begin(&vm->core->images, vm->r.target), vm->target_min ? CORE_FD_IMAGE : stored, vm->r.target_bytes, NULL);
-	return err;
+		return make_disk(vm, fd, stored, vm->r.disk_bytes, ROOT_MAP);
+	err = make_disk(vm, fd, from, vm->r.disk_bytes, NO_MAP);
+	return !err && builder ? make_target(vm, stored) : err;
 }
 
 static int make_userdata(struct vm *vm)

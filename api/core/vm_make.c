@@ -147,6 +147,10 @@ static int find_image(const struct core *c, const struct vm_wish *w, const struc
 	if (!*out && g->image.stored && own)
 		return fault_set(f, -ENOENT, "host group '%s' wants image '%s', which is not there: import it ('mica image import --name %s FILE') [E_IMAGE_MISSING]", g->name,
 				 g->image.path, g->image.path);
+	if (*out && (*out)->base[0] && !w->target_bytes)
+		return fault_set(f, -EINVAL, "image '%s' is a step that a build keeps: build it with -t, and make VMs of that", (*out)->id);
+	if (*out && (*out)->base[0] && !images_find(&c->images, (*out)->base))
+		return fault_set(f, -ENOENT, "the image under '%s' is not there: remove it, and build it again", (*out)->id);
 	if (*out && (*out)->bytes > (w->target_bytes ? w->target_bytes : g->disk_bytes))
 		return fault_set(f, -EFBIG, "the image has %llu bytes, the disks of host group '%s' only %llu: give it a larger storage_size [E_IMAGE_LARGE]",
 				 (unsigned long long)(*out)->bytes, g->name, (unsigned long long)g->disk_bytes);
@@ -196,8 +200,10 @@ static int fill(struct vm *vm, const struct vm_wish *w, const struct image *im)
 	snprintf(r->image, sizeof(r->image), "%s", w->target_bytes ? "min" : g->image.path);
 	if (im && !w->target_bytes)
 		snprintf(r->image, sizeof(r->image), "%s", im->n_names ? im->names[0] : im->id);
-	if (im)
-		snprintf(r->base, sizeof(r->base), "%s", im->id);
+	if (im) /* a builder that starts from a step has a copy of what that changed, over the same image */
+		snprintf(r->base, sizeof(r->base), "%s", im->base[0] ? im->base : im->id);
+	if (im && im->base[0])
+		snprintf(vm->target_step, sizeof(vm->target_step), "%s", im->id);
 	if (w->from && !err)
 		err = vm_fork_fill(vm, w);
 	for (unsigned i = 0; i < w->n_tags && !err; i++)

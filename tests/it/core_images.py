@@ -65,13 +65,24 @@ class Vmm(core_fake.Vmm):
                 except OSError:
                     pass
         if words['MICA_HOST'].startswith('mica-builder-'):
-            target = m.fds[struct.unpack('<Q', fields(disks(m)[1])[NAMES['V_T_FD']])[0]]
-            if os.pread(target, 8, 0) == bytes(8):
+            f = {t: struct.unpack('<Q', v)[0] for t, v in fields(disks(m)[1]).items() if len(v) == 8}
+            target, base, map_ = (m.fds[f[NAMES[tag]]] if NAMES[tag] in f else None for tag in ('V_T_FD', 'V_T_BASE_FD', 'V_T_MAP_FD'))
+            if base is not None:
+                write_over(target, base, map_)
+            elif os.pread(target, 8, 0) == bytes(8):
                 os.pwrite(target, b'new disk' + os.urandom(DATA - 8), 0)
             else:
                 os.pwrite(target, b'changed!', 0)
         super().boot(m)
         os.write(self.console, ('\n'.join(lines) + '\n').encode())
+
+
+def write_over(top, base, map_):
+    """As lib/disk: the first grain, 4 KiB at 0 or, where that is the top's already, the next; then its bit in the map."""
+    bits = os.pread(map_, 1, 4096)[0]
+    grain = 0 if not bits & 1 else 1
+    os.pwrite(top, (b'changed!' if grain == 0 else b'and more') + os.pread(base, 4096, 4096 * grain)[8:], 4096 * grain)
+    os.pwrite(map_, bytes([bits | 1 << grain]), 4096)
 
 
 core_fake.Vmm = Vmm
@@ -154,7 +165,12 @@ def test_make(w):
 def test_from(w, first):
     m = builder(w, (T_NAME, 'web:1'), size=1 << 26)
     vm = m.str(T_VM)
-    ok('disk 67108864' in console(w, vm) and console(w, vm).count(b'new disk'.hex()) == 1, 'a builder that starts from an image has its copy', console(w, vm))
+    text, at = console(w, vm), os.path.join(w.state, 'images', [i for i in store(w) if i[0] == '.'][0])
+    ok('disk 67108864' in text and text.count(b'new disk'.hex()) == 1, 'a builder that starts from an image has its disk', text)
+    if os.path.exists(at + '/disk.map'):
+        ok(f'base {64 << 20}' in text and 'writable' not in text and os.stat(at + '/disk.img').st_blocks * 512 < 1 << 20, 'which lies over the image', text)
+    else: # a file system that shares extents
+        ok(True, 'which shares its files')
     ok(refused(w.ask(C_IMAGE_DELETE, (T_NAME, first)), 409, vm), 'which holds the image')
     m = keep(w, vm, 'web:1')
     second = m.str(T_IMAGE)
@@ -194,6 +210,44 @@ def test_steps(w):
     ok(w.ask(C_DELETE, (T_GROUP, 'missing'), (T_VM, vm)).type == OK and w.wait_for(lambda: not any(x[0] == '.' for x in store(w))), 'and goes as any VM', store(w))
 
 
+def test_steps_over(w):
+    """a build's steps over an image: each what its stage changed, in the end one disk"""
+    path = lambda i, name='disk.img': os.path.join(w.state, 'images', i, name)
+    read = lambda p, n, at=0: os.pread(os.open(p, os.O_RDONLY | os.O_CLOEXEC), n, at)
+    m = keep(w, builder(w).str(T_VM), 'over:1')
+    base = m.str(T_IMAGE)
+    vm = builder(w, (T_NAME, 'over:1'), size=96 << 20).str(T_VM)
+    m = w.ask(C_IMAGE_KEEP, (T_VM, vm), (T_NAME, 'step:a'), (T_CTEXT, '{"format":"build"}'), (T_GO_ON, 1))
+    step = m.str(T_IMAGE)
+    overlay = os.path.exists(path(step, 'disk.map'))
+    ok(m.type == OK and m.num(T_SIZE) == 96 << 20 and os.stat(path(step)).st_size == 96 << 20, 'a step over an image', says(m))
+    if not overlay:
+        return
+    ok(m.num(T_STORED) < 1 << 20 and read(path(step), 8) == b'changed!', 'takes what was changed', m.num(T_STORED))
+    ok(w.ask(C_DELETE, (T_GROUP, 'mica-builder'), (T_VM, vm)).type == OK, 'its builder goes')
+    ok(refused(w.ask(C_IMAGE_DELETE, (T_NAME, 'over:1')), 409, 'mica image prune'), 'the image under it stays', says(w.ask(C_IMAGE_DELETE, (T_NAME, 'over:1'))))
+    ok(refused(w.create('plain', (T_IMAGE, 'step:a')), 409, 'build it with -t') and refused(w.ask(C_IMAGE_EXPORT, (T_NAME, 'step:a')), 409, 'export that'), 'no VM is made of it, and it is not exported')
+    w.kill9()
+    w.start(GROUPS)
+    ok(refused(w.ask(C_IMAGE_DELETE, (T_NAME, base)), 409, step), 'also after a restart')
+    vm = builder(w, (T_NAME, 'step:a'), size=96 << 20).str(T_VM)
+    text = console(w, vm)
+    ok(f'base {64 << 20}' in text and f'disk {96 << 20}' in text, 'a builder goes on from it', text)
+    m = w.ask(C_IMAGE_KEEP, (T_VM, vm), (T_NAME, 'step:b'), (T_GO_ON, 1))
+    second = m.str(T_IMAGE)
+    ok(m.type == OK and read(path(second), 8) == b'changed!' and read(path(second), 8, 4096) == b'and more' and read(path(step), 8, 4096) == bytes(8), 'a second step over the same image', says(m))
+    ok(w.ask(C_IMAGE_DELETE, (T_NAME, 'step:a')).type == OK and refused(w.ask(C_IMAGE_DELETE, (T_NAME, base)), 409), 'the first step goes, the image is held by the builder and the second')
+    m = keep(w, vm, 'result:1')
+    result = m.str(T_IMAGE)
+    ok(m.type == OK and sorted(os.listdir(path(result, ''))) == ['disk.img', 'meta'], 'the end is one disk', says(m))
+    want = open(path(base), 'rb').read()
+    got = open(path(result), 'rb').read()
+    ok(len(got) == 96 << 20 and got[:8] == b'changed!' and got[4096:4104] == b'and more' and got[8:4096] == want[8:4096] and got[4104:64 << 20] == want[4104:] and not any(got[64 << 20:]),
+       'with what lay under it')
+    ok(w.ask(C_IMAGE_DELETE, (T_NAME, 'step:b')).type == OK and w.ask(C_IMAGE_DELETE, (T_NAME, base)).type == OK and w.ask(C_IMAGE_DELETE, (T_NAME, 'result:1')).type == OK, 'and then all can go')
+    ok(w.wait_for(lambda: not {base, step, second, result} & {i.lstrip('.') for i in store(w)}), 'and leave nothing', store(w))
+
+
 def test_vms(w, first):
     m = w.create('stored', (T_PERSISTENT, 1))
     vm = m.str(T_VM)
@@ -230,7 +284,8 @@ def test_restart(w, first, vm):
     ok(len(nameless) == 1, 'an image without a name')
     open(os.path.join(w.state, 'images', nameless[0], 'meta'), 'a').write('rubbish')
     os.mkdir(os.path.join(w.state, 'images', '.img-0123456789abcdef'))
-    open(os.path.join(w.state, 'images', '.img-0123456789abcdef', 'disk.img'), 'w').write('half')
+    for name in ('disk.img', 'disk.map', 'disk.new', 'meta', '.meta.new'):
+        open(os.path.join(w.state, 'images', '.img-0123456789abcdef', name), 'w').write('half')
     before = images(w)
     w.kill9()
     w.start(GROUPS)
@@ -280,6 +335,7 @@ def main():
         first = test_make(w)
         test_from(w, first)
         test_steps(w)
+        test_steps_over(w)
         vm = test_vms(w, first)
         test_restart(w, first, vm)
         ok(w.term() == 0, 'ends well')
