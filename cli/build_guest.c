@@ -21,9 +21,10 @@
 #define SCRATCH_MORE (512ull << 20) /* of the builder's root disk, over what the image can hold: archives on their way */
 #define LINE_MAX_BYTES (1u << 20)
 #define TEMP_MAX 256
+#define PUT_AWAY "sync; umount /new && dd if=/dev/null of=/dev/vdb conv=notrunc,fsync 2>/dev/null" /* a flush: the last of it may lie over a base (lib/disk) */
 
-static const char mount_new[] = "set -e; mkdir -p /new; mount -t ext4 -o noatime /dev/vdb /new; " STEP " grow /new";
-static const char mount_empty[] = "set -e; zcat /usr/lib/mica/empty.ext4.gz >/dev/vdb; mkdir -p /new; mount -t ext4 -o noatime /dev/vdb /new; " STEP " grow /new";
+static const char mount_new[] = "set -e; " MOUNT_NEW STEP " grow /new";
+static const char mount_empty[] = "set -e; " SPREAD_EMPTY MOUNT_NEW STEP " grow /new";
 
 /* Requests that make or keep something are not cut short: what they leave must be known. */
 static struct remote steady(const struct build *b)
@@ -410,7 +411,7 @@ int guest_checkpoint(struct build *b, const char *name)
 	const char *const names[] = { name, NULL };
 	struct answer an;
 	struct buf body;
-	int code = script(b, "sync; umount /new", "cannot put the step away");
+	int code = script(b, PUT_AWAY, "cannot put the step away");
 	if (code)
 		return code;
 	put_image(&body, names, "{\"format\":\"build\"}", true);
@@ -424,14 +425,14 @@ int guest_checkpoint(struct build *b, const char *name)
 
 int guest_keep(struct build *b, const char *const *names, const struct df_config *c, const char *key, struct answer *an)
 {
-	const char *const argv[] = { "/bin/sh", "-c", "set -e; mkdir -p /new/etc; /usr/lib/mica/unpack --disk --adopt /new; umount /new", NULL };
+	const char *const argv[] = { "/bin/sh", "-c", "set -e; mkdir -p /new/etc; /usr/lib/mica/unpack --disk --adopt /new; " PUT_AWAY, NULL };
 	bool systemd = false;
 	struct buf body, report;
 	struct answer done;
 	struct json j;
 	const char *out;
 	int code = c ? image_exec(&b->r, b->vm, argv, &done, &out, "cannot make a guest of the image", "'mica image import' says the same of a root file system")
-		     : script(b, "sync; umount /new", "cannot put the stage away");
+		     : script(b, PUT_AWAY, "cannot put the stage away");
 	if (code)
 		return code;
 	if (c && json_parse(&j, out, strlen(out), 10000, NULL) == 0) {

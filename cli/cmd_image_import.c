@@ -265,11 +265,11 @@ static int fill(const struct args *a, const struct remote *r, char vm[VM_NAME_MA
 	struct copy_ask how = { .mode = "binary", .uid = "0", .quiet = arg_flag(a, "quiet", false), .code = EXIT_FAIL };
 	struct answer done, kept;
 	const char *report;
-	char script[400];
+	char script[512];
 	int code = copy_in(r, vm, source, ARCHIVE, &how);
 	if (code)
 		return code;
-	snprintf(script, sizeof(script), "set -e; zcat /usr/lib/mica/empty.ext4.gz >/dev/vdb; mkdir -p /new; mount -t ext4 -o noatime /dev/vdb /new; "
+	snprintf(script, sizeof(script), "set -e; " SPREAD_EMPTY MOUNT_NEW
 		"/usr/lib/mica/unpack --adopt --bytes %llu " ARCHIVE " /new; umount /new", (unsigned long long)bytes);
 	code = build(r, vm, raw_disk ? disk_script : script, raw_disk, &done, &report);
 	if (code)

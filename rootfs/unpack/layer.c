@@ -183,7 +183,7 @@ static int dress(struct unpacking *u, struct fault *f)
 
 static int cannot_make(const struct unpacking *u, int err, struct fault *f)
 {
-	return fault_set(f, err, "'%.200s': %s%s", u->e.name, strerror(-err), err == -ENOSPC ? LARGER " [no room for more files or bytes]" : "");
+	return fault_set(f, err, "'%.200s': %s%s", u->e.name, strerror(-err), err == -ENOSPC ? LARGER : "");
 }
 
 static int make_hard_link(struct unpacking *u, struct fault *f)

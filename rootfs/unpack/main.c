@@ -16,6 +16,18 @@ struct job {
 	bool adopt, disk; /* disk: the target is an image already, there is no archive */
 };
 
+static int spread(const char *from, const char *disk, struct fault *f)
+{
+	struct range r = { .fd = open(from, O_RDONLY | O_CLOEXEC) };
+	AUTO_FD fd = r.fd, to = open(disk, O_WRONLY | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || to < 0 || fstat(fd, &st))
+		return fault_errno(f, -errno, fd < 0 ? from : disk);
+	r.bytes = (uint64_t)st.st_size;
+	return target_spread(&r, to, f);
+}
+
 static int size_of(int fd, uint64_t *bytes)
 {
 	struct stat st;
@@ -115,6 +127,12 @@ int main(int argc, char **argv)
 	int err;
 
 	umask(0);
+	if (argc == 4 && strcmp(argv[1], "--spread") == 0) {
+		err = spread(argv[2], argv[3], &f);
+		if (err)
+			fprintf(stderr, "error: %s\n", f.text);
+		return err ? 1 : 0;
+	}
 	buf_init(&out, 16u << 20);
 	json_out_init(&o, &out);
 	err = parse(&j, argc, argv, &f);

@@ -36,6 +36,8 @@ static int on_entry(void *arg, const struct tar_entry *e, struct fault *f)
 	x->rootfs = !x->image && is_of_rootfs(e->name);
 	if (x->rootfs)
 		return -ECANCELED;
+	if (e->kind == 'S') /* its data is not what the reader takes for it */
+		return fault_set(f, -EOPNOTSUPP, "'%.200s' is a sparse file of GNU tar: write the archive without --sparse", e->name);
 	if (e->type == TAR_DIR || (e->type == TAR_OTHER && e->kind != '1' && e->kind != '2'))
 		return 0;
 	if (o->n == OUTER_MAX) /* no image archive has so many; a root file system has */

@@ -132,9 +132,9 @@ int stream_run(const struct range *r, int (*fn)(void *arg, const void *p, size_t
 		err = gzip_unpack(&io, f);
 		break;
 	case PACK_ZSTD:
-		return fault_set(f, -EOPNOTSUPP, "packed by zstd, which is not understood: save it with gzip, or not packed at all");
+		return fault_set(f, -EOPNOTSUPP, "packed by zstd, which is not understood: save it with gzip ('skopeo copy --dest-compress-format gzip …'), or not packed at all ('zstd -d' for a tar)");
 	default:
-		return fault_set(f, -EOPNOTSUPP, "packed by xz or bzip2: only gzip and zstd are understood");
+		return fault_set(f, -EOPNOTSUPP, "packed by xz or bzip2: only gzip is understood; save it with that, or not packed at all");
 	}
 	if (!err && digest)
 		digest_text(&s.sum, digest);

@@ -40,6 +40,40 @@ int target_grow(int root_fd, struct fault *f)
 	return 0;
 }
 
+struct spreading {
+	int fd; /* borrowed */
+	uint64_t at;
+};
+
+static int spread(void *arg, const void *p, size_t n, struct fault *f)
+{
+	static const uint8_t zero[4096];
+	struct spreading *s = arg;
+	const uint8_t *from = p;
+
+	while (n) { /* each turn takes a byte at least */
+		size_t part = sizeof(zero) - s->at % sizeof(zero);
+		int err = 0;
+
+		part = part < n ? part : n;
+		if (memcmp(from, zero, part) != 0)
+			err = pwrite_full(s->fd, from, part, s->at);
+		if (err)
+			return fault_errno(f, err, "the new disk");
+		from += part;
+		s->at += part;
+		n -= part;
+	}
+	return 0;
+}
+
+int target_spread(const struct range *from, int disk_fd, struct fault *f)
+{
+	struct spreading s = { .fd = disk_fd };
+
+	return stream_run(from, spread, &s, NULL, f);
+}
+
 void target_trim(int root_fd)
 {
 	struct fstrim_range all = { .len = UINT64_MAX };

@@ -9,6 +9,7 @@
  * unpack [--bytes N] [--adopt] ARCHIVE TARGET: archive is a file or a disk (of which N bytes count), target the folder to fill, empty. --adopt makes a guest's root disk of it:
  * grows its ext4 to the disk, puts our agent in, trims. Prints one
  * JSON object; exit 1 with "error: …" when it failed, the target is then worth nothing.
+ * unpack --spread FILE DISK: a packed file onto a disk that holds zeroes.
  */
 #ifndef ROOTFS_UNPACK_UNPACK_H
 #define ROOTFS_UNPACK_UNPACK_H
@@ -103,6 +104,8 @@ int remove_children(int dir_fd);                              /* takes dir_fd */
 
 /* The target comes as a small ext4 on a disk of the wanted size: grows it. Any other file system is left as it is. */
 int target_grow(int root_fd, struct fault *f);
+/* The range, unpacked, onto a disk that holds zeroes: only what is not zero is written. */
+int target_spread(const struct range *from, int disk_fd, struct fault *f);
 /* What was deleted again need not be stored. A hint: where it cannot be given there is nothing to say. */
 void target_trim(int root_fd);
 

@@ -1,8 +1,11 @@
 """Images: an archive becomes one inside a builder, and a VM runs from it."""
+import io
+import json
 import os
 import sys
+import tarfile
 
-from world import limit, must, same
+from world import Skip, limit, must, same
 
 sys.argv, kept = sys.argv[:1], sys.argv
 import unpack  # noqa: E402
@@ -57,3 +60,30 @@ def case_broken(env):
     done = env.cli("image", "import", "--size", "64M", write(env, "cut.tar", archive()[:300000]), limit_s=200)
     must(done.returncode == 1 and b"cut short" in done.stderr, done.stdout, done.stderr)
     must(b"hello" not in env.cli("image", "list").stdout and b"mica-builder" not in env.cli("vm", "list").stdout)
+
+
+@limit(600)
+def case_too_small(env):
+    """an image larger than its disk, by bytes and by files: what to do is said, nothing stays; a tar of 20 000 small files"""
+    if not env.full:
+        raise Skip("takes minutes on an emulated CPU: suite.py -f")
+    top = env.folder("small")
+    many = os.path.join(top, "many.tar.gz")
+    with tarfile.open(many, "w:gz", compresslevel=1) as t:
+        for i in range(20000):
+            entry = tarfile.TarInfo("etc/many/%d/%d" % (i % 50, i))
+            entry.size = 1
+            t.addfile(entry, io.BytesIO(b"x"))
+    large = os.path.join(top, "large.tar")
+    with open(large, "wb") as f:
+        f.write(archive(40 << 20))
+    before = os.listdir(os.path.join(env.main.state, "images"))
+    for path in (large, many):
+        done = env.cli("image", "import", "--quiet", "--name", "small:1", "--size", "32M", path, limit_s=200)
+        must(done.returncode == 1 and b"larger disk (--size)" in done.stderr, done.stdout, done.stderr)
+    must(b"mica-builder" not in env.cli("vm", "list").stdout)
+    same(os.listdir(os.path.join(env.main.state, "images")), before, "what is in the store")
+    done = env.cli("image", "import", "--quiet", "--name", "many:1", "--size", "2G", many, limit_s=300)
+    must(done.returncode == 0, done.stderr)
+    same(json.loads(env.cli("image", "inspect", "many:1").stdout)["report"]["entries"], 20000)
+    same(env.cli("image", "remove", "many:1").returncode, 0)

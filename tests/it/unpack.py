@@ -158,6 +158,17 @@ def honest(t, w):
     check_image(t, w, w.unpack(oci([BASE, TOP], packed, nested=True)), 'OCI index within an index')
     r = w.unpack(tar([file_('./etc/a', b'A'), file_('/abs', b'B')]))
     t.ok(r and r['format'] == 'rootfs' and w.read('etc/a') == b'A' and w.read('abs') == b'B', f'a plain root file system {w.error}')
+    r = w.unpack(gzip.compress(tar([file_('./etc/a', b'A'), file_('/abs', os.urandom(400000))])))
+    t.ok(r and r['format'] == 'rootfs' and w.read('etc/a') == b'A' and len(w.read('abs')) == 400000, f'the same in gzip {w.error}')
+    plain = tar([file_('etc/a', b'A'), file_('manifest.json', b'{}'), file_('zero', bytes(1 << 20)), file_('tail', b'x' + bytes(200000))])
+    for packed in (plain, gzip.compress(plain)):
+        r = w.unpack(packed)
+        t.ok(r and r['format'] == 'rootfs' and r['digest'] == 'sha256:' + sha(plain) and w.read('manifest.json') == b'{}' and os.stat(w.at('zero')).st_blocks < 64 and len(w.read('tail')) == 200001,
+             f'one that has a file manifest.json, with its digest {w.error}')
+    r = w.unpack(gzip.compress(tar([file_('data/1', b'1'), file_('unusual', b'2')])))
+    t.ok(r and r['format'] == 'rootfs' and w.read('data/1') == b'1' and sorted(os.listdir(w.target)) == ['data', 'unusual'], f'one with unusual names {w.error}')
+    r = w.unpack(oci([TOP, TOP], [gzip.compress(TOP)] * 2))
+    t.ok(r and r['layers'] == 2 and w.read('tree/new') == b'n', f'an OCI layout with one digest twice {w.error}')
     many = tar([file_(f'f{i}') for i in range(5000)])
     t.ok(w.unpack(many) and len(os.listdir(w.target)) == 5000, f'one of 5 000 files {w.error}')
     r = w.unpack(tar([file_('g' * 140, b'G'), sym('s', 'u' * 200)], tarfile.GNU_FORMAT))
@@ -199,12 +210,44 @@ def hostile(t, w):
     refused(t, w, docker([tar([sym('l', 'l'), file_('l/x')])]), 'folder cannot be had', 'a link loop')
     refused(t, w, docker([tar([file_('a', pax={f'SCHILY.xattr.user.{i}': 'v' for i in range(40)})])]), 'attributes', 'too many attributes')
     refused(t, w, docker([tar([('s', {'type': b'S'}, b'')])]), "type 'S'", 'a sparse entry')
-    refused(t, w, b'\xfd7zXZ\0' + b'0' * 2000, 'only gzip and zstd', 'xz')
-    refused(t, w, b'\x28\xb5\x2f\xfd' + b'0' * 2000, 'packed by zstd', 'zstd')
+    refused(t, w, b'\xfd7zXZ\0' + b'0' * 2000, 'only gzip', 'xz')
+    refused(t, w, b'\x28\xb5\x2f\xfd' + b'0' * 2000, 'save it with gzip', 'zstd')
+    for fmt in ('gnu', 'posix'): # 10 GB of hole in a few KiB
+        with tempfile.TemporaryDirectory(prefix='mica-sparse-') as d:
+            with open(d + '/big', 'wb') as f:
+                f.truncate(10 << 30)
+                f.seek(5 << 30)
+                f.write(b'in the middle')
+            sparse = subprocess.run(['tar', '--sparse', '--format=' + fmt, '-C', d, '-cf', '-', 'big'], capture_output=True, check=True).stdout
+        refused(t, w, sparse, 'without', f'a sparse file of 10 GB, {fmt}')
+        refused(t, w, docker([sparse]), '--sparse', f'the same in a layer, {fmt}')
+    claim = bytearray(tar([file_('f', b'x' * 512)]))
+    claim[124:136] = b'77777777777\0' # 8 GiB
+    claim[148:156] = b'%06o\0 ' % (sum(claim[:148]) + 8 * 32 + sum(claim[156:512]))
+    refused(t, w, bytes(claim), 'cut short', 'a file that says it has 8 GiB')
+    refused(t, w, docker([bytes(claim)]), 'cut short', 'the same in a layer')
+    refused(t, w, tar([file_('etc/a'), file_('../../tmp/outside')]), 'names must be relative', '../ in a root file system')
+    refused(t, w, gzip.compress(tar([file_('etc/a', os.urandom(300000))]))[:-900], 'cut short', 'a root file system in cut gzip')
     # not refused, but kept inside: links that point out resolve within the image
     r = w.unpack(docker([tar([dir_('tmp'), sym('out', '/tmp'), sym('up', '../../../tmp')]), tar([file_('out/outside', b'1'), file_('up/outside2', b'2'), file_('up/.wh.archive', b'')])]))
     t.ok(r is not None and w.read('tmp/outside') == b'1' and w.read('tmp/outside2') == b'2', f'links that point out end inside {w.error}')
     t.ok(os.listdir(w.root + '/tmp') == ['archive'], 'and a whiteout through one takes nothing outside')
+
+
+def spreading(t, w):
+    data = bytes(70000) + b'middle' + bytes(300000) + os.urandom(5000) + bytes(1 << 20)
+    with open(w.root + '/tmp/packed', 'wb') as f:
+        f.write(gzip.compress(data))
+    with open(w.root + '/tmp/disk', 'wb') as f:
+        f.truncate(4 << 20)
+    p = subprocess.run(['chroot', w.root, '/bin/unpack', '--spread', '/tmp/packed', '/tmp/disk'], capture_output=True)
+    with open(w.root + '/tmp/disk', 'rb') as f:
+        got = f.read()
+    t.ok(p.returncode == 0 and got == data + bytes((4 << 20) - len(data)) and os.stat(w.root + '/tmp/disk').st_blocks * 512 <= 32 << 10, f'an empty file system is spread thinly {p.stderr}')
+    p = subprocess.run(['chroot', w.root, '/bin/unpack', '--spread', '/tmp/none', '/tmp/disk'], capture_output=True)
+    t.ok(p.returncode == 1 and b'/tmp/none' in p.stderr, f'of a file that is not there: {p.stderr}')
+    for name in ('packed', 'disk'):
+        os.unlink(w.root + '/tmp/' + name)
 
 
 def adoption(t, w):
@@ -242,6 +285,7 @@ def main(programs):
     try:
         honest(t, w)
         hostile(t, w)
+        spreading(t, w)
         adoption(t, w)
     finally:
         w.close()
