@@ -18,7 +18,7 @@ SHELL := /bin/bash
 # What a fresh Debian 12 needs to build and to test. `make deps` installs what is missing.
 PKGS_BUILD := gcc libc6-dev make patch musl-dev linux-libc-dev binutils flex bison bc libelf-dev libssl-dev xz-utils lz4 cpio \
 	busybox-static e2fsprogs python3 dpkg-dev kmod ca-certificates git
-PKGS_TEST := dnsmasq-base qemu-system-x86 nftables curl iproute2 iputils-ping iperf3 dnsutils tcpdump clang llvm libclang-rt-14-dev strace openssl procps zsh fish groff-base btrfs-progs mmdebstrap
+PKGS_TEST := dnsmasq-base qemu-system-x86 qemu-utils nftables curl iproute2 iputils-ping iperf3 dnsutils tcpdump clang llvm libclang-rt-14-dev strace openssl procps zsh fish groff-base btrfs-progs mmdebstrap
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 MUSL := /usr/lib/x86_64-linux-musl
@@ -473,6 +473,9 @@ $(O)/tests/it/unpacked: $(addprefix $(O)/obj/,tests/it/unpacked.o $(PACKED) $(LI
 $(O)/tests/bench/firstrun: $(O)/obj/tests/bench/firstrun.o
 	@mkdir -p $(@D)
 	$(LINK)
+$(O)/tests/bench/blkback: $(addprefix $(O)/obj/,tests/bench/blkback.o $(UNIT_dev_blk))
+	@mkdir -p $(@D)
+	$(LINK)
 $(O)/tests/bench/nettool: $(O)/obj/tests/bench/nettool.o
 	@mkdir -p $(@D)
 	$(LINK)
@@ -574,7 +577,7 @@ test-it: all $(KVMCHECK) ## whole-guest tests alone
 $(O)/tests/bench/fio: tests/bench/fio.sh tools/fetch-source.sh tools/sources.sha256
 	O='$(O)' MICA_CACHE='$(MICA_CACHE)' tests/bench/fio.sh
 
-bench: all $(KVMCHECK) $(O)/tests/bench/firstrun $(O)/tests/bench/nettool $(O)/tests/bench/fio ## what a VM costs, beside QEMU's microvm with the same kernel and image
+bench: all $(KVMCHECK) $(O)/tests/bench/firstrun $(O)/tests/bench/nettool $(O)/tests/bench/blkback $(O)/tests/bench/fio ## what a VM costs, beside QEMU's microvm with the same kernel and image
 	@tests/bench/bench.sh $(O)
 	@$(MAKE) --no-print-directory loc
 
