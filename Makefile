@@ -48,7 +48,9 @@ LIB_JSON := lib/json/read.o lib/json/look.o lib/json/write.o
 LIB_HTTP := lib/http/head.o lib/http/write.o lib/http/chunk.o lib/http/target.o lib/http/ws.o lib/http/wsopen.o lib/http/sha1.o
 LIB_YAML := lib/yaml/doc.o lib/yaml/read.o lib/yaml/tree.o lib/yaml/write.o
 LIB_ARC := lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/tree_file.o lib/arc/tree_source.o lib/arc/tree_sink.o lib/arc/glob.o lib/arc/dest.o
-LIB_DISK := lib/disk/disk.o lib/disk/overlay.o lib/disk/flatten.o
+# what a VM does with its disk; and what core does besides
+DISK_USE := lib/disk/disk.o lib/disk/overlay.o
+LIB_DISK := $(DISK_USE) lib/disk/make.o lib/disk/flatten.o
 LIB_TLS := lib/tls/tls.o lib/tls/identity.o lib/tls/cert.o lib/tls/pin.o
 LIB_POLICY := lib/policy/entry.o lib/policy/decide.o
 LIB_NFNL := lib/nfnl/subscribe.o lib/nfnl/read.o
@@ -59,7 +61,7 @@ VMM_VIRTIO := vmm/virtio/queue.o vmm/virtio/chain.o vmm/virtio/vdev.o vmm/virtio
 VMM_BACK := vmm/back/tap.o vmm/back/shape.o vmm/back/delay.o vmm/back/vstream.o vmm/back/vtable.o
 VMM_DEV := vmm/dev/blk.o vmm/dev/blk_io.o vmm/dev/blk_work.o vmm/dev/net.o vmm/dev/net_rx.o vmm/dev/net_tx.o vmm/dev/net_ctrl.o vmm/dev/net_chaos.o vmm/dev/rng.o vmm/dev/vsock.o vmm/dev/vsock_life.o vmm/dev/vsock_in.o \
 	vmm/dev/vsock_out.o
-DEVICE_ROOMS := $(LIB_DISK) $(VMM_MEM) $(VMM_VIRTIO) $(VMM_BACK) $(VMM_DEV)
+DEVICE_ROOMS := $(DISK_USE) $(VMM_MEM) $(VMM_VIRTIO) $(VMM_BACK) $(VMM_DEV)
 
 VMM_X86 := vmm/x86/boot.o vmm/x86/elf.o vmm/x86/bzimage.o vmm/x86/aml.o vmm/x86/acpi.o vmm/x86/cpuid.o vmm/x86/state.o \
 	vmm/x86/ioapic.o vmm/x86/uart.o
@@ -167,7 +169,7 @@ UNIT_TESTS += mem_gm virtio_queue virtio_mmio dev_blk dev_net dev_rng dev_vsock 
 UNIT_mem_gm := $(LIB_BASE) $(VMM_MEM) tests/unit/induce.o
 UNIT_virtio_queue := $(LIB_BASE) $(VMM_MEM) $(VMM_VIRTIO) $(LIB_EV)
 UNIT_virtio_mmio := $(UNIT_virtio_queue) tests/unit/induce.o
-UNIT_dev_blk := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)
+UNIT_dev_blk := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS) lib/disk/make.o
 UNIT_TESTS += dev_blk_work
 UNIT_dev_blk_work := $(UNIT_dev_blk)
 UNIT_dev_net := $(UNIT_dev_blk)
@@ -220,7 +222,7 @@ FUZZ_agent_request := $(LIB_BASE) $(LIB_WIRE) agent/request.o agent/path.o agent
 FUZZ_TESTS += vq vsock blk net rng
 FUZZ_vq := $(LIB_BASE) $(LIB_EV) $(VMM_MEM) $(VMM_VIRTIO)
 FUZZ_vsock := $(LIB_BASE) $(LIB_EV) $(DEVICE_ROOMS)
-FUZZ_blk := $(FUZZ_vsock)
+FUZZ_blk := $(FUZZ_vsock) lib/disk/make.o
 FUZZ_net := $(FUZZ_vsock)
 FUZZ_rng := $(FUZZ_vsock)
 FUZZ_TESTS += http_head http_chunk http_target http_ws

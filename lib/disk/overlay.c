@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,64 +15,13 @@
 #define DIRTY 1u    /* of a page of bits: the map lacks some of them … */
 #define FLUSHING 2u /* … and a flush is at work on what was there when it began */
 
-/* Little endian, at the start of the map. */
-struct map_head {
-	char magic[8];
-	uint32_t grain_bytes, reserved;
-	uint64_t base_bytes;
-	int64_t base_written_ns; /* mtime; 0: not known */
-};
-static const char map_magic[8] = { 'm', 'i', 'c', 'a', 'm', 'a', 'p', '1' };
-
-static uint64_t grains_of(uint64_t base_bytes)
-{
-	return (base_bytes + GRAIN - 1) / GRAIN;
-}
-
-static uint64_t map_bytes_of(uint64_t grains)
-{
-	return (grains + 7) / 8;
-}
-
-int disk_map_create(int map_fd, uint64_t base_bytes, struct fault *f)
-{
-	struct map_head h = { .grain_bytes = GRAIN, .base_bytes = base_bytes };
-	int err;
-
-	memcpy(h.magic, map_magic, sizeof(h.magic));
-	if (base_bytes == 0 || base_bytes > DISK_BASE_MAX_BYTES || base_bytes % DISK_SECTOR_BYTES)
-		return fault_set(f, -EFBIG, "base image of %llu bytes: a multiple of 512 up to 1 TiB can lie under a disk", (unsigned long long)base_bytes);
-	err = pwrite_full(map_fd, &h, sizeof(h), 0);
-	if (!err && ftruncate(map_fd, (off_t)(DISK_MAP_HEAD_BYTES + map_bytes_of(grains_of(base_bytes)))) < 0)
-		err = -errno;
-	return err ? fault_errno(f, err, "map of the disk") : 0;
-}
-
-/* Of a device it says nothing. */
-static int64_t written_ns(const struct stat *st)
-{
-	return S_ISREG(st->st_mode) ? (int64_t)st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec : 0;
-}
-
-int disk_map_seal(int map_fd, int base_fd, struct fault *f)
-{
-	struct stat st;
-	int64_t when;
-	int err = fstat(base_fd, &st) < 0 ? -errno : 0;
-
-	when = err ? 0 : written_ns(&st);
-	if (!err)
-		err = pwrite_full(map_fd, &when, sizeof(when), offsetof(struct map_head, base_written_ns));
-	return err ? fault_errno(f, err, "map of the disk") : 0;
-}
-
 static int check_date(const struct disk *d, int64_t want_ns, struct fault *f)
 {
 	struct stat st;
 
 	if (fstat(d->base_fd, &st) < 0)
 		return fault_errno(f, -errno, "base image");
-	if (!want_ns || written_ns(&st) == want_ns)
+	if (!want_ns || disk_written_ns(&st) == want_ns)
 		return 0;
 	return fault_set(f, -EINVAL, "the base image was written to after the disk was made over it: put the old one back (if only its date is new: touch -d @%lld.%09lld)",
 			 (long long)(want_ns / 1000000000), (long long)(want_ns % 1000000000));
@@ -81,16 +29,16 @@ static int check_date(const struct disk *d, int64_t want_ns, struct fault *f)
 
 static int check_head(const struct disk *d, struct fault *f)
 {
-	struct map_head h;
+	struct disk_map_head h;
 	struct stat st;
 
 	if (fstat(d->map_fd, &st) < 0 || pread_full(d->map_fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) ||
-	    memcmp(h.magic, map_magic, sizeof(map_magic)) != 0 || h.grain_bytes != GRAIN)
+	    memcmp(h.magic, DISK_MAP_MAGIC, sizeof(h.magic)) != 0 || h.grain_bytes != GRAIN)
 		return fault_set(f, -EINVAL, "the map of the disk is broken, or of another version");
 	if (h.base_bytes != d->base_bytes)
 		return fault_set(f, -EINVAL, "the base image has %llu bytes now, and had %llu when the disk was made over it: put the old one back",
 				 (unsigned long long)d->base_bytes, (unsigned long long)h.base_bytes);
-	if (!h.base_bytes || h.base_bytes > DISK_BASE_MAX_BYTES || (uint64_t)st.st_size < DISK_MAP_HEAD_BYTES + map_bytes_of(grains_of(h.base_bytes)))
+	if (!h.base_bytes || h.base_bytes > DISK_BASE_MAX_BYTES || (uint64_t)st.st_size < DISK_MAP_HEAD_BYTES + disk_map_bytes_of(disk_grains_of(h.base_bytes)))
 		return fault_set(f, -EINVAL, "the map of the disk is cut short");
 	return check_date(d, h.base_written_ns, f);
 }
@@ -120,8 +68,8 @@ int overlay_load(struct disk *d, struct fault *f)
 
 	if (err)
 		return err;
-	d->grains = grains_of(d->base_bytes);
-	bytes = map_bytes_of(d->grains);
+	d->grains = disk_grains_of(d->base_bytes);
+	bytes = disk_map_bytes_of(d->grains);
 	d->own = calloc(1, (size_t)bytes);
 	d->dirty = calloc(1, (size_t)(bytes / MAP_PAGE + 1));
 	d->copy = calloc(1, (size_t)bytes);
@@ -365,7 +313,7 @@ static void settle_dirty(struct disk *d, uint64_t pages, bool again)
 /* The copy comes first: a bit set meanwhile speaks of data that this fdatasync may not have seen. */
 int overlay_flush(struct disk *d)
 {
-	uint64_t bytes = map_bytes_of(d->grains), pages = (bytes + MAP_PAGE - 1) / MAP_PAGE;
+	uint64_t bytes = disk_map_bytes_of(d->grains), pages = (bytes + MAP_PAGE - 1) / MAP_PAGE;
 	bool any;
 	int err;
 

@@ -9,6 +9,7 @@
 #ifndef TESTS_FUZZ_VDEV_FUZZ_H
 #define TESTS_FUZZ_VDEV_FUZZ_H
 
+#include "tests/unit/gmdrv.h"
 #include "tests/unit/vdrv.h"
 
 #define FUZZ_STEPS_MAX 400

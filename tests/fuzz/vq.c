@@ -1,4 +1,5 @@
 /* Virtqueue chains: the input is the head of guest memory, rings and tables and all; every chain is taken, read, written, returned. */
+#include "tests/unit/gmdrv.h"
 #include "vmm/virtio/queue.h"
 
 #include <stdint.h>

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "tests/unit/gmdrv.h"
 #include "vmm/virtio/mmio.h"
 
 #define VDRV_F_BASE (VDEV_F(VIRTIO_F_VERSION_1) | VDEV_F(VIRTIO_RING_F_INDIRECT_DESC))

@@ -1,4 +1,5 @@
 /* vmm/virtio/queue: every way a ring can lie, then what a good one does. */
+#include "tests/unit/gmdrv.h"
 #include "tests/unit/tap.h"
 #include "vmm/virtio/queue.h"
 

@@ -1,3 +1,4 @@
+#include "tests/unit/gmdrv.h"
 #include "vmm/x86/acpi.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
 /* Small kernels, good and bad, as files in memory. tests/fuzz/boot.c goes further. */
+#include "tests/unit/gmdrv.h"
 #include "vmm/x86/boot.h"
 
 #include <asm/bootparam.h>

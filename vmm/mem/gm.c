@@ -121,17 +121,6 @@ int gm_write(struct gm *gm, uint64_t gpa, const void *src, size_t len)
 	return 0;
 }
 
-int gm_zero(struct gm *gm, uint64_t gpa, uint64_t len_bytes)
-{
-	uint8_t *p = gm_at(gm, gpa, len_bytes);
-
-	if (!p)
-		return -EFAULT;
-	memset(p, 0, len_bytes);
-	COMPILER_BARRIER();
-	return 0;
-}
-
 /* Both architectures we know are little endian; elsewhere the copies below would need a swap. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little-endian host");
 
@@ -139,19 +128,7 @@ int gm_read_u16(const struct gm *gm, uint64_t gpa, uint16_t *out)
 {
 	return gm_read(gm, gpa, out, sizeof(*out));
 }
-int gm_read_u32(const struct gm *gm, uint64_t gpa, uint32_t *out)
-{
-	return gm_read(gm, gpa, out, sizeof(*out));
-}
-int gm_read_u64(const struct gm *gm, uint64_t gpa, uint64_t *out)
-{
-	return gm_read(gm, gpa, out, sizeof(*out));
-}
 int gm_write_u16(struct gm *gm, uint64_t gpa, uint16_t v)
-{
-	return gm_write(gm, gpa, &v, sizeof(v));
-}
-int gm_write_u32(struct gm *gm, uint64_t gpa, uint32_t v)
 {
 	return gm_write(gm, gpa, &v, sizeof(v));
 }

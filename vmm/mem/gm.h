@@ -49,13 +49,9 @@ bool gm_has(const struct gm *gm, uint64_t gpa, uint64_t len_bytes);
 
 int gm_read(const struct gm *gm, uint64_t gpa, void *dst, size_t len);
 int gm_write(struct gm *gm, uint64_t gpa, const void *src, size_t len);
-int gm_zero(struct gm *gm, uint64_t gpa, uint64_t len_bytes);
 /* Little endian, any alignment. */
 int gm_read_u16(const struct gm *gm, uint64_t gpa, uint16_t *out);
-int gm_read_u32(const struct gm *gm, uint64_t gpa, uint32_t *out);
-int gm_read_u64(const struct gm *gm, uint64_t gpa, uint64_t *out);
 int gm_write_u16(struct gm *gm, uint64_t gpa, uint16_t v);
-int gm_write_u32(struct gm *gm, uint64_t gpa, uint32_t v);
 int gm_write_u64(struct gm *gm, uint64_t gpa, uint64_t v);
 /* Ring indices: gpa must be even (-EFAULT). Load: nothing later is read before it. Store: all earlier writes are seen first. */
 int gm_load_acquire_u16(const struct gm *gm, uint64_t gpa, uint16_t *out);
