@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """back.py BLKBACK: what 1 MiB through a disk's back end costs this machine's own kernel and CPUs, where no guest can be had: our device with its threads
-(blkback) beside QEMU's block layer (qemu-img bench, its thread pool). A file of the host's page cache, each figure the difference of a long and a short run,
-the least CPU of some rounds. As root both run before anything else (SCHED_FIFO), as if the machine were idle: what threads of several CPUs do to each
-other on one file shows only then."""
+(blkback) beside QEMU's block layer (qemu-img bench, its thread pool), one after another in a file of the host's page cache. Each figure is the difference
+of a long and a short run, the least CPU of some rounds. As root both run before anything else (SCHED_FIFO), as if the machine were idle: what threads of
+several CPUs do to each other on one file shows only then."""
 import os
 import resource
 import shutil
@@ -12,7 +12,9 @@ import tempfile
 import time
 
 ROUNDS, FILE_MIB = 5, 96
-KINDS = (("sequential writes of 1 MiB", "w", 1 << 20, 4, 480), ("sequential reads of 1 MiB", "r", 1 << 20, 4, 480))
+KINDS = (  # words, way, bytes of one, in flight, how many
+    ("writes of 1 MiB", "w", 1 << 20, 4, 480), ("reads of 1 MiB", "r", 1 << 20, 4, 480), ("writes of 64 KiB", "w", 1 << 16, 8, 4800),
+    ("reads of 64 KiB", "r", 1 << 16, 8, 4800), ("writes of 4 KiB", "w", 4096, 32, 32000), ("reads of 4 KiB", "r", 4096, 32, 32000))
 
 
 def first():
@@ -50,7 +52,7 @@ def main():
         for words, way, block, depth, count in KINDS:
             mib = count * block / (1 << 20)
             ours = least(lambda n: [sys.argv[1], path, way, str(block), str(depth), str(n)], mib, count)
-            line = "%-30s ours %.0f us of CPU per MiB (%.0f us pass)" % (words, *ours)
+            line = "%-18s ours %.0f us of CPU per MiB (%.0f us pass)" % (words, *ours)
             if shutil.which("qemu-img"):
                 theirs = least(lambda n: ["qemu-img", "bench", "-f", "raw", "-t", "writeback", "-c", str(n), "-d", str(depth), "-s", str(block),
                                           *(["-w"] if way == "w" else []), path], mib, count)
