@@ -1,6 +1,6 @@
 /*
  * Networks, asked of netd and (isolated) jail: what a group needs on the host, and a VM's card from its start to its end. net.c the host and groups,
- * net_vm.c VMs. Without netd (not root) VMs have no card. netd keeps what an earlier core set up until net_sync(): adopted VMs come first.
+ * net_vm.c VMs, net_mode.c what they are. Without netd (not root) VMs have no card. netd keeps what an earlier core set up until net_sync(): adopted VMs come first.
  */
 #ifndef API_CORE_NET_H
 #define API_CORE_NET_H
@@ -17,6 +17,7 @@ void net_sync(struct core *c);
 /* Has it a card, and does its group's network stand? */
 bool net_has_card(const struct vm *vm);
 bool net_is_isolated(const struct vm *vm);
+bool net_is_macvtap(const struct vm *vm);
 bool net_mode_is_bridge(const struct vm *vm);
 bool net_has_rules(const struct vm *vm); /* is what it sends judged? An isolated VM's always, on a bridge where there is an entry */
 void net_rules_frame(struct vm *vm);     /* a frame to netd, begun and whole: its rules as they are now (on a bridge without any: they go) */

@@ -14,43 +14,6 @@
 #include "lib/wire/jail.h"
 #include "lib/wire/netd.h"
 
-bool net_has_card(const struct vm *vm)
-{
-	const struct core *c = vm->core;
-
-	return vm->r.ip[0] && vm->group && vm->group->net_mode != NET_NONE && c->net_up[vm->group - c->config.groups] && peer_there(&c->netd);
-}
-
-bool net_is_isolated(const struct vm *vm)
-{
-	return vm->group && vm->group->net_mode == NET_ISOLATED;
-}
-
-bool net_mode_is_bridge(const struct vm *vm)
-{
-	return vm->group && vm->group->net_mode == NET_BRIDGE;
-}
-
-bool net_has_rules(const struct vm *vm)
-{
-	return net_is_isolated(vm) || (net_mode_is_bridge(vm) && (vm->policy.n[POLICY_ALLOW] || vm->policy.n[POLICY_DROP]));
-}
-
-static bool is_macvtap(const struct vm *vm)
-{
-	return vm->group && vm->group->net_mode == NET_MACVTAP;
-}
-
-bool net_is_dhcp(const struct vm *vm)
-{
-	return vm->group && group_dhcp(vm->group);
-}
-
-const char *net_mode_of(const struct vm *vm)
-{
-	return !vm->r.ip[0] ? "none" : net_is_isolated(vm) ? "isolated" : is_macvtap(vm) ? "macvtap" : "bridge";
-}
-
 static uint32_t addr_of(const struct vm *vm)
 {
 	struct cidr c = { 0, 0 };
@@ -269,7 +232,7 @@ static int ask_tap(struct vm *vm, bool adopt)
 	wire_str(b, N_T_TAP, tap);
 	if (!adopt)
 		wire_str(b, N_T_BRIDGE, vm->group->bridge);
-	if (is_macvtap(vm))
+	if (net_is_macvtap(vm))
 		put_lan(b, vm);
 	else
 		put_addresses(b, vm, false);
@@ -428,7 +391,7 @@ int net_vm_up(struct vm *vm, void (*done)(struct vm *))
 		return 0;
 	}
 	vm->net_done = done;
-	err = net_is_isolated(vm) ? ask_netns(vm) : is_macvtap(vm) ? ask_link(vm) : ask_bridge(vm, false);
+	err = net_is_isolated(vm) ? ask_netns(vm) : net_is_macvtap(vm) ? ask_link(vm) : ask_bridge(vm, false);
 	if (err)
 		vm->net_done = NULL;
 	return err;
@@ -443,7 +406,7 @@ void net_vm_adopt(struct vm *vm, void (*done)(struct vm *))
 		return;
 	}
 	vm->net_done = done;
-	err = net_is_isolated(vm) ? ask_netns(vm) : is_macvtap(vm) ? ask_tap(vm, true) : ask_bridge(vm, true);
+	err = net_is_isolated(vm) ? ask_netns(vm) : net_is_macvtap(vm) ? ask_tap(vm, true) : ask_bridge(vm, true);
 	if (err)
 		step(vm, NULL, "netd");
 }
@@ -490,7 +453,7 @@ void net_sync(struct core *c)
 	for (const struct vm *vm = c->reg.first; vm; vm = vm->next) {
 		bool may_live = vm->state >= VM_STARTING && vm->state <= VM_ENDING;
 
-		if ((vm->state != VM_ADOPTING && !(is_macvtap(vm) && may_live)) || !net_has_card(vm))
+		if ((vm->state != VM_ADOPTING && !(net_is_macvtap(vm) && may_live)) || !net_has_card(vm))
 			continue;
 		if (net_is_isolated(vm))
 			link_of(vm, name);

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """core_iso.py CORE: isolated VMs in the real core between the made-up front, jail, netd and vmm of core_fake.py: what is asked of whom and in which order, what
 is said when it cannot be had, adoption, and what is taken down. TAP."""
-import os, socket, sys
+import os, sys
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import core_fake  # noqa: E402
-from core_fake import (C_DELETE, C_DESCRIBE, C_RELAUNCH, C_SHUTDOWN, ERR, OK, STATUS, T_ACTION, T_ALLOW, T_IP, T_NET_MODE, T_PERSISTENT, T_VM,  # noqa: E402
-                       T_WAIT, TEXT, World, frame, ok, recv, refused, says, send)
+from core_seen import asked, refuse, replies, seen  # noqa: E402
+from core_fake import (C_DELETE, C_DESCRIBE, C_RELAUNCH, C_SHUTDOWN, OK, T_ACTION, T_ALLOW, T_IP, T_NET_MODE, T_PERSISTENT, T_VM,  # noqa: E402
+                       T_WAIT, TEXT, World, frame, ok, refused, says)
 
 J_SPAWN, J_NETNS = 16, 21
 HOST_UP, SYNC, RANGE_UP, ISO_UP, ISO_ADOPT, VM_DOWN, HOST_DOWN = 21, 22, 23, 25, 26, 27, 32
@@ -33,57 +34,7 @@ CONFIG = '''config:
   api:
     port: %d
 '''
-seen = []   # (who, type, name) in the order they came
-refuse = {}  # type → sentence, once
-
-
-def fds_of(n):
-    return [os.open('/dev/null', os.O_RDWR) for _ in range(n)]
-
-
-class Netd(core_fake.Netd):
-    def run(self):
-        while True:
-            try:
-                m = recv(self.sock)
-                if not m:
-                    return
-                seen.append(('netd', m.type, m))
-                out = fds_of(1) if m.type == ISO_UP and m.type not in refuse else []
-                for fd in m.fds:
-                    os.close(fd)
-                answer = frame(ERR, m.id, (STATUS, 500), (TEXT, refuse.pop(m.type))) if m.type in refuse else frame(OK, m.id)
-                try:
-                    send(self.sock, answer, out)
-                except BrokenPipeError:
-                    pass # core has gone; what it asked for before is still read
-                for fd in out:
-                    os.close(fd)
-            except ConnectionResetError:
-                pass # core went before it read all replies: told once, before what it still sent
-            except OSError:
-                return
-
-
-class Jail(core_fake.Jail):
-    def serve(self, m):
-        seen.append(('jail', m.type, m))
-        if m.type != J_NETNS:
-            super().serve(m)
-        elif m.type in refuse:
-            send(self.sock, frame(ERR, m.id, (STATUS, 503), (TEXT, refuse.pop(m.type))))
-        else:
-            out = fds_of(6)
-            send(self.sock, frame(OK, m.id), out)
-            for fd in out:
-                os.close(fd)
-
-
-core_fake.Netd, core_fake.Jail = Netd, Jail
-
-
-def asked(who, kind):
-    return [m for w, t, m in seen if w == who and t == kind]
+replies.update({ISO_UP: ((), 1), J_NETNS: ((), 6)})
 
 
 def order(*wanted):
@@ -96,6 +47,7 @@ def order(*wanted):
 
 
 def test_start(w):
+    w.wait_for(lambda: asked('netd', SYNC))
     kinds = [t for who, t, _ in seen if who == 'netd']
     ok(kinds == [HOST_UP, RANGE_UP, RANGE_UP, RANGE_UP, SYNC], 'netd hears who we are, the ranges, and that nothing lives', kinds)
     up = asked('netd', RANGE_UP)
@@ -129,7 +81,7 @@ def test_life(w):
 
 def test_refusals(w):
     for kind, status, text in ((J_NETNS, 503, 'no namespace for you'), (ISO_UP, 500, 'needs CONFIG_NFT_CT')):
-        refuse[kind] = text
+        refuse[kind] = status, text
         m = w.create('far')
         ok(refused(m, status, text) and 'network could not be made' in says(m), f'"{text}" is the reason of the failure', says(m))
     m = w.create('far')
@@ -161,7 +113,7 @@ def test_adoption(w, vm):
        [(a, b) for a, b, _ in seen])
     ok(w.status_of(vm) == 'Running' and asked('netd', ISO_ADOPT)[0].str(N_GUEST4) == '10.88.0.2/30', 'with the address it had')
     w.kill9()
-    refuse[ISO_ADOPT] = 'netd is not in the mood'
+    refuse[ISO_ADOPT] = 500, 'netd is not in the mood'
     w.start(config=CONFIG % w.port)
     ok(w.status_of(vm) == 'Running' and any('not in the mood' in x and 'under the rules it had' in x for x in w.lines),
        'a refusal is told, the VM goes on', w.lines)

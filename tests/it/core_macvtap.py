@@ -7,7 +7,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import core_fake  # noqa: E402
-from core_fake import C_DELETE, C_DESCRIBE, ERR, OK, STATUS, T_IP, T_NET_MODE, T_VM, TEXT, World, frame, ok, recv, refused, says, send  # noqa: E402
+from core_seen import asked, refuse, replies, seen  # noqa: E402
+from core_fake import C_DELETE, C_DESCRIBE, OK, T_IP, T_NET_MODE, T_VM, TEXT, World, ok, refused, says  # noqa: E402
 
 J_SPAWN, J_TAP, J_IFINDEX = 16, 23, 28
 TAP_DOWN, HOST_UP, SYNC, PARENT_LOOK, MACVTAP_UP = 19, 21, 22, 33, 34
@@ -33,49 +34,7 @@ CONFIG = '''config:
   api:
     port: %d
 '''
-seen = []   # (who, type, message) in the order they came
-refuse = {}  # type → sentence, once
-said = {}   # type → TEXT that goes with OK
-
-
-def answer(sock, m, fields=(), fds=0):
-    out = [] if m.type in refuse else [os.open('/dev/null', os.O_RDWR) for _ in range(fds)]
-    if m.type in said:
-        fields = (*fields, (TEXT, said[m.type]))
-    send(sock, frame(ERR, m.id, (STATUS, 500), (TEXT, refuse.pop(m.type))) if m.type in refuse else frame(OK, m.id, *fields), out)
-    for fd in out:
-        os.close(fd)
-
-
-class Netd(core_fake.Netd):
-    def run(self):
-        while True:
-            try:
-                m = recv(self.sock)
-                if not m:
-                    return
-                seen.append(('netd', m.type, m))
-                answer(self.sock, m, ((N_INDEX, 77),) if m.type == MACVTAP_UP else ())
-            except BrokenPipeError:
-                pass # core has gone; what it asked for before is still read
-            except OSError:
-                return
-
-
-class Jail(core_fake.Jail):
-    def serve(self, m):
-        seen.append(('jail', m.type, m))
-        if m.type == J_TAP:
-            answer(self.sock, m, (), 1)
-        else:
-            super().serve(m)
-
-
-core_fake.Netd, core_fake.Jail = Netd, Jail
-
-
-def asked(who, kind):
-    return [m for w, t, m in seen if w == who and t == kind]
+replies.update({MACVTAP_UP: (((N_INDEX, 77),), 0), J_TAP: ((), 1)})
 
 
 def kinds():
@@ -88,6 +47,7 @@ def record(w, vm):
 
 
 def test_start(w):
+    w.wait_for(lambda: asked('netd', SYNC))
     ok([t for who, t, _ in seen if who == 'netd'] == [HOST_UP, PARENT_LOOK, PARENT_LOOK, PARENT_LOOK, SYNC], 'nothing is made on the host for a group', kinds())
     ok([m.str(N_PARENT) for m in asked('netd', PARENT_LOOK)] == ['eth7', None, None], 'parents that are named or not', [m.str(N_PARENT) for m in asked('netd', PARENT_LOOK)])
     ok(any("host group 'lan': no eth7" in x for x in w.lines), 'what is missing is told', w.lines)
@@ -121,7 +81,7 @@ def test_dhcp(w):
 
 def test_refusals(w):
     for kind, text in ((MACVTAP_UP, 'the parent is down'), (J_TAP, 'no devtmpfs')):
-        refuse[kind] = text
+        refuse[kind] = 500, text
         del seen[:]
         m = w.create('lan')
         ok(refused(m, 500, text) and 'network could not be made' in says(m), f'"{text}" is the reason of the failure', says(m))
@@ -144,7 +104,7 @@ def test_adoption(w, vm, tap):
 
 def main():
     w = World()
-    said[PARENT_LOOK] = 'no eth7'
+    replies[PARENT_LOOK] = (((TEXT, 'no eth7'),), 0)
     with core_fake.told(w):
         w.start(config=CONFIG % w.port)
         test_start(w)
