@@ -92,15 +92,6 @@ void commits_load(struct core *c)
 	closedir(d);
 }
 
-void commits_done(struct commits *s)
-{
-	for (struct commit *next; s->first; s->first = next) {
-		next = s->first->next;
-		commit_free(s->first);
-	}
-	fd_close(&s->dir_fd);
-}
-
 void commits_add(struct commits *s, struct commit *k_taken)
 {
 	struct commit **at = &s->first;

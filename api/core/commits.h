@@ -49,7 +49,6 @@ int commit_meta_parse(struct commit *k, char *text);
 
 int commits_open(struct core *c, struct fault *f); /* before the drop */
 void commits_load(struct core *c);                 /* what is left of an interrupted commit goes; what is damaged is told and left alone */
-void commits_done(struct commits *s);
 struct commit *commits_find(const struct commits *s, const char *id);
 struct commit *commits_with_key(const struct commits *s, const char *cache_key);
 struct commit *commits_of(const struct commits *s, const struct vm *source);

@@ -92,15 +92,6 @@ void images_load(struct core *c)
 	}
 }
 
-void images_done(struct images *s)
-{
-	for (struct image *next; s->first; s->first = next) {
-		next = s->first->next;
-		image_free(s->first);
-	}
-	fd_close(&s->dir_fd);
-}
-
 void images_add(struct images *s, struct image *im_taken)
 {
 	struct image **at = &s->first;

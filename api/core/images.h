@@ -38,7 +38,6 @@ bool image_name_complete(const char *name, char *out);
 bool image_report_is_valid(const char *s, size_t n);
 int images_open(struct core *c, struct fault *f); /* before the drop */
 void images_load(struct core *c);                 /* what is left of an interrupted import goes; what is damaged is told and left alone */
-void images_done(struct images *s);
 struct image *images_find(const struct images *s, const char *name_or_id); /* a name as the user wrote it; NULL */
 int images_disk(const struct images *s, const char *id); /* its disk, read-only; fd or -errno */
 uint64_t images_stored(const struct images *s, const char *id); /* bytes that its disk takes on this host; 0: not known */

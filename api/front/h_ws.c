@@ -32,7 +32,7 @@ static void upgrade(struct req *r)
 	r->replied = true;
 	r->head.keep_alive = false;
 	w->upgraded = true;
-	ws_add_accept_with(&r->conn->out, &w->key, w->half ? WS_HALF_CLOSE : NULL, "1");
+	ws_add_accept(&r->conn->out, &w->key, w->half ? WS_HALF_CLOSE : NULL, "1");
 	r->body_raw = true;
 	r->body = BODY_READING;
 }

@@ -81,7 +81,6 @@ int sysctl_forward4(struct fault *f);
 int sysctl_count_flows(struct fault *f); /* bytes and times of flows */
 /* IPv6 as well; links that take router advertisements go on taking them (accept_ra 2). */
 int sysctl_forward6(struct rtnl *r, struct fault *f);
-bool sysctl_has_ipv6(void);
 
 /* -- state.c: what netd knows, so that rules can be written anew -- */
 #define NETD_NETS_MAX 256u

@@ -48,12 +48,6 @@ int sysctl_count_flows(struct fault *f)
 	return err ? err : also;
 }
 
-bool sysctl_has_ipv6(void)
-{
-	char now;
-	return read_one(SYS_NET "ipv6/conf/all/forwarding", &now) == 0;
-}
-
 /* A host that forwards does not hear routers' advertisements any more, unless it is told to (accept_ra 2, ip-sysctl): it would lose its default route. */
 static void keep_hearing(void *arg, const char *name)
 {

@@ -19,10 +19,8 @@
 int ws_request_check(const struct http_head *h, struct http_str *key, struct http_refusal *why);
 /* Sec-WebSocket-Accept for a key; NUL-terminated. */
 void ws_accept_of(const struct http_str *key, char out[WS_ACCEPT_LEN + 1]);
-/* Server: the whole 101 answer. */
-void ws_add_accept(struct buf *b, const struct http_str *key);
-/* The same with one field more. */
-void ws_add_accept_with(struct buf *b, const struct http_str *key, const char *name, const char *value);
+/* Server: the whole 101 answer, with a field of its own unless name is NULL. */
+void ws_add_accept(struct buf *b, const struct http_str *key, const char *name, const char *value);
 /* Ours, beyond the contract: a client that sends this field with "1" and finds it in the 101 may say by an empty binary message that it sends nothing
  * more, and goes on to read. Without it the first end drops both directions. */
 #define WS_HALF_CLOSE "X-Mica-Half-Close"

@@ -51,12 +51,7 @@ void ws_accept_of(const struct http_str *key, char out[WS_ACCEPT_LEN + 1])
 	base64_encode(sum, sizeof(sum), out);
 }
 
-void ws_add_accept(struct buf *b, const struct http_str *key)
-{
-	ws_add_accept_with(b, key, NULL, NULL);
-}
-
-void ws_add_accept_with(struct buf *b, const struct http_str *key, const char *name, const char *value)
+void ws_add_accept(struct buf *b, const struct http_str *key, const char *name, const char *value)
 {
 	char accept[WS_ACCEPT_LEN + 1];
 

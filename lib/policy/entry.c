@@ -289,11 +289,3 @@ void policy_done(struct policy *p)
 	policy_clear(p, POLICY_ALLOW);
 	policy_clear(p, POLICY_DROP);
 }
-
-bool policy_has_names(const struct policy *p)
-{
-	for (size_t i = 0; i < p->n[POLICY_ALLOW]; i++)
-		if (p->list[POLICY_ALLOW][i].kind != POLICY_NET)
-			return true;
-	return false;
-}

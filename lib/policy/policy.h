@@ -58,7 +58,6 @@ int policy_add(struct policy *p, enum policy_list list, const char *text, struct
 void policy_clear(struct policy *p, enum policy_list list);
 int policy_copy_list(struct policy *to, const struct policy *from, enum policy_list list); /* replaces that list. 0, -ENOMEM */
 void policy_done(struct policy *p); /* safe on a zeroed struct */
-bool policy_has_names(const struct policy *p); /* in allow */
 
 /* ---- addresses ---- */
 /* "1.2.3.4" or "2001:db8::1", nothing else; prefix becomes 32 or 128. 0 or -EINVAL. */

@@ -7,10 +7,8 @@ import tarfile
 
 from world import Skip, limit, must, same
 
-sys.argv, kept = sys.argv[:1], sys.argv
 import unpack  # noqa: E402
 
-sys.argv = kept
 
 
 def archive(extra=0):

@@ -14,11 +14,8 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from frames import Tap  # noqa: E402
-
-sys.argv, kept = sys.argv[:1], sys.argv
 from unpack import dir_, file_, hard, sym, tar  # noqa: E402
 
-sys.argv = kept
 BUSYBOX = "/bin/busybox"
 
 

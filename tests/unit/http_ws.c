@@ -221,7 +221,7 @@ static void test_opening(void)
 	http_head_init(&h, HTTP_REQUEST);
 	ok(http_head_parse(&h, good, sizeof(good) - 1, NULL) == 0 && ws_request_check(&h, &key, &why) == 0, "opening taken");
 	buf_init(&b, 1000);
-	ws_add_accept(&b, &key);
+	ws_add_accept(&b, &key, NULL, NULL);
 	ok(strstr(buf_cstr(&b), "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n") != NULL, "the accept of RFC 6455 §1.3");
 	http_head_init(&h, HTTP_RESPONSE);
 	ok(http_head_parse(&h, buf_data(&b), buf_len(&b), NULL) == 0 && ws_response_check(&h, "dGhlIHNhbXBsZSBub25jZQ==") == 0 &&
@@ -260,7 +260,7 @@ static void test_odd_heads(void)
 	h.upgrade = true;
 	ok(ws_request_check(&h, &key, NULL) == -EPROTO && (h.status = 101) && ws_response_check(&h, "k") == -EPROTO, "an upgrade to nothing");
 	buf_init(&b, 1000);
-	ws_add_accept_with(&b, &(struct http_str){ "k", 1 }, WS_HALF_CLOSE, "1");
+	ws_add_accept(&b, &(struct http_str){ "k", 1 }, WS_HALF_CLOSE, "1");
 	ok(strstr(buf_cstr(&b), "X-Mica-Half-Close: 1\r\n") != NULL, "an answer with one field more");
 	buf_clear(&b);
 	ws_add_request_fields(&b, "k");
