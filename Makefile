@@ -17,7 +17,7 @@ SHELL := /bin/bash
 
 # What a fresh Debian 12 needs to build and to test. `make deps` installs what is missing.
 PKGS_BUILD := gcc libc6-dev make patch musl-dev linux-libc-dev binutils flex bison bc libelf-dev libssl-dev xz-utils lz4 cpio \
-	busybox-static e2fsprogs python3 dpkg-dev kmod ca-certificates git
+	busybox-static e2fsprogs python3 dpkg-dev kmod ca-certificates git dwarves
 PKGS_TEST := dnsmasq-base qemu-system-x86 qemu-utils nftables curl iproute2 iputils-ping iperf3 dnsutils tcpdump clang llvm libclang-rt-14-dev strace openssl procps zsh fish groff-base btrfs-progs mmdebstrap
 
 # ---- flags -------------------------------------------------------------------------------------------------------
@@ -567,7 +567,7 @@ test-heavy: all ## what takes minutes: 200 kills of the daemon's processes (CRAS
 CRASH_KILLS ?= 200
 
 .PHONY: test-recipes
-test-recipes: all $(KVMCHECK) ## Debian guests with systemd, and PostgreSQL, Redis, Docker, containerd, ffmpeg and Chromium in them (rootfs/RECIPES.md)
+test-recipes: all $(KVMCHECK) ## Debian guests with systemd, and PostgreSQL, Redis, Docker, podman, containerd, firewalls' rules, ffmpeg and Chromium in them (rootfs/RECIPES.md)
 	@$(TAP_RUN) '@5700 =recipes tests/it/heavy.sh $(KVMCHECK) $(O)/mica'
 
 test-unit: $(UNIT_BINS) $(FUZZ_BINS) ## unit tests and the fuzz corpus

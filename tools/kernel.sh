@@ -46,7 +46,10 @@ if [ -n "${LINUX_SRC:-}" ] || [ -n "${ACCEPT_NEWER:-}" ]; then
 else
 	id=$(awk '$1 == "linux" { print $6 }' "$here/sources.sha256")
 fi
-key=$({ echo "$recipe $flavour $id"; merged; cat $patches; "$cc" --version | head -n 1; ld --version | head -n 1; } | sha256sum | cut -c1-32)
+# BTF (the types of the kernel for BPF programs) is made by pahole.
+btf=
+! merged | grep -qx CONFIG_DEBUG_INFO_BTF=y || btf=pahole
+key=$({ echo "$recipe $flavour $id"; merged; cat $patches; "$cc" --version | head -n 1; ld --version | head -n 1; [ -z "$btf" ] || $btf --version 2>&1; } | sha256sum | cut -c1-32)
 
 install_from() {
 	mkdir -p "$O/kernel/$flavour"
@@ -70,7 +73,7 @@ exec 9> "$cache/.lock-$flavour"
 flock -n 9 || { echo "kernel: another build makes $flavour, waiting for it" >&2; flock 9; from_cache; }
 
 "$here/kernel-config-check.sh" "$conf/min.config" "$conf/$flavour.config"
-for tool in "$cc" ld flex bison bc make perl patch; do
+for tool in "$cc" ld flex bison bc make perl patch $btf; do
 	command -v "$tool" >/dev/null || die "$tool is needed to build the kernel" "make deps"
 done
 O=$O "$here/fetch-source.sh" linux
@@ -87,9 +90,19 @@ done
 src=$work/src
 jobs=${JOBS:-$(nproc)}
 merged > "$work/fragment"
+# With several threads pahole numbers the types as they happen to come: one thread, so that two builds give the same bytes.
+cat > "$work/pahole" <<-'END'
+	#!/bin/sh
+	for arg do
+		shift
+		case $arg in -j*) ;; *) set -- "$@" "$arg" ;; esac
+	done
+	exec pahole "$@"
+END
+chmod +x "$work/pahole"
 kmake() {
 	KBUILD_BUILD_TIMESTAMP=2026-01-01 KBUILD_BUILD_USER=mica KBUILD_BUILD_HOST=mica KBUILD_BUILD_VERSION=1 LC_ALL=C \
-		MAKEFLAGS= MAKELEVEL= make -s -C "$src" ARCH=x86_64 CC="$cc" O="$work/b" "$@"
+		MAKEFLAGS= MAKELEVEL= make -s -C "$src" ARCH=x86_64 CC="$cc" PAHOLE="$work/pahole" O="$work/b" "$@"
 }
 takes="10 to 20 minutes"
 [ "$flavour" != full ] || takes="half an hour"

@@ -25,6 +25,7 @@ DONE = [
     ("ipvs", "grep -q 'IP Virtual Server' /proc/net/ip_vs"),
     ("forwarding", "echo 1 >/proc/sys/net/ipv4/ip_forward && echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"),
     ("bpf", "test $(cat /proc/sys/net/core/bpf_jit_enable) = 1 && test $(cat /proc/sys/kernel/unprivileged_bpf_disabled) = 2 && mount -t bpf b /sys/fs/bpf"),
+    ("BTF", "test $(head -c 2 /sys/kernel/btf/vmlinux | od -An -tx1 | tr -d ' ') = 9feb && test $(wc -c </sys/kernel/btf/vmlinux) -gt 1000000"),
     ("all namespaces", "unshare -m -u -i -n -p -f -U -r sh -c 'test $(id -u) = 0 && hostname inner && test $(hostname) = inner'"),
     ("user namespaces without root", "cd /tmp && su ubuntu -c 'unshare -U -r id -u' | grep -qx 0"),
     ("memory.max", "cd /sys/fs/cgroup && mkdir -p k/a && echo '+memory +pids' >cgroup.subtree_control && echo '+memory +pids' >k/cgroup.subtree_control && echo "

@@ -62,8 +62,7 @@ NOT_HERE = {  # in a list, and left out for a reason
     "DMIID": "the machine has no SMBIOS",
     "BLK_DEV_BSG": "the machine has no SCSI",
     "EFIVAR_FS": "the machine has no EFI",
-    "BPF_LSM": "useless without BTF",
-    "DEBUG_INFO_BTF": "needs debug information for every file: reasons.md",
+    "BPF_LSM": "hangs its programs on tracing, which is left out: reasons.md",
 }
 IMPLIED = {  # options that no fragment names: chosen by Kconfig for another one
     "XFRM": "XFRM_USER", "XFRM_ALGO": "XFRM_USER", "CRYPTO_AEAD": "CRYPTO_GCM", "NF_NAT_FTP": "NF_CONNTRACK_FTP", "NF_NAT_TFTP": "NF_CONNTRACK_TFTP",
