@@ -8,9 +8,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -292,10 +294,31 @@ static bool is_disk(const char *path)
 	return fd >= 0 && pread_full(fd, magic, 2, 1024 + 56) == 2 && magic[0] == 0x53 && magic[1] == 0xef;
 }
 
+/* Ctrl-C and the like end a request, not this program: the builder goes first. Its making is waited for: before that it has no name to go by. */
+static int in_builder(const struct args *a, const struct remote *r, const char *source, uint64_t bytes, bool raw_disk)
+{
+	struct remote may_end = *r;
+	struct signalfd_siginfo si;
+	char vm[VM_NAME_MAX];
+	sigset_t old;
+	may_end.cancel_fd = cancel_signals(&old);
+	int code = start_builder(a, r, bytes, raw_disk ? (bytes + 4095) & ~4095ull : SIZE_DEFAULT, vm);
+	if (!code) {
+		code = fill(a, &may_end, vm, source, bytes, raw_disk);
+		if (code)
+			drop_builder(r, vm);
+	}
+	while (may_end.cancel_fd >= 0 && read(may_end.cancel_fd, &si, sizeof(si)) > 0) /* taken, or it would end us when unblocked */
+		code = code ? 128 + (int)si.ssi_signo : 0;
+	fd_close(&may_end.cancel_fd);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return code;
+}
+
 int image_import(struct args *a, bool raw_disk)
 {
 	struct remote r;
-	char vm[VM_NAME_MAX], temp[TEMP_MAX] = "";
+	char temp[TEMP_MAX] = "";
 	uint64_t bytes = 0;
 	int code = remote_init(&r, a);
 	if (!code)
@@ -312,12 +335,7 @@ int image_import(struct args *a, bool raw_disk)
 	if (!code && raw_disk && arg_u64(a, "size", bytes) < bytes)
 		code = out_error(EXIT_USAGE, NULL, "leave --size out, or give a larger one", "the disk has more bytes than --size");
 	if (!code)
-		code = start_builder(a, &r, bytes, raw_disk ? (bytes + 4095) & ~4095ull : SIZE_DEFAULT, vm);
-	if (!code) {
-		code = fill(a, &r, vm, temp[0] ? temp : a->pos[0], bytes, raw_disk);
-		if (code)
-			drop_builder(&r, vm);
-	}
+		code = in_builder(a, &r, temp[0] ? temp : a->pos[0], bytes, raw_disk);
 	drop_temp(temp);
 	return code;
 }

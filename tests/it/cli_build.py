@@ -34,6 +34,7 @@ class Daemon:
         self.asked = []     # bodies of builders
         self.log = []       # method, path
         self.running = threading.Event()
+        self.stall = None  # an event: files wait for it
         self.ids = 0
         daemon = self
 
@@ -176,6 +177,9 @@ class Fake(http.server.BaseHTTPRequestHandler):
         if self.command == "GET":
             with open(path, "rb") as f:
                 return self.reply(200, f.read())
+        if self.d.stall:
+            self.d.running.set()
+            self.d.stall.wait(60)
         with open(path, "wb") as f:
             f.write(self.body())
         self.reply(200, {"message": "copied"})
@@ -417,11 +421,30 @@ def test_failures(t, w):
     t.ok(p.returncode == 0 and w.read("net:1", "v") == "shell's\n" and w.d.asked[0].get("network") == "vm", "an argument from the shell; a host group's network")
 
 
+def test_import(t, w):
+    path = os.path.join(w.context, "root.tar")
+    with open(path, "wb") as f:
+        f.write(tar([file_("etc/x", b"x")]))
+    w.d.running.clear()
+    w.d.stall = threading.Event()
+    with subprocess.Popen(w.words("import", path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=w.env()) as c:
+        began = w.d.running.wait(60)
+        there = len(w.d.builders)
+        c.send_signal(signal.SIGINT)
+        c.communicate(timeout=60)
+    t.ok(began and there == 1 and c.returncode == 130 and w.d.builders == {}, "Ctrl-C in an import: exit code %s, no builder is left" % c.returncode)
+    w.d.stall.set()
+    w.d.stall = None
+    p = w.run("import", "--name", "root:1", path)
+    t.ok(p.returncode == 0 and w.d.builders == {} and w.d.find("root:1")[1], "an import: %s" % p.stderr.splitlines())
+
+
 def main():
     t = Tap()
     w = World(*sys.argv[1:3])
     try:
         test_refusals(t, w)
+        test_import(t, w)
         if os.getuid() == 0:
             test_build(t, w)
             test_stages(t, w)
