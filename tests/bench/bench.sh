@@ -1,7 +1,8 @@
 #!/bin/bash
 # bench.sh BUILD: the figures of `make bench`: tests/bench/bench.py on this machine's /dev/kvm as far as that goes, and in
 # the rig; the API's by api.py; then the sizes of the programs. In the rig time is an emulated CPU's: compare the two columns, not the figures
-# with another machine's. BENCH_ICOUNT=0 adds a run on the rig's deterministic clock (1 ns = 1 instruction; minutes).
+# with another machine's. BENCH_ICOUNT=0 adds a run on the rig's deterministic clock (1 ns = 1 instruction; minutes): exits per MiB of the network
+# are to be read there. Elsewhere in the rig a packet of 64 KiB takes milliseconds, and half of the exits are the timer's.
 set -u
 here=$(dirname "$(readlink -f "$0")")
 build=$1

@@ -2,7 +2,8 @@
  * vmm/dev/net.h: a network card on a tap (virtio 1.2 §5.1): a queue pair for each descriptor of the tap, a control queue, mergeable receive
  * buffers, checksum and segmentation offloads both ways as far as tap and guest agree; limits and chaos on the way (vmm/back/shape.h). Packets go
  * from the tap into the guest's buffers without a copy of ours, and as the guest's iovecs out. Never blocks; bounded work per turn of the
- * loop. Packets that the guest has no buffer for stay in the tap, which drops the newest. The state of chaos lives here, so it outlives core.
+ * loop. A driver with EVENT_IDX kicks for several packets of a bulk transfer at once; what it adds behind them is looked for, a millisecond
+ * later at most. Packets that the guest has no buffer for stay in the tap, which drops the newest. The state of chaos lives here, so it outlives core.
  * Syscalls of the loop's thread: readv write writev ioctl(TUNSETOFFLOAD TUNSETQUEUE) clock_gettime, and the loop's (read epoll_pwait epoll_ctl); it
  * allocates nothing.
  */
