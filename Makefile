@@ -18,7 +18,7 @@ SHELL := /bin/bash
 # What a fresh Debian 12 needs to build and to test. `make deps` installs what is missing.
 PKGS_BUILD := gcc libc6-dev make patch musl-dev linux-libc-dev binutils flex bison bc libelf-dev libssl-dev xz-utils lz4 cpio \
 	busybox-static e2fsprogs python3 dpkg-dev kmod ca-certificates git dwarves
-PKGS_TEST := dnsmasq-base qemu-system-x86 qemu-utils nftables curl iproute2 iputils-ping iperf3 dnsutils tcpdump clang llvm libclang-rt-14-dev strace openssl procps zsh fish groff-base btrfs-progs mmdebstrap
+PKGS_TEST := dnsmasq-base qemu-system-x86 qemu-utils nftables curl iproute2 iputils-ping iperf3 dnsutils tcpdump clang llvm libclang-rt-14-dev strace openssl procps zsh fish groff-base btrfs-progs mmdebstrap zstd
 
 # ---- flags -------------------------------------------------------------------------------------------------------
 MUSL := /usr/lib/x86_64-linux-musl
@@ -92,9 +92,9 @@ CLI_ROOM := cli/codes.o cli/checks.o cli/notify.o cli/mask.o cli/cmd_bundle.o cl
 	cli/folder.o cli/forward.o cli/forward_spec.o cli/forward_listen.o cli/cmd_forward.o cli/cmd_top.o cli/bench.o cli/cmd_bench.o cli/cmd_service.o cli/cmd_completion.o cli/cmd_man.o
 CLI_OBJS = $(CLI_ROOM) $(CLI_DOCKERFILE) $(LIB_BASE) $(LIB_EV) $(LIB_WIRE) $(LIB_HTTP) $(LIB_JSON) $(LIB_ARC) $(LIB_TLS)
 UNPACK_OBJS := rootfs/unpack/main.o rootfs/unpack/outer.o rootfs/unpack/manifest.o rootfs/unpack/stream.o rootfs/unpack/layer.o rootfs/unpack/inside.o \
-	rootfs/unpack/adopt.o rootfs/unpack/target.o lib/arc/tar_read.o lib/arc/gzip.o $(LIB_JSON) $(LIB_BASE)
+	rootfs/unpack/adopt.o rootfs/unpack/target.o lib/arc/tar_read.o lib/arc/gzip.o lib/arc/zstd.o lib/arc/zstd_code.o $(LIB_JSON) $(LIB_BASE)
 STEP_OBJS := rootfs/step/main.o rootfs/step/user.o rootfs/step/run.o rootfs/step/copy.o rootfs/unpack/layer.o rootfs/unpack/inside.o rootfs/unpack/stream.o \
-	rootfs/unpack/target.o lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/gzip.o $(LIB_BASE)
+	rootfs/unpack/target.o lib/arc/tar_read.o lib/arc/tar_write.o lib/arc/gzip.o lib/arc/zstd.o lib/arc/zstd_code.o $(LIB_BASE)
 INIT_OBJS := init/main.o init/mounts.o init/net.o $(LIB_BASE)
 AGENT_ROOM := agent/main.o agent/hello.o agent/conn.o agent/request.o agent/user.o agent/path.o agent/spawn.o agent/exec.o agent/exec_start.o agent/job.o \
 	agent/ring.o agent/bg.o agent/bg_run.o agent/bg_flow.o agent/watch.o agent/watch_ask.o agent/watch_tree.o agent/place.o agent/upload.o agent/manifest.o \
@@ -214,7 +214,7 @@ UNIT_arc_rules := $(LIB_BASE) $(LIB_ARC)
 UNIT_arc_tree := $(LIB_BASE) $(LIB_ARC)
 UNIT_agent_request := $(LIB_BASE) $(LIB_WIRE) agent/request.o agent/path.o
 FUZZ_TESTS += tar packed agent_request agent_manifest
-PACKED := lib/arc/gzip.o
+PACKED := lib/arc/gzip.o lib/arc/zstd.o lib/arc/zstd_code.o
 FUZZ_packed := $(LIB_BASE) $(PACKED)
 FUZZ_agent_manifest := $(LIB_BASE) $(LIB_JSON) agent/manifest.o
 FUZZ_tar := $(LIB_BASE) $(LIB_ARC)
@@ -567,7 +567,7 @@ test-heavy: all ## what takes minutes: 200 kills of the daemon's processes (CRAS
 CRASH_KILLS ?= 200
 
 .PHONY: test-recipes
-test-recipes: all $(KVMCHECK) ## Debian guests with systemd, and PostgreSQL, Redis, Docker, podman, containerd, firewalls' rules, ffmpeg and Chromium in them (rootfs/RECIPES.md)
+test-recipes: all $(KVMCHECK) ## Debian guests with systemd, and PostgreSQL, Redis, Docker, podman, containerd, Kubernetes's needs, firewalls' rules, ffmpeg and Chromium in them, K3s with MICA_K3S=FILE (rootfs/RECIPES.md)
 	@$(TAP_RUN) '@5700 =recipes tests/it/heavy.sh $(KVMCHECK) $(O)/mica'
 
 test-unit: $(UNIT_BINS) $(FUZZ_BINS) ## unit tests and the fuzz corpus

@@ -18,9 +18,10 @@ TAR = "services.tar.gz"
 
 
 @contextlib.contextmanager
-def forward(env, d, port):
-    """A port of this host that leads to that one of the guest's 127.0.0.1."""
-    proc = subprocess.Popen([env.mica, "vm", "forward", d.vm, "-L", "127.0.0.1:0:127.0.0.1:%d" % port], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+def forward(env, d, to):
+    """A port of this host that leads to that one of the guest's 127.0.0.1, or to that socket."""
+    to = "127.0.0.1:%d" % to if isinstance(to, int) else to
+    proc = subprocess.Popen([env.mica, "vm", "forward", d.vm, "-L", "127.0.0.1:0:" + to], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                             cwd=env.top, env=env.environ(MICA_URL=d.daemon.sock))
     try:
         line = proc.stdout.readline().decode()
@@ -42,13 +43,30 @@ def client(name, *args, limit_s, **env):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def archive():
-    """docker save of a busybox image, made here."""
+def busybox():
     with open(next(p for p in ("/bin/busybox", "/usr/bin/busybox") if os.path.exists(p)), "rb") as f:
-        busybox = f.read()
-    layer = unpack.tar([unpack.dir_("bin"), unpack.file_("bin/busybox", busybox, mode=0o755), unpack.sym("bin/sh", "busybox"), unpack.dir_("etc"), unpack.dir_("www"),
-                        unpack.file_("etc/passwd", b"root:x:0:0::/root:/bin/sh\n"), unpack.file_("www/index.html", b"from a container\n")])
-    return layer, unpack.docker([layer], tags=("local.example/busy:1",), conf=unpack.config([layer], config={"Env": ["PATH=/bin"], "Cmd": ["/bin/sh"]}))
+        return f.read()
+
+
+def layer():
+    return unpack.tar([unpack.dir_("bin"), unpack.file_("bin/busybox", busybox(), mode=0o755), unpack.sym("bin/sh", "busybox"), unpack.dir_("etc"), unpack.dir_("www"),
+                       unpack.file_("etc/passwd", b"root:x:0:0::/root:/bin/sh\n"), unpack.file_("www/index.html", b"from a container\n")])
+
+
+def image(name, cmd=("/bin/sh",)):
+    """docker save of local.example/NAME:1, a busybox image made here."""
+    made = layer()
+    return unpack.docker([made], tags=("local.example/%s:1" % name,), conf=unpack.config([made], config={"Env": ["PATH=/bin"], "Cmd": list(cmd)}))
+
+
+def fetch(port, limit_s):
+    """What the web server at that port of this host says, with its headers; nothing when it breaks off."""
+    got = b""
+    with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=limit_s) as s:
+        s.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
+        while piece := s.recv(4096):
+            got += piece
+    return got
 
 
 def send(env, d, data, path):
@@ -118,8 +136,7 @@ def case_docker(env):
     d = guest(env, TAR, 1024)
     full(d)
     d.answers("systemctl is-active docker; docker info -f '{{.Driver}} {{.CgroupVersion}}'", "active", limit_s=100)
-    layer, saved = archive()
-    send(env, d, layer, "/home/ubuntu/busy.tar")
+    send(env, d, layer(), "/home/ubuntu/busy.tar")
     code, out, err = d.exec("docker import busy.tar busy:import", limit_s=100)
     must(code == 0 and out.startswith("sha256:"), code, out, err)
     code, out, err = d.exec("docker info -f '{{.Driver}} cgroup{{.CgroupVersion}}'; docker run --rm --network none --memory 64m busy:import /bin/busybox sh -c "
@@ -128,17 +145,8 @@ def case_docker(env):
     code, out, err = d.exec("docker run -d --name web -p 8080:80 busy:import /bin/busybox httpd -f -p 80 -h /www", limit_s=120)
     must(code == 0, out, err)
     with forward(env, d, 8080) as port:
-        last = []
-
-        def served():
-            with socket.create_connection(("127.0.0.1", port), timeout=20) as s:
-                s.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
-                got = b""
-                while piece := s.recv(4096):
-                    got += piece
-            last[:] = [got]
-            return b"from a container" in got
-        must(wait_for(served, 60 * env.patience, 0.5), "the container's web server", *last, d.exec("docker logs web; docker ps -a")[1])
+        served = wait_for(lambda: b"from a container" in fetch(port, 20), 60 * env.patience, 0.5)
+        must(served, "the container's web server", d.exec("docker logs web; docker ps -a")[1])
     same(d.exec("docker rm -f web", limit_s=100)[1], "web\n")
     d.settled()
 
@@ -149,7 +157,7 @@ def case_containerd(env):
     d = guest(env, TAR, 1024)
     full(d)
     d.answers("systemctl is-active containerd; ctr version", "Server:")
-    send(env, d, archive()[1], "/home/ubuntu/busy-saved.tar")
+    send(env, d, image("busy"), "/home/ubuntu/busy-saved.tar")
     code, out, err = d.root("ctr image import /home/ubuntu/busy-saved.tar && ctr image ls -q", limit_s=100)
     must(code == 0 and "local.example/busy:1" in out, out, err)
     code, out, err = d.root("ctr run --rm local.example/busy:1 one /bin/busybox sh -c 'echo in-$(hostname | wc -c); cat /www/index.html; exit 5'", limit_s=120)
