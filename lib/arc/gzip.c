@@ -69,7 +69,7 @@ static int more(struct inflate *s)
 	if (s->over)
 		return next_byte(s) <= s->end ? 0 : broken(s, "they are cut short");
 	have = (size_t)(s->end - s->w.in);
-	memmove(to, s->w.in, have);
+	memmove(to - 8, s->w.in - 8, have + 8); /* with the bytes that stand in the word: align() may give them back */
 	s->w.in = to;
 	while (have < IN_LEAD && !s->over) {
 		ssize_t n = s->io->read(s->io->arg, to + have, IN_BYTES - have, s->f);
