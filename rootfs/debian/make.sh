@@ -48,6 +48,8 @@ sources=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT) $(
 	awk -v s=$suite '$2 ~ "^" s "(-updates|-security)?$" && $4 ~ /^Debian/ { print "deb " $1 " " $2 " " $3 }' | sort -u)
 [ -n "$sources" ] || die "apt knows no Debian $suite here (apt-get update; its sources must name it)" 77
 packages=$(grep -hvE '^(#|!|$)' "${lists[@]}" | tr -s ' \n' ,)
+lacking=$(comm -23 <(tr , '\n' <<<"${packages%,}" | sort -u) <(apt-cache pkgnames | sort -u) | tr '\n' ' ')
+[ -z "$lacking" ] || die "apt knows no ${lacking% } here (apt-get update; its sources must hold it)" 77
 hooks=()
 while IFS= read -r line; do hooks+=("--customize-hook=chroot \"\$1\" sh -ec '${line//\'/\'\\\'\'}'"); done < <(sed -n 's/^! *//p' "${lists[@]}")
 
