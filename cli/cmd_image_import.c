@@ -1,5 +1,6 @@
 /* image import: an archive, a root file system or a raw disk becomes an image, inside a builder: a VM without network. */
 #include "cli/answer.h"
+#include "cli/build.h"
 #include "cli/cli.h"
 #include "cli/copy.h"
 #include "cli/image.h"
@@ -8,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,6 @@
 #define RAM_DEFAULT_MB 512u
 #define ARCHIVE "/root/archive" /* in the builder */
 #define NAME_MAX_BYTES 256u
-#define TEMP_MAX 256
 
 static const struct opt import_opts[] = {
 	{ "name", 'n', OPT_LIST, "NAME[:TAG]", "what it is called (default: what the archive says, else the file's name)" },
@@ -70,89 +71,54 @@ static void drop_builder(const struct remote *r, const char *vm)
 
 /* ---- the archive into the builder ---- */
 
-/* One of our own, in $TMPDIR. */
-static bool temp_folder(char out[TEMP_MAX])
+/* A folder becomes a tar, by the system's own program: it knows links, devices and attributes. 0, or EXIT_FAIL after saying why. */
+static int pack_folder(const char *folder, int to_fd)
 {
-	const char *top = getenv("TMPDIR");
-	int n = snprintf(out, TEMP_MAX, "%s/mica-image-XXXXXX", top && *top ? top : "/tmp");
-	if (n < TEMP_MAX - 16)
-		return mkdtemp(out);
-	errno = ENAMETOOLONG;
-	return false;
-}
-
-/* A folder becomes a tar, by the system's own program: it knows links, devices and attributes. fd of its output, or -1 after saying why. */
-static int pack_folder(const char *folder, char path[TEMP_MAX])
-{
-	char dir[TEMP_MAX];
 	int status = 0;
-	if (!temp_folder(dir)) {
-		out_error(EXIT_FAIL, strerror(errno), "make room there (TMPDIR)", "cannot pack %s", folder);
-		return -1;
-	}
-	snprintf(path, TEMP_MAX, "%.*s/root.tar", TEMP_MAX - 16, dir);
 	pid_t pid = fork();
 	if (pid == 0) {
-		execlp("tar", "tar", "--numeric-owner", "--xattrs", "--one-file-system", "-C", folder, "-cf", path, ".", (char *)NULL);
+		if (dup2(to_fd, STDOUT_FILENO) >= 0)
+			execlp("tar", "tar", "--numeric-owner", "--xattrs", "--one-file-system", "-C", folder, "-cf", "-", ".", (char *)NULL);
 		_exit(127);
 	}
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 && fd >= 0)
-		return fd;
-	fd_close(&fd);
-	unlink(path);
-	rmdir(dir);
-	out_error(EXIT_FAIL, WIFEXITED(status) && WEXITSTATUS(status) == 127 ? "this machine has no program tar" : "tar failed",
+	if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	return out_error(EXIT_FAIL, WIFEXITED(status) && WEXITSTATUS(status) == 127 ? "this machine has no program tar" : "tar failed",
 		"give an archive: tar --numeric-owner -C FOLDER -cf root.tar . (as root, for the owners)", "cannot pack %s", folder);
-	return -1;
-}
-
-static void drop_temp(const char *path)
-{
-	char dir[TEMP_MAX];
-	if (!path[0])
-		return;
-	unlink(path);
-	snprintf(dir, sizeof(dir), "%s", path);
-	*strrchr(dir, '/') = '\0';
-	rmdir(dir);
 }
 
 /* Standard input goes through a file: its size must be known in the builder. */
-static int keep_stdin(char path[TEMP_MAX])
+static int keep_stdin(int to_fd)
 {
 	static char chunk[1 << 16];
-	char dir[TEMP_MAX];
-	ssize_t n = -EIO;
-	if (!temp_folder(dir))
-		return out_error(EXIT_FAIL, strerror(errno), "make room there (TMPDIR)", "cannot keep standard input");
-	snprintf(path, TEMP_MAX, "%.*s/stdin.tar", TEMP_MAX - 16, dir);
-	AUTO_FD fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	while (fd >= 0 && (n = read_full(STDIN_FILENO, chunk, sizeof(chunk))) > 0)
-		if ((n = write_full(fd, chunk, (size_t)n)) < 0)
+	ssize_t n;
+	while ((n = read_full(STDIN_FILENO, chunk, sizeof(chunk))) > 0)
+		if ((n = write_full(to_fd, chunk, (size_t)n)) < 0)
 			break;
 	return n < 0 ? out_error(EXIT_FAIL, strerror((int)-n), "make room there (TMPDIR), or give a file", "cannot keep standard input") : 0;
 }
 
-/* path gets a temporary file's name, or ""; *bytes what the archive has. */
-static int take_source(const char *given, char path[TEMP_MAX], uint64_t *bytes)
+/* path is what to read: `given`, or a file without name in $TMPDIR, which goes with *temp_fd (the caller's) however this program ends. */
+static int take_source(const char *given, char path[PATH_MAX], int *temp_fd, uint64_t *bytes)
 {
 	struct stat st;
+	bool piped = !strcmp(given, "-");
 	int code = 0;
-	path[0] = '\0';
-	if (!strcmp(given, "-")) {
-		code = keep_stdin(path);
-	} else if (stat(given, &st) == 0 && S_ISDIR(st.st_mode)) {
-		int fd = pack_folder(given, path);
-		if (fd < 0)
-			return EXIT_FAIL;
-		close(fd);
+	if (strlen(given) >= PATH_MAX)
+		return out_error(EXIT_FAIL, strerror(ENAMETOOLONG), "check the path", "cannot read %.100s…", given);
+	strcpy(path, given);
+	if (piped || (stat(given, &st) == 0 && S_ISDIR(st.st_mode))) {
+		*temp_fd = build_temp();
+		if (*temp_fd < 0)
+			return out_error(EXIT_FAIL, strerror(-*temp_fd), "make room there (TMPDIR)", "cannot keep %s", piped ? "standard input" : given);
+		snprintf(path, PATH_MAX, "/proc/self/fd/%d", *temp_fd);
+		code = piped ? keep_stdin(*temp_fd) : pack_folder(given, *temp_fd);
 	}
 	if (code)
 		return code;
-	if (stat(path[0] ? path : given, &st))
+	if (stat(path, &st))
 		return out_error(EXIT_FAIL, strerror(errno), "check the path", "cannot read %s", given);
 	*bytes = (uint64_t)st.st_size;
 	return 0;
@@ -318,16 +284,15 @@ static int in_builder(const struct args *a, const struct remote *r, const char *
 int image_import(struct args *a, bool raw_disk)
 {
 	struct remote r;
-	char temp[TEMP_MAX] = "";
+	char source[PATH_MAX];
+	AUTO_FD temp_fd = -1;
 	uint64_t bytes = 0;
 	int code = remote_init(&r, a);
 	if (!code)
-		code = take_source(a->pos[0], temp, &bytes);
-	if (code) {
-		drop_temp(temp);
+		code = take_source(a->pos[0], source, &temp_fd, &bytes);
+	if (code)
 		return code;
-	}
-	if (is_disk(temp[0] ? temp : a->pos[0]))
+	if (is_disk(source))
 		raw_disk = true;
 	else if (raw_disk)
 		code = out_error(EXIT_FAIL, "it is no raw ext4 file system",
@@ -335,8 +300,7 @@ int image_import(struct args *a, bool raw_disk)
 	if (!code && raw_disk && arg_u64(a, "size", bytes) < bytes)
 		code = out_error(EXIT_USAGE, NULL, "leave --size out, or give a larger one", "the disk has more bytes than --size");
 	if (!code)
-		code = in_builder(a, &r, temp[0] ? temp : a->pos[0], bytes, raw_disk);
-	drop_temp(temp);
+		code = in_builder(a, &r, source, bytes, raw_disk);
 	return code;
 }
 

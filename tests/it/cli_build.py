@@ -35,6 +35,7 @@ class Daemon:
         self.log = []       # method, path
         self.running = threading.Event()
         self.stall = None  # an event: files wait for it
+        self.taken = b""  # the last file
         self.ids = 0
         daemon = self
 
@@ -180,8 +181,9 @@ class Fake(http.server.BaseHTTPRequestHandler):
         if self.d.stall:
             self.d.running.set()
             self.d.stall.wait(60)
+        self.d.taken = self.body()
         with open(path, "wb") as f:
-            f.write(self.body())
+            f.write(self.d.taken)
         self.reply(200, {"message": "copied"})
 
     def vm_image(self, vm, name, q):
@@ -437,6 +439,22 @@ def test_import(t, w):
     w.d.stall = None
     p = w.run("import", "--name", "root:1", path)
     t.ok(p.returncode == 0 and w.d.builders == {} and w.d.find("root:1")[1], "an import: %s" % p.stderr.splitlines())
+    temp = os.path.join(w.d.top, "temp")
+    tree = os.path.join(temp, "..", "tree")
+    for folder in (temp, tree):
+        os.mkdir(folder)
+    with open(os.path.join(tree, "y"), "wb") as f:
+        f.write(b"of a folder")
+    with open(path, "rb") as f:
+        whole = f.read()
+    for source, into in (("-", whole), (tree, b"of a folder")):
+        p = subprocess.run(w.words("import", "--name", "piped:%d" % len(into), source), input=whole, capture_output=True, timeout=60, env=dict(w.env(), TMPDIR=temp))
+        t.ok(p.returncode == 0 and into in w.d.taken and os.listdir(temp) == [], "an import of %s: %s" % (os.path.basename(source), p.stderr))
+    with subprocess.Popen(w.words("import", "-"), stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=dict(w.env(), TMPDIR=temp)) as c:
+        c.stdin.write(bytes(1 << 20))
+        c.send_signal(signal.SIGINT)
+        c.communicate(timeout=60)
+    t.ok(c.returncode != 0 and os.listdir(temp) == [], "Ctrl-C while standard input is read: nothing is left of it")
 
 
 def main():
