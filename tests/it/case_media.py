@@ -111,7 +111,9 @@ def too_slow(env, d, name, limit_s):
 def screenshot(env, d, name, command):
     """It goes on without us, so that no limit of an exec's counts; it has ended when its picture is whole."""
     limit_s = SHOT_SEC * env.patience
-    if d.exec("command -v " + name)[0]:
+    code, out, err = d.exec("command -v %s || echo none" % name)
+    same(code, 0, err)
+    if out == "none\n":
         raise Skip("this guest's root file system has no " + name)
     put(env, d, "page.html", PAGE)
     begin = time.monotonic()
