@@ -16,5 +16,8 @@ struct packed_io {
 /* Several members may follow each other, zeroes after the last (padding of a tape or a disk). 0; -EPROTO broken or cut short, with f; what read or write
  * returned. Bytes that were written before a broken place was met stay written. */
 int gzip_unpack(const struct packed_io *io, struct fault *f);
+/* Frames may follow each other, also ones to be skipped; none needs a dictionary or a larger window (twice that much memory is taken, as it is used). As gzip_unpack;
+ * -EOPNOTSUPP for those two. */
+int zstd_unpack(const struct packed_io *io, uint64_t window_max, struct fault *f);
 
 #endif

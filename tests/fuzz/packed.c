@@ -1,4 +1,4 @@
-/* First byte: how many bytes a read gives at most; the rest is packed. What comes out is bounded here. */
+/* First byte: how many bytes a read gives at most, 0x80: zstd; the rest is packed. What comes out is bounded here. */
 #include "lib/arc/packed.h"
 
 #include <errno.h>
@@ -41,8 +41,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 1)
 		return 0;
-	struct job j = { data + 1, size - 1, data[0] ? data[0] : 1u << 20, 0 };
+	struct job j = { data + 1, size - 1, data[0] & 0x7f ? data[0] & 0x7f : 1u << 20, 0 };
 	const struct packed_io io = { take, give, &j };
-	gzip_unpack(&io, &f);
+	if (data[0] & 0x80)
+		zstd_unpack(&io, 1u << 20, &f);
+	else
+		gzip_unpack(&io, &f);
 	return 0;
 }

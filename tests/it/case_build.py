@@ -17,7 +17,7 @@ COPY --chown=ubuntu --chmod=0640 data .
 COPY run.sh /usr/local/bin/
 RUN run.sh "$GREETING" && chown 5:7 /etc/greeting && mkdir -p /var/own && chown ubuntu /var/own
 USER ubuntu
-RUN id -un > /var/own/who && echo $WHO >> /var/own/who && ! wget -q -T 2 -O /dev/null http://192.0.2.1/
+RUN id -un > /var/own/who && echo $WHO >> /var/own/who && ! nc -w 2 192.0.2.1 80 </dev/null
 CMD ["/bin/sh", "-c", "echo $GREETING"]
 """
 
@@ -45,7 +45,7 @@ RUN ["/bin/busybox", "sh", "-c", "/bin/busybox echo $WHO > /made && /bin/busybox
 RUN echo again >> /made
 """
 NETWORK = """FROM min
-RUN wget -q -T 10 -O /fetched http://%s:%d/ && cat /etc/resolv.conf > /resolv
+RUN printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 20 %s %d > /fetched; grep 'from the host' /fetched
 """
 
 
@@ -112,6 +112,7 @@ def case_network(env):
 
 BALLAST = 17 << 20  # more than core would rather copy: then steps lie over the image
 OVER = """FROM ballast:1
+USER 0
 RUN echo one > /one && sha256sum /ballast > /sum
 RUN cat /one > /two && echo three >> /ballast
 RUN busybox tail -c 6 /ballast > /end

@@ -156,6 +156,10 @@ def honest(t, w):
     check_image(t, w, r, 'OCI layout')
     t.ok(r and r['names'] == ['web:2'] and r['digest'] == 'sha256:' + sha(config([BASE, TOP])), 'with name and digest')
     check_image(t, w, w.unpack(oci([BASE, TOP], packed, nested=True)), 'OCI index within an index')
+    if shutil.which('zstd'):
+        zstd = lambda data: subprocess.run(['zstd', '-qc'], input=data, capture_output=True, check=True).stdout
+        check_image(t, w, w.unpack(oci([BASE, TOP], [zstd(BASE), packed[1]])), 'OCI layout with a layer in zstd')
+        check_image(t, w, w.unpack(zstd(docker([BASE, TOP]))), 'docker archive in zstd')
     r = w.unpack(tar([file_('./etc/a', b'A'), file_('/abs', b'B')]))
     t.ok(r and r['format'] == 'rootfs' and w.read('etc/a') == b'A' and w.read('abs') == b'B', f'a plain root file system {w.error}')
     r = w.unpack(gzip.compress(tar([file_('./etc/a', b'A'), file_('/abs', os.urandom(400000))])))
@@ -210,8 +214,8 @@ def hostile(t, w):
     refused(t, w, docker([tar([sym('l', 'l'), file_('l/x')])]), 'folder cannot be had', 'a link loop')
     refused(t, w, docker([tar([file_('a', pax={f'SCHILY.xattr.user.{i}': 'v' for i in range(40)})])]), 'attributes', 'too many attributes')
     refused(t, w, docker([tar([('s', {'type': b'S'}, b'')])]), "type 'S'", 'a sparse entry')
-    refused(t, w, b'\xfd7zXZ\0' + b'0' * 2000, 'only gzip', 'xz')
-    refused(t, w, b'\x28\xb5\x2f\xfd' + b'0' * 2000, 'save it with gzip', 'zstd')
+    refused(t, w, b'\xfd7zXZ\0' + b'0' * 2000, 'only gzip and zstd', 'xz')
+    refused(t, w, b'\x28\xb5\x2f\xfd' + b'0' * 2000, 'broken', 'broken zstd')
     for fmt in ('gnu', 'posix'): # 10 GB of hole in a few KiB
         with tempfile.TemporaryDirectory(prefix='mica-sparse-') as d:
             with open(d + '/big', 'wb') as f:

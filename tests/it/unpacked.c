@@ -60,7 +60,7 @@ int main(void)
 		if (!p || read_full(0, p, ask.n) != (ssize_t)ask.n)
 			return 1;
 		sha256_begin(&j.sum);
-		err = gzip_unpack(&io, &f);
+		err = ask.kind == 'z' ? zstd_unpack(&io, 128u << 20, &f) : gzip_unpack(&io, &f);
 		if (answer(err, &j, &f))
 			return 1;
 		free(p);
