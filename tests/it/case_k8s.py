@@ -1,11 +1,12 @@
 """What K3s and Kubernetes want of a guest, each done by hand as they do it: limits, sysctls, cgroups of pods, flannel's networks, kube-proxy's modes, pods
-through the container runtime's socket. In the guest of case_services.py."""
+through the container runtime's socket. Started by heavy.sh."""
 import cri
-from case_services import TAR, busybox, fetch, forward, full, image, send
+from case_services import busybox, fetch, forward, full, image, send
 from client import wait_for
 from debian import guest
 from world import limit, must, same
 
+TAR = "kubernetes.tar.gz"
 BUSY = "/usr/local/bin/busybox"  # httpd, nc and ping for network namespaces
 
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # heavy.sh KVMCHECK MICA [PART...]: Debian guests with systemd and what people run in them, TAP. Parts, in this order:
 #   systemd   boot, network, user, copies, shell, ends            services  PostgreSQL, Redis, Docker, containerd in one guest
-#             and what Kubernetes does to a guest, by hand
 #   media     ffmpeg and Chromium in one guest                      containers  Docker in full, docker-compose, podman, buildah, and firewalls' rules
+#   kubernetes  what it and K3s do to a guest, by hand
 #   k3s       K3s itself, where its file is given: MICA_K3S=FILE, and MICA_K3S_IMAGES=FILE with its archive of images (k3s-airgap-images-amd64.tar.zst)
 # Each part has its own root file system (rootfs/debian/make.sh, kept in $MICA_CACHE) and its own limit (HEAVY_PART_SEC); what does not fit into
 # HEAVY_SEC altogether is left out and named. They run where the whole-guest tests run: directly, or in the rig (tests/rig).
@@ -10,7 +10,7 @@ set -u
 here=$(dirname "$(readlink -f "$0")")
 kvmcheck=$1 mica=$2
 shift 2
-parts=${*:-systemd services media containers k3s}
+parts=${*:-systemd services media kubernetes containers k3s}
 part_sec=${HEAVY_PART_SEC:-1800} all_sec=${HEAVY_SEC:-5400}
 eval "$("$here/../rig/probe.sh" "$kvmcheck" "$mica" | sed "s/'/'\\\\''/g; s/=\(.*\)/='\1'/")"
 echo "# heavy: route $route, because $why"
@@ -84,8 +84,9 @@ cp "$mica" "$dir/mica"
 cp "$here"/*.py "$here"/guest_*.sh "$dir/"
 for part in $parts; do
 	left=$((all_sec - SECONDS)) rooms=$part
-	case $part in systemd) tar=debian.tar.gz with= ;; services) tar=services.tar.gz with=postgresql,redis,docker,kubernetes rooms="services k8s" ;; media) tar=media.tar.gz with=ffmpeg,headless-shell,chromium ;;
+	case $part in systemd) tar=debian.tar.gz with= ;; services) tar=services.tar.gz with=postgresql,redis,docker,containerd ;; media) tar=media.tar.gz with=ffmpeg,headless-shell,chromium ;;
 		containers) tar=containers.tar.gz with=docker,compose,podman,buildah,firewall rooms="rules docker" ;;
+		kubernetes) tar=kubernetes.tar.gz with=kubernetes rooms=k8s ;;
 		k3s) tar=k3s.tar.gz with= ;;
 		*) result "not ok" "there is a part $part"; continue ;; esac
 	if [ $part = k3s ] && [ -z "${MICA_K3S:-}" ]; then
