@@ -106,6 +106,11 @@ FORWARD -j NFQUEUE --queue-balance 0:3 --queue-cpu-fanout
 """.strip().split("\n")
 
 ONLY4 = """
+-t raw PREROUTING -p udp --dport 137 -j CT --helper netbios-ns
+-t raw PREROUTING -p udp --dport 161 -j CT --helper snmp
+-t raw PREROUTING -p udp --dport 10080 -j CT --helper amanda
+-t raw PREROUTING -p tcp --dport 6566 -j CT --helper sane
+-t raw PREROUTING -p tcp --dport 1720 -j CT --helper Q.931
 FORWARD -p tcp -m osf --genre Linux --ttl 0 -j ACCEPT
 FORWARD -m realm --realm 0x1 -j ACCEPT
 -t raw PREROUTING -p tcp --dport 6667 -j CT --helper irc
