@@ -13,6 +13,8 @@
 /* min and emulated are built without return thunks (kernel-config/reasons.md), so on Zen this changes nothing but the hundred bytes of complaint
  * that even a quiet kernel would print, one exit each. */
 #define OURS " spec_rstack_overflow=off"
+/* What full has built in makes devices at the start, and tunnels in each new network namespace: nobody asked for them, and K3s makes its own dummy0. */
+#define FULL " fb_tunnels=none dummy.numdummies=0 ifb.numifbs=0 bonding.max_bonds=0"
 /* One processor for good: lock prefixes need no patching, a tenth of the boot's instructions. */
 #define OURS_ALONE " noreplace-smp"
 
@@ -56,7 +58,7 @@ int cmdline_make(const struct vm *vm, bool with_network, char *out, size_t cap)
 	if (vm->r.machine_id[0]) /* systemd takes it and writes it down; a fork's alone is known here */
 		snprintf(id, sizeof(id), " systemd.machine_id=%s", vm->r.machine_id);
 	n = snprintf(out, cap, "%s init=%s%s%s%s%s MICA_HOST=%s%s%s%s%s%s%s%s%s%s%s", COMMON, init, vm->r.ram_bytes > 3ull << 30 ? NO_BOUNCE : "",
-		     ours && !g->kernel_full ? OURS : "", ours && vm->r.vcpus == 1 ? OURS_ALONE : "", id, vm->r.guest_name[0] ? vm->r.guest_name : vm->r.name, with_network ? " MICA_IP=" : "",
+		     !ours ? "" : g->kernel_full ? FULL : OURS, ours && vm->r.vcpus == 1 ? OURS_ALONE : "", id, vm->r.guest_name[0] ? vm->r.guest_name : vm->r.name, with_network ? " MICA_IP=" : "",
 		     dhcp ? "dhcp" : with_network ? vm->r.ip : "", gw[0] ? " MICA_GW=" : "", gw, six.guest[0] ? " MICA_IP6=" : "", six.guest,
 		     six.guest[0] ? " MICA_GW6=" : "", six.gateway, dns[0] ? " MICA_DNS=" : "", dns);
 	return n < 0 || (size_t)n >= cap ? -EMSGSIZE : 0;

@@ -9,6 +9,7 @@ KEYS = {"name": "fk", "kernel": "full", "vcpu": 2, "ram_mb": 512, "storage_size"
 
 # Each line: a name, and commands that must all succeed as root in the guest.
 DONE = [
+    ("no network device that nobody made", "test $(tail -n +3 /proc/net/dev | wc -l) = 1 && test $(unshare -n cat /proc/net/dev | tail -n +3 | wc -l) = 1"),
     ("overlay on tmpfs", "mkdir -p /t && mount -t tmpfs t /t && mkdir /t/l /t/u /t/w /t/m && echo low >/t/l/a && mount -t overlay o -o "
                          "lowerdir=/t/l,upperdir=/t/u,workdir=/t/w /t/m && echo up >/t/m/a && grep -q up /t/u/a && grep -q low /t/l/a && umount /t/m"),
     ("a bridge with a veth pair", "ip link add br7 type bridge && ip link add v7 type veth && brctl addif br7 v7 && ip link set br7 up && ip link set v7 up && ls "
