@@ -45,7 +45,7 @@ RUN ["/bin/busybox", "sh", "-c", "/bin/busybox echo $WHO > /made && /bin/busybox
 RUN echo again >> /made
 """
 NETWORK = """FROM min
-RUN printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 20 %s %d > /fetched; grep 'from the host' /fetched
+RUN printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 60 %s %d > /fetched; grep 'from the host' /fetched
 """
 
 
