@@ -59,7 +59,9 @@ def children(pid):
     for p in filter(str.isdigit, os.listdir("/proc")):
         try:
             if status(p, "PPid") == str(pid):
-                found[text(p, "cmdline").split("\0")[0]] = int(p)
+                name = text(p, "cmdline").split("\0")[0]
+                if name and os.path.basename(name) != "mica":  # not one that has just ended, nor the supervisor's own child that asks for the watchdog
+                    found[name] = int(p)
         except (OSError, TypeError):
             pass
     return found
