@@ -12,9 +12,11 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "lib/base/buf.h"
+
 #define WHITEOUT ".wh."
 #define OPAQUE ".wh..wh..opq"
-enum { HOLE = 65536 };
+enum { HOLE = 65536, FOLDER_TIMES_MAX = 32 << 20 };
 
 struct unpacking {
 	int root_fd;
@@ -33,6 +35,12 @@ struct unpacking {
 		size_t n;
 	} xattr[XATTRS_MAX];
 	unsigned n_xattrs;
+	struct buf folders;      /* struct folder_time and a name with its NUL, each: set when nothing comes into them any more */
+};
+
+struct folder_time {
+	int64_t s;
+	int64_t ns;
 };
 
 /* The folder, made with its parents where they are missing. fd or -errno. */
@@ -159,6 +167,33 @@ static int set_xattrs(const struct unpacking *u, const char *base, struct fault 
 	return 0;
 }
 
+/* So many folders that their names do not fit have the time of the import: no reason to have no image. */
+static void keep_folder_time(struct unpacking *u)
+{
+	struct folder_time t = { u->e.mtime_s, u->e.mtime_ns };
+	size_t n = strlen(u->e.name) + 1;
+
+	if (buf_len(&u->folders) + sizeof(t) + n <= FOLDER_TIMES_MAX && !buf_add(&u->folders, &t, sizeof(t)))
+		(void)buf_add(&u->folders, u->e.name, n);
+}
+
+static void set_folder_times(struct unpacking *u)
+{
+	struct folder_time t;
+
+	while (!u->folders.failed && buf_len(&u->folders) > sizeof(t)) {
+		memcpy(&t, buf_data(&u->folders), sizeof(t));
+		buf_eat(&u->folders, sizeof(t));
+		const char *name = (const char *)buf_data(&u->folders);
+		struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = t.s, .tv_nsec = t.ns } };
+		AUTO_FD dir = open_in_root(u->root_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+
+		if (dir >= 0) /* a later entry may have taken it away */
+			futimens(dir, times);
+		buf_eat(&u->folders, strlen(name) + 1);
+	}
+}
+
 /* Owner, attributes, mode, time: in this order, for a new owner takes set-uid bits and capabilities away. A file is open still. */
 static int dress(struct unpacking *u, struct fault *f)
 {
@@ -177,7 +212,10 @@ static int dress(struct unpacking *u, struct fault *f)
 	err = u->n_xattrs ? set_xattrs(u, base, f) : 0;
 	if (!err && !link && (file ? fchmod(u->fd, e->mode) : fchmodat(u->dir_fd, base, e->mode, 0)))
 		return fault_errno(f, -errno, e->name);
-	utimensat(file ? u->fd : u->dir_fd, file ? NULL : base, times, file ? 0 : AT_SYMLINK_NOFOLLOW);
+	if (e->type == TAR_DIR)
+		keep_folder_time(u);
+	else
+		utimensat(file ? u->fd : u->dir_fd, file ? NULL : base, times, file ? 0 : AT_SYMLINK_NOFOLLOW);
 	return err;
 }
 
@@ -376,36 +414,51 @@ static int pass(struct unpacking *u, const struct range *r, const struct tar_rea
 
 static const struct tar_reader_ops bring = { .entry = begin, .data = content, .end = finish, .xattr = keep_xattr };
 
-int tree_place(const struct range *archive, const struct placing *how, int root_fd, struct applied *count, struct fault *f)
+static struct unpacking *unpacking_new(int root_fd, struct applied *count)
 {
 	struct unpacking *u = calloc(1, sizeof(*u));
+
+	if (!u)
+		return NULL;
+	u->root_fd = root_fd;
+	u->dir_fd = u->fd = -1;
+	u->count = count;
+	buf_init(&u->folders, FOLDER_TIMES_MAX);
+	return u;
+}
+
+static void unpacking_free(struct unpacking *u)
+{
+	drop_xattrs(u);
+	buf_done(&u->folders);
+	fd_close(&u->fd);
+	fd_close(&u->dir_fd);
+	free(u);
+}
+
+int tree_place(const struct range *archive, const struct placing *how, int root_fd, struct applied *count, struct fault *f)
+{
+	struct unpacking *u = unpacking_new(root_fd, count);
 	int err;
 
 	if (!u)
 		return fault_set(f, -ENOMEM, "out of memory");
-	u->root_fd = root_fd;
-	u->dir_fd = u->fd = -1;
-	u->count = count;
 	u->how = how;
 	err = pass(u, archive, &bring, NULL, f);
-	drop_xattrs(u);
-	fd_close(&u->fd);
-	fd_close(&u->dir_fd);
-	free(u);
+	if (!err)
+		set_folder_times(u);
+	unpacking_free(u);
 	return err;
 }
 
 int layer_apply(const struct layer *l, bool first, int root_fd, struct applied *count, char digest[DIGEST_TEXT_MAX], struct fault *f)
 {
 	static const struct tar_reader_ops away = { .entry = whiteout, .data = ignore_data, .end = ignore_end };
-	struct unpacking *u = calloc(1, sizeof(*u));
+	struct unpacking *u = unpacking_new(root_fd, count);
 	int err = 0;
 
 	if (!u)
 		return fault_set(f, -ENOMEM, "out of memory");
-	u->root_fd = root_fd;
-	u->dir_fd = u->fd = -1;
-	u->count = count;
 	if (!first)
 		err = pass(u, &l->range, &away, NULL, f);
 	if (!err)
@@ -413,9 +466,8 @@ int layer_apply(const struct layer *l, bool first, int root_fd, struct applied *
 	if (!err && l->diff_id[0] && strcmp(digest, l->diff_id) != 0)
 		err = fault_set(f, -EBADMSG, "a layer has other content than the image's configuration says (%s, not %s): the archive is damaged", digest,
 				l->diff_id);
-	drop_xattrs(u);
-	fd_close(&u->fd);
-	fd_close(&u->dir_fd);
-	free(u);
+	if (!err)
+		set_folder_times(u);
+	unpacking_free(u);
 	return err;
 }

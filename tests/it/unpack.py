@@ -136,6 +136,7 @@ def check_image(t, w, r, what):
     t.ok((st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode), int(st.st_mtime)) == (1000, 2000, 0o4755, 1700000000), f'{what}: owner, set-uid bit and time')
     t.ok(w.read('etc/a') == b'ONE' and w.read('etc/hard') == b'one', f'{what}: a file of a later layer replaces one, its hard link stays')
     t.ok(not e('gone') and not e('etc/nothing') and sorted(os.listdir(w.at('old'))) == ['3'] and os.listdir(w.at('tree')) == ['new'], f'{what}: whiteouts and an opaque folder')
+    t.ok(int(os.stat(w.at('tree')).st_mtime) == 1700000000, f'{what}: a folder has its time although files came after it')
     t.ok(w.read('usr/lib/so2') == b'through a link' and os.readlink(w.at('lib')) == 'usr/lib', f'{what}: through a link inside the image')
     st = os.stat(w.at('dev/null'))
     t.ok(stat.S_ISCHR(st.st_mode) and st.st_rdev == os.makedev(1, 3) and stat.S_ISFIFO(os.stat(w.at('run/fifo')).st_mode), f'{what}: device and fifo')
