@@ -32,7 +32,7 @@ def main():
         try:
             for kind in kinds:
                 words = [sys.executable, os.path.join(HERE, "conform.py"), "--base", stack.base(kind), "--group", "demo"]
-                words += [] if kind == "unix" else ["--token", stack.token]
+                words += [] if kind == "unix" else ["--token=" + stack.token]  # which may begin with a dash
                 words += ["--fingerprint", stack.fingerprint] if tls else []
                 if kind == "unix":
                     run(tap, words[:-1] + ["iso", "case_create", "network", "describe"], "unix, in an isolated group")
