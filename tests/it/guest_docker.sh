@@ -132,12 +132,14 @@ part_compose() {
 part_podman() {
 	look "podman as root: load, run, a network with names, a port" 'sudo podman load -i busy.tar; is "$(sudo podman run --rm $img id -u)" 0; sudo podman network create n1; sudo podman run -d --name one --network n1 -p 8087:80 $img httpd -f -p 80 -h /www
 		comes "get 8087 | grep -q \"from a container\""; comes "sudo podman run --rm --network n1 $img get one | grep -q \"from a container\""; sudo podman rm -f -t 0 one'
-	look "podman as root: a pod, limits, build" 'sudo podman pod create --name p --infra-image $img --infra-command "sleep 3000"; sudo podman run -d --pod p $img httpd -f -p 80 -h /www; comes "sudo podman run --rm --pod p $img get 127.0.0.1 | grep -q container"
+	look "podman as root: a pod, limits, build" 'sudo podman pod create --name p; sudo podman run -d --pod p $img httpd -f -p 80 -h /www; comes "sudo podman run --rm --pod p $img get 127.0.0.1 | grep -q container"
 		sudo podman pod rm -f -t 0 p; is "$(sudo podman run --rm --memory 64m $img cat /sys/fs/cgroup/memory.max)" 67108864'
 	sudo loginctl enable-linger ubuntu
 	export XDG_RUNTIME_DIR=/run/user/1000 DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus
-	look "podman without root: its users, overlay, limits by systemd" 'comes "test -S /run/user/1000/bus"; podman load -i busy.tar; is "$(podman info -f "{{.Store.GraphDriverName}} {{.Host.Security.Rootless}} {{.Host.CgroupManager}}")" "overlay true systemd"
-		is "$(podman run --rm --network none $img sh -c "id -u; cat /proc/self/uid_map | wc -l")" "$(printf "0\n2")"; is "$(podman run --rm --network none --memory 64m $img cat /sys/fs/cgroup/memory.max)" 67108864'
+	look "podman without root: load, its users, overlay" 'podman load -i busy.tar; is "$(podman info -f "{{.Store.GraphDriverName}} {{.Host.Security.Rootless}}")" "overlay true"
+		is "$(podman run --rm --network none $img sh -c "id -u; cat /proc/self/uid_map | wc -l")" "$(printf "0\n2")"'
+	look "podman without root: limits, by the user's own systemd" 'comes "test -S /run/user/1000/bus"; is "$(podman info -f "{{.Host.CgroupManager}}")" systemd
+		is "$(podman run --rm --network none --memory 64m $img cat /sys/fs/cgroup/memory.max)" 67108864'
 	look "podman without root: a port, by slirp4netns" 'podman run -d --name web -p 8088:80 $img httpd -f -p 80 -h /www; comes "get 8088 | grep -q \"from a container\""; podman rm -f -t 0 web'
 	look "podman without root: a build" 'mkdir -p pctx; printf "FROM $img\nRUN echo rootless >/note\nCMD cat /note\n" >pctx/Dockerfile; podman build -t pod:1 pctx; is "$(podman run --rm --network none pod:1)" rootless'
 	look "podman without root: fuse-overlayfs" 'f="podman --root $PWD/fuse --storage-driver overlay --storage-opt overlay.mount_program=/usr/bin/fuse-overlayfs"; $f load -i busy.tar; has "$($f run --rm --network none $img mount)" fuse-overlayfs'
