@@ -232,6 +232,24 @@ static void check_ram(struct check *c, const char *state)
 	snprintf(c->found, sizeof(c->found), "%llu MiB of memory are free", kib >> 10);
 }
 
+/* A VM's memory is a memfd, and asks for huge pages (vmm/mem/gm.c): the kernel's word in brackets says whether it may have them. */
+static void check_pages(struct check *c, const char *state)
+{
+	static const char *const never[] = { "[never]", "[deny]" };
+	char *text;
+	size_t n;
+	(void)state;
+	if (read_file_at(AT_FDCWD, "/sys/kernel/mm/transparent_hugepage/shmem_enabled", 4096, &text, &n)) {
+		snprintf(c->found, sizeof(c->found), "this kernel has 4 KiB pages alone for the memory of VMs");
+		return;
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(never); i++)
+		if (strstr(text, never[i]))
+			lacks(c, CHECK_LESS, "E_SMALL_PAGES");
+	free(text);
+	snprintf(c->found, sizeof(c->found), "VMs get their memory in %s", c->code ? "pages of 4 KiB: each that a guest touches first costs a fault" : "huge pages");
+}
+
 /* Of the folder, or of the nearest one above it that is there. */
 static void check_disk(struct check *c, const char *state)
 {
@@ -281,7 +299,7 @@ unsigned checks_run(struct check *out, const char *state)
 		void (*run)(struct check *c, const char *state);
 	} rows[] = {
 		{ "seccomp", check_seccomp }, { "userns", check_user_ns }, { "landlock", check_landlock }, { "cgroup", check_cgroup }, { "tun", check_tun },
-		{ "nftables", check_nft }, { "files", check_files }, { "memory", check_ram }, { "state", check_disk }, { "clock", check_clock },
+		{ "nftables", check_nft }, { "files", check_files }, { "memory", check_ram }, { "pages", check_pages }, { "state", check_disk }, { "clock", check_clock },
 	};
 	_Static_assert(ARRAY_LEN(rows) <= CHECKS_MAX, "room for all");
 	for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {

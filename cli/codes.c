@@ -62,6 +62,8 @@ const struct code_row codes[] = {
 	  "run the version of mica that wrote it, or remove the folder vm/NAME to give the VM up" },
 	{ "E_SECCOMP", "the kernel, or a container around us, refuses seccomp filters",
 	  "use a kernel with CONFIG_SECCOMP_FILTER; let the container's profile allow seccomp(2)" },
+	{ "E_SMALL_PAGES", "the host gives VMs no huge pages: they start and read files slower, many times so where the host is a VM itself",
+	  "echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled (tmpfiles.d keeps it over a restart)" },
 	{ "E_SOCKET_DENIED", "the daemon's socket belongs to root and the group mica", "use sudo, or join the group that owns the socket" },
 	{ "E_SOCKET_LONG", "a unix socket's path has at most 107 bytes", "choose a shorter path for api.bind_address" },
 	{ "E_SOCKET_TAKEN", "at the socket's path stands something else", "choose another path for api.bind_address, or remove what is there" },
