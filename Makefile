@@ -486,7 +486,7 @@ $(O)/tests/bench/nettool: $(O)/obj/tests/bench/nettool.o
 PROC_ITEMS = \
 	'=kernel-audit tests/it/kernel_audit.py $(O)' \
 	'@60 =init tests/it/init.py $(O)/guest/init' \
-	'@120 =packed tests/it/packed.py $(O)/tests/it/unpacked' \
+	'@300 =packed tests/it/packed.py $(O)/tests/it/unpacked' \
 	'@180 =unpack tests/it/unpack.py $(O)/guest/unpack $(O)/guest/init $(O)/guest/agent /bin/busybox' \
 	'=step tests/it/step.py $(O)/guest/step $(O)/guest/unpack' \
 	'@180 =core tests/it/core_fake.py $(O)/bin/core' \
