@@ -11,7 +11,7 @@ from debian import HERE, guest
 from world import Skip, limit, must, same
 import unpack
 
-TAR = "containers.tar.gz"
+TAR = "docker.tar.gz"
 APPLETS = "sh cat echo id mount httpd wget ip sleep true false head tail test mkdir chmod grep df touch ls wc ps seq unshare hostname nslookup nc sed"
 brought = []
 # busybox's wget does not live without the libraries it was made with.

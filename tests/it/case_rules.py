@@ -4,7 +4,7 @@ import os
 from debian import HERE, guest
 from world import Skip, limit, must
 
-TAR = "containers.tar.gz"
+TAR = "docker.tar.gz"
 FILES = "guest_rules.py", "rules_list.py", "rules_nft.py"
 brought = []
 
