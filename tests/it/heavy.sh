@@ -1,7 +1,7 @@
 #!/bin/bash
 # heavy.sh KVMCHECK MICA [PART...]: Debian guests with systemd and what people run in them, TAP. Parts, in this order:
 #   systemd   boot, network, user, copies, shell, ends            services  PostgreSQL, Redis, Docker, containerd in one guest
-#   media     ffmpeg and Chromium in one guest                      containers  Docker in full, docker-compose, podman, buildah, and firewalls' rules
+#   media     ffmpeg and Chromium in one guest                      docker    Docker in full, docker-compose, podman, buildah, and firewalls' rules
 #   kubernetes  what it and K3s do to a guest, by hand
 #   k3s       K3s itself, where its file is given: MICA_K3S=FILE, and MICA_K3S_IMAGES=FILE with its archive of images (k3s-airgap-images-amd64.tar.zst)
 # Each part has its own root file system (rootfs/debian/make.sh, kept in $MICA_CACHE) and its own limit (HEAVY_PART_SEC); what does not fit into
@@ -10,7 +10,7 @@ set -u
 here=$(dirname "$(readlink -f "$0")")
 kvmcheck=$1 mica=$2
 shift 2
-parts=${*:-systemd services media kubernetes containers k3s}
+parts=${*:-systemd services media kubernetes docker k3s}
 part_sec=${HEAVY_PART_SEC:-1800} all_sec=${HEAVY_SEC:-5400}
 eval "$("$here/../rig/probe.sh" "$kvmcheck" "$mica" | sed "s/'/'\\\\''/g; s/=\(.*\)/='\1'/")"
 echo "# heavy: route $route, because $why"
@@ -85,18 +85,18 @@ cp "$here"/*.py "$here"/guest_*.sh "$dir/"
 for part in $parts; do
 	left=$((all_sec - SECONDS)) rooms=$part
 	case $part in systemd) tar=debian.tar.gz with= ;; services) tar=services.tar.gz with=postgresql,redis,docker,containerd ;; media) tar=media.tar.gz with=ffmpeg,headless-shell,chromium ;;
-		containers) tar=containers.tar.gz with=docker,compose,podman,buildah,firewall rooms="rules docker" ;;
+		docker) tar=docker.tar.gz with=docker,compose,podman,buildah,firewall rooms="rules docker" ;;
 		kubernetes) tar=kubernetes.tar.gz with=kubernetes rooms=k8s ;;
 		k3s) tar=k3s.tar.gz with= ;;
 		*) result "not ok" "there is a part $part"; continue ;; esac
 	if [ $part = k3s ] && [ -z "${MICA_K3S:-}" ]; then
 		result ok "k3s # SKIP no file of it was given (MICA_K3S=/path/to/k3s)"
 		continue
-	elif [ $left -lt 60 ] || [ "$route$part" = nestedcontainers ] && [ $left -lt 2400 ]; then
+	elif [ $left -lt 60 ] || [ "$route$part" = nesteddocker ] && [ $left -lt 2400 ]; then
 		result ok "$part # SKIP left out: of HEAVY_SEC=$all_sec $left s are left"
 		continue
 	fi
-	[ $left -ge "$part_sec" ] && [ $part != containers ] || part_sec=$left
+	[ $left -ge "$part_sec" ] && [ $part != docker ] || part_sec=$left
 	path=$("$here/../../rootfs/debian/make.sh" ${with:+--with $with} 2>"$dir/err")
 	rc=$?
 	if [ $rc$part = 77media ]; then # no browser to be had: its cases say so, too
