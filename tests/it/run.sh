@@ -22,7 +22,8 @@ nested)
 	cp "$mica" "$dir/mica"
 	cp "$here"/*.py "$dir/"
 	cp "$("$here/../rig/setup.sh")/vmlinuz" "$dir/" # a distribution's own kernel, for the cases that boot one
-	"$here/../rig/rig.sh" -w -m "${MICA_RIG_MIB:-3072}" -t "${MICA_RIG_SEC:-1380}" -d "$dir" -- "python3 suite.py ./mica $*" &
+	# huge pages for the VMs: each page that a guest touches first costs a nested fault otherwise, in an emulated CPU
+	"$here/../rig/rig.sh" -w -m "${MICA_RIG_MIB:-3072}" -t "${MICA_RIG_SEC:-1380}" -d "$dir" -- "echo advise >/sys/kernel/mm/transparent_hugepage/shmem_enabled; python3 suite.py ./mica $*" &
 	pid=$!
 	wait "$pid"
 	;;
