@@ -92,7 +92,7 @@ for part in $parts; do
 	if [ $part = k3s ] && [ -z "${MICA_K3S:-}" ]; then
 		result ok "k3s # SKIP no file of it was given (MICA_K3S=/path/to/k3s)"
 		continue
-	elif [ $left -lt 60 ] || [ "$route$part" = nesteddocker ] && [ $left -lt 2400 ]; then
+	elif [ $left -lt 60 ] || [ "$route$part" = nesteddocker ] && [ $left -lt 4500 ]; then
 		result ok "$part # SKIP left out: of HEAVY_SEC=$all_sec $left s are left"
 		continue
 	fi
