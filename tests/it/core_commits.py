@@ -505,7 +505,7 @@ def test_kill9(seed):
 def main():
     core_fake.CORE = os.path.abspath(sys.argv[1])
     w = CommitWorld()
-    try:
+    with core_fake.told(w):
         w.start()
         vm, ident = test_commit(w)
         test_list(w, vm, ident)
@@ -515,14 +515,6 @@ def main():
         test_same_key(w)
         test_restart(w, child, second)
         ok(w.term() == 0, 'ends well')
-    except (OSError, EOFError, TimeoutError):
-        w.read_lines()
-        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
-        raise
-    finally:
-        if os.path.exists(os.path.join(w.root, 'vmm-error')):
-            print('# vmm: ' + open(os.path.join(w.root, 'vmm-error')).read())
-        w.done()
     test_steps()
     test_kill9(int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 30))
     print(f'1..{core_fake.count}')

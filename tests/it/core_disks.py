@@ -402,7 +402,7 @@ class DiskWorld(World):
 def main():
     core_fake.CORE = sys.argv[1]
     w = DiskWorld()
-    try:
+    with core_fake.told(w):
         w.start()
         vm = test_grow(w)
         test_full(w)
@@ -413,14 +413,6 @@ def main():
         ok(w.term() == 0, 'ends well')
         test_extra(w)
         test_overlay(w)
-    except (OSError, EOFError, TimeoutError):
-        w.read_lines()
-        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
-        raise
-    finally:
-        if os.path.exists(os.path.join(w.root, 'vmm-error')):
-            print('# vmm: ' + open(os.path.join(w.root, 'vmm-error')).read())
-        w.done()
     print(f'1..{core_fake.count}')
     return 1 if core_fake.failed else 0
 

@@ -556,6 +556,9 @@ def told(w):
         print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
         raise
     finally:
+        if os.path.exists(os.path.join(w.root, 'vmm-error')):
+            with open(os.path.join(w.root, 'vmm-error')) as f:
+                print('# vmm: ' + f.read())
         w.done()
 
 
@@ -1046,7 +1049,7 @@ def test_disk_full():
 
 def main():
     w = World()
-    try:
+    with told(w):
         test_refusals(w)
         test_serving(w)
         test_create(w)
@@ -1062,12 +1065,6 @@ def main():
         test_kill9(w)
         test_stop(w)
         test_count_lowered(w)
-    except (OSError, EOFError, TimeoutError):
-        w.read_lines()
-        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
-        raise
-    finally:
-        w.done()
     test_crowd()
     test_ephemeral()
     test_disk_full()

@@ -117,23 +117,17 @@ def main():
     core_fake.CORE, core_images.DATA = sys.argv[1], DATA
     w = CommitWorld(data=DATA)
     os.mkdir(w.state)
-    try:
-        subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=%d' % ROOM, 'none', w.state], check=True)
-        w.start()
-        vm = stopped(w)
-        ident = test_commits(w, vm)
-        test_disks(w, vm)
-        test_images(w)
-        test_restart(w, vm, ident)
-    except (OSError, EOFError, TimeoutError):
-        w.read_lines()
-        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
-        raise
-    finally:
-        if os.path.exists(os.path.join(w.root, 'vmm-error')):
-            print('# vmm: ' + open(os.path.join(w.root, 'vmm-error')).read())
-        subprocess.run(['umount', '-l', w.state], check=False)
-        w.done()
+    with core_fake.told(w):
+        try:
+            subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=%d' % ROOM, 'none', w.state], check=True)
+            w.start()
+            vm = stopped(w)
+            ident = test_commits(w, vm)
+            test_disks(w, vm)
+            test_images(w)
+            test_restart(w, vm, ident)
+        finally:
+            subprocess.run(['umount', '-l', w.state], check=False)
     print(f'1..{core_fake.count}')
     return 1 if core_fake.failed else 0
 

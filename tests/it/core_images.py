@@ -330,7 +330,7 @@ class StoreWorld(World):
 def main():
     core_fake.CORE = sys.argv[1]
     w = StoreWorld()
-    try:
+    with core_fake.told(w):
         w.start()
         first = test_make(w)
         test_from(w, first)
@@ -339,14 +339,6 @@ def main():
         vm = test_vms(w, first)
         test_restart(w, first, vm)
         ok(w.term() == 0, 'ends well')
-    except (OSError, EOFError, TimeoutError):
-        w.read_lines()
-        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
-        raise
-    finally:
-        if os.path.exists(os.path.join(w.root, 'vmm-error')):
-            print('# vmm: ' + open(os.path.join(w.root, 'vmm-error')).read())
-        w.done()
     print(f'1..{core_fake.count}')
     return 1 if core_fake.failed else 0
 

@@ -323,7 +323,7 @@ def test_ephemeral():
 
 def main():
     w = Tokens()
-    try:
+    with core_fake.told(w):
         w.start()
         test_refusals(w)
         test_store(w)
@@ -334,12 +334,6 @@ def main():
         test_expiry(w)
         test_files(w)
         ok(w.term() == 0, 'stopped')
-    except (OSError, EOFError, TimeoutError):
-        w.read_lines()
-        print('\n'.join('# core: ' + x for x in w.lines), f'\n# core ended with {w.core.poll()}')
-        raise
-    finally:
-        w.done()
     test_ephemeral()
     print(f'1..{core_fake.count}')
     return 1 if core_fake.failed else 0

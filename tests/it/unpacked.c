@@ -1,14 +1,13 @@
 /* unpacked: what lib/arc makes of packed bytes, many at once for packed.py. In: a letter (g gzip, z zstd), u32 most bytes of a read, u32 length, the bytes; out:
  * i32 result, u64 how many bytes came out, their SHA-256, a sentence with its NUL. */
-#include "lib/arc/packed.h"
 #include "lib/base/sha256.h"
+#include "tests/fuzz/packed_in.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct job {
-	const uint8_t *p;
-	size_t n, chunk;
+	struct packed_in in;
 	uint64_t out;
 	struct sha256_run sum;
 };
@@ -18,12 +17,7 @@ static ssize_t take(void *arg, void *p, size_t n, struct fault *f)
 	struct job *j = arg;
 
 	(void)f;
-	n = n < j->chunk ? n : j->chunk;
-	n = n < j->n ? n : j->n;
-	memcpy(p, j->p, n);
-	j->p += n;
-	j->n -= n;
-	return (ssize_t)n;
+	return packed_in_take(&j->in, p, n);
 }
 
 static int give(void *arg, const void *p, size_t n, struct fault *f)
@@ -52,7 +46,7 @@ int main(void)
 
 	while (read_full(0, &ask, sizeof(ask)) == (ssize_t)sizeof(ask)) {
 		uint8_t *p = malloc(ask.n + 1);
-		struct job j = { .p = p, .n = ask.n, .chunk = ask.chunk };
+		struct job j = { .in = { p, ask.n, ask.chunk } };
 		const struct packed_io io = { take, give, &j };
 		struct fault f = { "" };
 		int err;
