@@ -63,6 +63,12 @@ core_fake.Vmm = Vmm
 TAGS = agent_tags()
 
 
+def was_given(vm):
+    """A line that is whole: they are written at once, to a file that is there a moment before."""
+    path = os.path.join(os.environ['SECRETS_LOG'], vm)
+    return os.path.exists(path) and os.path.getsize(path) > 0
+
+
 def given(vm):
     """What that guest was given since the last time it was asked."""
     path = os.path.join(os.environ['SECRETS_LOG'], vm)
@@ -130,9 +136,9 @@ def test_guests(w):
     m = w.create('ok', (T_USERDATA, '#!/bin/sh\n'), wait='userdata')
     ok(given(m.str(T_VM))[-1:] == [['userdata']], 'userdata runs after them')
     put(w, 'late', b'1', (T_UID, 7))
-    ok(w.wait_for(lambda: os.path.exists(os.path.join(os.environ['SECRETS_LOG'], vm))) and given(vm) == [['late', '1', 0o600, 7, 0]], 'a new one reaches a running VM')
+    ok(w.wait_for(lambda: was_given(vm)) and given(vm) == [['late', '1', 0o600, 7, 0]], 'a new one reaches a running VM')
     w.ask(C_PATCH, (T_NAME, 'api-key'), (T_DATA, b'n2'))
-    ok(w.wait_for(lambda: os.path.exists(os.path.join(os.environ['SECRETS_LOG'], none))) and given(none) == [['api-key', 'n2', 0o400, 1000, 1001]], 'a change, too, and only what it may have')
+    ok(w.wait_for(lambda: was_given(none)) and given(none) == [['api-key', 'n2', 0o400, 1000, 1001]], 'a change, too, and only what it may have')
     time.sleep(0.1)
     ok(given(empty) == [] and [x[0] for x in given(vm)] == ['api-key'], 'not where it may have none')
     w.ask(C_PAUSE, (T_VM, vm))
