@@ -63,21 +63,28 @@ core_fake.Vmm = Vmm
 TAGS = agent_tags()
 
 
+read = {}  # VM → bytes of its log that were looked at
+
+
+def new_lines(vm):
+    """Those that are whole: the file stands before its first line does, and grows meanwhile."""
+    try:
+        with open(os.path.join(os.environ['SECRETS_LOG'], vm), 'rb') as f:
+            f.seek(read.get(vm, 0))
+            return f.read().rpartition(b'\n')
+    except FileNotFoundError:
+        return b'', b'', b''
+
+
 def was_given(vm):
-    """A line that is whole: they are written at once, to a file that is there a moment before."""
-    path = os.path.join(os.environ['SECRETS_LOG'], vm)
-    return os.path.exists(path) and os.path.getsize(path) > 0
+    return bool(new_lines(vm)[0])
 
 
 def given(vm):
     """What that guest was given since the last time it was asked."""
-    path = os.path.join(os.environ['SECRETS_LOG'], vm)
-    try:
-        lines = [json.loads(x) for x in open(path)]
-        os.unlink(path)
-        return lines
-    except FileNotFoundError:
-        return []
+    lines, end, _ = new_lines(vm)
+    read[vm] = read.get(vm, 0) + len(lines + end)
+    return [json.loads(x) for x in lines.splitlines()]
 
 
 def listed(w):
